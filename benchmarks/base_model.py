@@ -1,0 +1,98 @@
+"""A wav2vec2-base-sized model (94 M random weights) through personalize, export and the runtime.
+
+python -m benchmarks.base_model [--threads 2] [--clips 8]
+
+Time and peak memory are those of the whole commands. The latency of the mixed file on 4 s of audio is
+compared with torch eager float in one interleaved run.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from transformers import Wav2Vec2Config, Wav2Vec2ForCTC
+
+from benchmarks.results import BUILD, run_command, save_result
+from exporters.run_folder import RunFolder
+from runtime_bench.bench import BenchOptions
+from runtime_bench.exported import exported_file
+from runtime_bench.protocol import TimingOptions, interleaved_times, summarize
+from runtime_bench.run_bench import exported_files, model_systems
+from runtime_bench.runners.base import open_system
+from speech.audio import SAMPLE_RATE
+from speech.models import DEFAULT_MODEL
+
+AUDIO = "speech/default_users/synth-ada/tune"
+SECONDS = 4
+
+
+def make_model(folder: Path) -> None:
+    """The dimensions of wav2vec2-base with the default model's tokens, random weights."""
+    torch.manual_seed(0)
+    vocabulary = json.loads((DEFAULT_MODEL / "vocab.json").read_text())
+    model = Wav2Vec2ForCTC(Wav2Vec2Config(vocab_size=len(vocabulary)))
+    model.save_pretrained(folder)
+    for name in ("vocab.json", "preprocessor_config.json"):
+        (folder / name).write_bytes((DEFAULT_MODEL / name).read_bytes())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--clips", type=int, default=8)
+    parser.add_argument("--budget", default="0.17x")
+    options = parser.parse_args()
+    source, out = BUILD / "base_model", BUILD / "base"
+    make_model(source)
+    myqasr = [sys.executable, "-m", "cli.main"]
+    measured = run_command(
+        [
+            *myqasr, "personalize", str(source), AUDIO, "--budget", options.budget,
+            "--out", str(out), "--clips", str(options.clips),
+        ],
+        options.threads,
+    )  # fmt: skip
+    print("personalize", measured, flush=True)
+    written = run_command([*myqasr, "export", str(out)], options.threads)
+    print("export", written, flush=True)
+    run = RunFolder(out)
+    (path, artifact), *_ = exported_files(run, None)
+    systems = [*model_systems(run.load_settings()), exported_file(path).system]
+    waveform = np.random.default_rng(0).standard_normal(SECONDS * SAMPLE_RATE).astype(np.float32)
+    runners = {system.name: open_system(system, options.threads) for system in systems}
+    times = interleaved_times(
+        {
+            name: lambda _, runner=runner: runner.logits(waveform)  # type: ignore[misc]
+            for name, runner in runners.items()
+        },
+        1,
+        TimingOptions(warmup=3, repeats=20, max_seconds=300.0),
+    )
+    latency = {name: summarize(found, [float(SECONDS)]) for name, found in times.items()}
+    float_ms = latency[systems[0].name].median_ms
+    ratios = {name: found.median_ms / float_ms for name, found in latency.items()}
+    for name, found in latency.items():
+        print(f"{name:24} {found.median_ms:8.1f} ms  {ratios[name]:.3f} x torch float")
+    profile = run.load_profile()
+    figures = {
+        "threads": BenchOptions(threads=options.threads).threads,
+        "parameters": profile.float_weight_bytes // 4,
+        "clips": profile.clips,
+        "clip_seconds": profile.seconds,
+        "personalize": measured,
+        "export": written,
+        "budget_bytes": artifact.budget_bytes,
+        "predicted_bytes": artifact.predicted_bytes,
+        "size_bytes": artifact.size_bytes,
+        "mean_bits": artifact.mean_bits,
+        "median_ms": {name: found.median_ms for name, found in latency.items()},
+        "ratio_to_torch_float": ratios,
+    }
+    print(save_result("base_model", "python -m benchmarks.base_model", figures))
+
+
+if __name__ == "__main__":
+    main()

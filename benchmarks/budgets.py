@@ -1,0 +1,93 @@
+"""Does the file keep its budget to the byte, from the smallest plan to the float size?
+
+python -m benchmarks.budgets [--steps 20] [--target xnnpack]
+
+Each step plans with the overhead that the *first* export measured, so the prediction is a real one.
+"""
+
+import argparse
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from benchmarks.results import BUILD, save_result
+from exporters import planning
+from exporters.export import export_options, export_plan
+from exporters.run_folder import RunFolder
+from exporters.target import load_target
+from personalize.allocate import plan_mean_bits, uniform_plan
+from personalize.sensitivity import ProfileOptions
+from speech.datasets import choose_clips, find_clips
+from speech.models import load_model
+
+USER = Path("speech/default_users/synth-ada/tune")
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One budget. Every file was read back equal to its plan, else the run would have stopped."""
+
+    budget_bytes: int
+    predicted_bytes: int
+    actual_bytes: int
+    mean_bits: float
+    expected_cost: float
+    gap: float
+    layers: int
+
+    @property
+    def prediction_error_bytes(self) -> int:
+        """Signed."""
+        return self.actual_bytes - self.predicted_bytes
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--target", default="xnnpack")
+    options = parser.parse_args()
+    target = load_target(options.target)
+    model = load_model("default")
+    recordings, _ = choose_clips(find_clips(USER), 16)
+    run = RunFolder(BUILD / "budgets")
+    profile = planning.profile_speaker(
+        run, model, "default", recordings, ProfileOptions(), lambda: None
+    )
+    export = export_options(model, 15.0)
+    path = BUILD / "budgets" / f"file{target.SUFFIX}"
+    first = uniform_plan(
+        profile, target.NAME, target.menu, target.layer_bytes, target.overhead_bytes(model), 8
+    )
+    written = export_plan(model, profile, first, target, path, export)
+    sizes = planning.SizeRange(0, 0, written.plan.overhead_bytes)
+    smallest, floats = planning.size_limits(
+        profile, target.menu, target.layer_bytes, sizes.overhead_bytes
+    )
+    steps = []
+    for index in range(options.steps):
+        budget = smallest + (floats - smallest) * index // (options.steps - 1)
+        plan = planning.plan_for(profile, target, budget, sizes.overhead_bytes)
+        result = export_plan(model, profile, replace(plan), target, path, export)
+        steps.append(
+            Step(
+                budget,
+                plan.predicted_bytes,
+                result.artifact.size_bytes,
+                round(plan_mean_bits(profile, plan), 3),
+                plan.expected_cost,
+                plan.gap,
+                len(plan.layers),
+            )
+        )
+        step = steps[-1]
+        print(
+            f"budget {budget:>11,}  predicted {step.predicted_bytes:>11,}  actual "
+            f"{step.actual_bytes:>11,} ({step.prediction_error_bytes:+,})  "
+            f"{step.actual_bytes / budget:.2%} used  {step.mean_bits:.2f} bits  gap {step.gap:.1e}",
+            flush=True,
+        )
+    name = "budgets" if options.target == "xnnpack" else f"budgets_{options.target}"
+    print(save_result(name, f"python -m benchmarks.budgets --steps {options.steps}", steps))
+
+
+if __name__ == "__main__":
+    main()

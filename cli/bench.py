@@ -1,0 +1,46 @@
+"""`myqasr bench`: words, latency and memory on the runtimes."""
+
+from pathlib import Path
+
+from cli.output import print_json, print_skipped, progress_bar, say
+
+
+def run(
+    run_folder: Path,
+    data: list[Path],
+    target: str | None,
+    limit: int | None,
+    threads: int,
+    as_json: bool,
+) -> None:
+    """Bench the exported files of a run on labelled clips that it wasn't fitted on."""
+    from cli.bench_table import print_report
+    from exporters.run_folder import RunFolder
+    from runtime_bench.bench import BenchOptions
+    from runtime_bench.run_bench import bench_run, exported_files, test_recordings
+    from speech.datasets import find_clips
+
+    folder = RunFolder(run_folder)
+    settings = folder.load_settings()
+    files = exported_files(folder, target)
+    heard = test_recordings(settings, find_clips(data), limit)
+    print_skipped(list(heard.skipped))
+    if heard.tuned:
+        say(f"left out {heard.tuned} clips that the run was fitted on")
+    with progress_bar() as progress:
+        task = progress.add_task("benching", total=None)
+        report, path = bench_run(
+            folder,
+            heard,
+            target,
+            BenchOptions(threads=threads),
+            lambda stage, done, total: progress.update(
+                task, description=stage, completed=done, total=total
+            ),
+        )
+    if as_json:
+        print_json(report)
+        return
+    bits = {f"{run_folder.name} ({artifact.target})": artifact.mean_bits for _, artifact in files}
+    print_report(report, f"{run_folder.name} on {len(heard.recordings)} test clips", bits)
+    say(f"report: {path}")

@@ -1,0 +1,49 @@
+"""The table of a benchmark report, shared by `bench` and `demo`."""
+
+from rich.table import Table
+
+from cli.output import console
+from personalize.budget import format_bytes
+from runtime_bench.report import BenchReport, SystemResult
+from speech.scoring import ErrorCounts
+
+
+def print_report(report: BenchReport, title: str, mean_bits: dict[str, float]) -> None:
+    """Print one row per system; `mean_bits` by system name, where known."""
+    table = Table(title=title)
+    table.add_column("system", overflow="fold")
+    for column in ("file", "bits", "WER", "CER", "same text", "RTF", "p50", "p90", "load", "RAM"):
+        table.add_column(column, justify="right")
+    for system in report.systems:
+        table.add_row(system.name, *_cells(system, mean_bits))
+    console.print(table)
+    console.print(
+        f"{len(report.utterances)} clips, {report.audio_seconds:.0f} s, {report.threads} threads on "
+        f"{report.device.cpu}. RTF: processing seconds per second of audio. "
+        "RAM: peak that the model added in a process of its own.",
+        highlight=False,
+        style="dim",
+    )
+    for problem in report.problems:
+        console.print(f"[yellow]timings not valid:[/] {problem}", highlight=False)
+
+
+def _cells(system: SystemResult, mean_bits: dict[str, float]) -> list[str]:
+    latency, startup = system.latency, system.startup
+    bits = mean_bits.get(system.name)
+    return [
+        "" if system.size_bytes is None else format_bytes(system.size_bytes),
+        "" if bits is None else f"{bits:.2f}",
+        _percent(system.words),
+        _percent(system.characters),
+        f"{system.agreement:.0%}",
+        "" if latency is None else f"{latency.rtf:.4f}",
+        "" if latency is None else f"{latency.median_ms:.1f} ms",
+        "" if latency is None else f"{latency.p90_ms:.1f} ms",
+        "" if startup is None else f"{startup.load_ms:.0f} ms",
+        "" if startup is None else format_bytes(startup.model_rss_bytes),
+    ]
+
+
+def _percent(counts: ErrorCounts | None) -> str:
+    return "" if counts is None else f"{100 * counts.rate:.2f} %"

@@ -1,0 +1,84 @@
+"""`myqasr demo`: the whole chain on the embedded model and one embedded user."""
+
+from pathlib import Path
+
+from cli.output import console, print_json, progress_bar, say
+from speech.errors import UserError
+
+DEFAULT_USER = "synth-ada"
+CLIPS = 16
+MAX_SECONDS = 15.0
+
+
+def run(out: Path, user: str | None, budget: str, threads: int, as_json: bool) -> None:
+    """Measure one user, write float, uniform and personalised files, and bench them in one run."""
+    from cli.bench_table import print_report
+    from exporters import planning
+    from exporters.controls import export_controls
+    from exporters.export import export_run
+    from exporters.run_folder import RunFolder
+    from exporters.target import load_target
+    from personalize.sensitivity import ProfileOptions
+    from runtime_bench.bench import BenchOptions
+    from runtime_bench.exported import exported_file
+    from runtime_bench.run_bench import bench_files, model_systems, test_recordings
+    from speech.datasets import choose_clips, find_clips
+    from speech.models import load_model
+
+    clips = _user_folder(user if user is not None else DEFAULT_USER)
+    target = load_target("xnnpack")
+    folder = RunFolder(out)
+    model = load_model("default")
+    recordings, _ = choose_clips(find_clips(clips / "tune"), CLIPS)
+    say(f"listening to {len(recordings)} unlabelled clips of {clips.name}")
+    with progress_bar() as progress:
+        task = progress.add_task("measuring", total=2 * len(recordings))
+        profile = planning.profile_speaker(
+            folder, model, "default", recordings, ProfileOptions(), lambda: progress.advance(task)
+        )
+    sizes = planning.size_range(folder, model, profile, target)
+    budget_bytes = planning.budget_in_range(budget, sizes, target.NAME)
+    plan = planning.plan_for(profile, target, budget_bytes, sizes.overhead_bytes)
+    planning.save_plan(folder, model, profile, plan, target)
+    files = export_controls("default", profile, target, folder.path / "controls", MAX_SECONDS, say)
+    say("writing personalised")
+    files["personalised"] = export_run(
+        folder, load_model("default"), profile, target, MAX_SECONDS, say
+    )
+    exported = [exported_file(item.path, name) for name, item in files.items()]
+    settings = folder.load_settings()
+    heard = test_recordings(settings, find_clips(clips / "test"), None)
+    systems = [*model_systems(settings)[:1], *(item.system for item in exported)]
+    with progress_bar() as progress:
+        task = progress.add_task("benching", total=None)
+        report, path = bench_files(
+            folder,
+            systems,
+            exported,
+            heard,
+            BenchOptions(threads=threads),
+            lambda stage, done, total: progress.update(
+                task, description=stage, completed=done, total=total
+            ),
+        )
+    if as_json:
+        print_json(report)
+        return
+    bits = {name: item.artifact.mean_bits for name, item in files.items()}
+    print_report(report, f"{clips.name}: one model, four files", bits)
+    console.print(
+        f"Try: myqasr inspect {files['personalised'].path}", highlight=False, soft_wrap=True
+    )
+    say(f"report: {path}")
+
+
+def _user_folder(name: str) -> Path:
+    """Folder of an embedded user; raises UserError listing those there are."""
+    import speech
+
+    users = Path(speech.__file__).parent / "default_users"
+    folder = users / name
+    if not (folder / "tune").is_dir():
+        known = ", ".join(sorted(path.name for path in users.iterdir() if path.is_dir()))
+        raise UserError(f"no embedded user {name!r}; there are: {known}")
+    return folder

@@ -1,0 +1,138 @@
+"""The console script `myqasr`: each command is one module, imported only when it is called."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli.output import reports_user_errors
+
+app = typer.Typer(
+    name="myqasr",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Fit a speech recogniser to one person's phone: mixed precision under a byte budget, "
+    "without labels.",
+)
+
+Target = Annotated[str, typer.Option(help="Runtime to write for: xnnpack or executorch.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
+Threads = Annotated[int, typer.Option(help="CPU threads of every runner.", min=1)]
+MaxSeconds = Annotated[
+    float, typer.Option(help="Longest input the file takes; longer audio is cut at pauses.")
+]
+Run = Annotated[Path, typer.Argument(help="Run folder made by `myqasr personalize`.")]
+
+
+@app.command()
+@reports_user_errors
+def personalize(
+    model: Annotated[str, typer.Argument(help="`default`, a model folder, or a hub id.")],
+    audio: Annotated[
+        list[Path], typer.Argument(help="Unlabelled recordings: folder, files, list or manifest.")
+    ],
+    budget: Annotated[
+        str, typer.Option(help="File size: 4MB, 3.5MiB, 900KB, or 0.2x of the float size.")
+    ],
+    out: Annotated[Path, typer.Option(help="Run folder; its name names the files.")],
+    target: Target = "xnnpack",
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    clips: Annotated[int, typer.Option(help="Recordings to measure on.", min=1)] = 32,
+    seed: Annotated[int, typer.Option(help="Decides which labels are drawn.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Measure what each precision of each layer costs this speaker, and spend the byte budget best."""
+    from cli.personalize import run
+
+    run(model, audio, budget, out, target, device, clips, seed, as_json)
+
+
+@app.command()
+@reports_user_errors
+def export(
+    run_folder: Run,
+    target: Annotated[str | None, typer.Option(help="Default: every target with a plan.")] = None,
+    max_seconds: MaxSeconds = 15.0,
+    as_json: Json = False,
+) -> None:
+    """Write the planned file, read it back, and prove that it holds the plan within the budget."""
+    from cli.export import run
+
+    run(run_folder, target, max_seconds, as_json)
+
+
+@app.command()
+@reports_user_errors
+def bench(
+    run_folder: Run,
+    data: Annotated[
+        list[Path],
+        typer.Option(help="Labelled clips: folder, LibriSpeech tree, CSV or NeMo manifest."),
+    ],
+    target: Annotated[str | None, typer.Option(help="Default: every exported target.")] = None,
+    limit: Annotated[int | None, typer.Option(help="Use this many clips at most.", min=1)] = None,
+    threads: Threads = 2,
+    as_json: Json = False,
+) -> None:
+    """Word errors, latency and memory of the exported files on their runtimes, beside the float model."""
+    from cli.bench import run
+
+    run(run_folder, data, target, limit, threads, as_json)
+
+
+@app.command()
+@reports_user_errors
+def inspect(
+    file: Annotated[
+        Path, typer.Argument(help="An exported file, e.g. out/alice/exports/alice.pte.")
+    ],
+    as_json: Json = False,
+) -> None:
+    """What is really in a file: every layer's kernel, precision and bytes, from the file itself."""
+    from cli.inspect import run
+
+    run(file, as_json)
+
+
+@app.command()
+@reports_user_errors
+def transcribe(
+    file: Annotated[
+        Path, typer.Argument(help="An exported file with its manifest.json beside it.")
+    ],
+    audio: Annotated[list[Path], typer.Argument(help="Audio files or folders.")],
+    threads: Threads = 2,
+    as_json: Json = False,
+) -> None:
+    """Text of audio files, by the exported file on its own runtime."""
+    from cli.transcribe import run
+
+    run(file, audio, threads, as_json)
+
+
+@app.command()
+@reports_user_errors
+def demo(
+    out: Annotated[Path, typer.Option(help="Run folder.")] = Path("out/demo"),
+    user: Annotated[str | None, typer.Option(help="One of the embedded users.")] = None,
+    budget: Annotated[str, typer.Option(help="File size for the personalised file.")] = "0.16x",
+    threads: Threads = 2,
+    as_json: Json = False,
+) -> None:
+    """All of it on the embedded model and an embedded user, offline, in a few minutes."""
+    from cli.demo import run
+
+    run(out, user, budget, threads, as_json)
+
+
+@app.command()
+@reports_user_errors
+def doctor(as_json: Json = False) -> None:
+    """Which targets and runners work on this machine, and how to mend those that don't."""
+    from cli.doctor import run
+
+    run(as_json)
+
+
+if __name__ == "__main__":
+    app()

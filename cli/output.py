@@ -1,0 +1,85 @@
+"""Printing: one-line errors, tables, progress on standard error, JSON on standard output."""
+
+import functools
+import logging
+import os
+import warnings
+from collections.abc import Callable
+from typing import Any, ParamSpec
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from speech.errors import UserError
+
+Parameters = ParamSpec("Parameters")
+
+console = Console()
+errors = Console(stderr=True)
+
+
+def reports_user_errors(command: Callable[Parameters, None]) -> Callable[Parameters, None]:
+    """Print a UserError in one line and exit with 2; anything else is a bug and keeps its traceback."""
+
+    @functools.wraps(command)
+    def wrapper(*args: Parameters.args, **kwargs: Parameters.kwargs) -> None:
+        quiet_libraries()
+        try:
+            command(*args, **kwargs)
+        except UserError as error:
+            errors.print(
+                f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True, highlight=False
+            )
+            raise typer.Exit(2) from error
+        except KeyboardInterrupt as error:
+            errors.print("stopped; run the same command again to go on")
+            raise typer.Exit(130) from error
+
+    return wrapper
+
+
+def quiet_libraries() -> None:
+    """Keep import-time chatter of torchao, transformers and executorch away from the user."""
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    warnings.filterwarnings("ignore")
+    logging.getLogger().setLevel(logging.ERROR)
+    for name in ("torch", "torchao", "transformers", "executorch"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def progress_bar() -> Progress:
+    """A bar on standard error; silent when that isn't a terminal."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=errors,
+        transient=True,
+        disable=not errors.is_terminal,
+    )
+
+
+def say(text: str) -> None:
+    """A line about what is going on, on standard error."""
+    errors.print(text, style="dim", soft_wrap=True, highlight=False, markup=False)
+
+
+def print_json(record: Any) -> None:
+    """One JSON object on standard output."""
+    from speech.storage import to_json
+
+    print(to_json(record))
+
+
+def print_skipped(skipped: list[tuple[Any, str]]) -> None:
+    """Name the recordings that couldn't be used."""
+    for path, reason in skipped:
+        errors.print(
+            f"[yellow]skipped[/] {escape(str(path))}: {escape(reason)}",
+            soft_wrap=True,
+            highlight=False,
+        )

@@ -1,0 +1,81 @@
+"""`myqasr personalize`: recordings in, profile and plan out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cli.output import console, print_json, print_skipped, progress_bar
+
+if TYPE_CHECKING:
+    from exporters.planning import SizeRange
+    from personalize.plan import Plan, Profile
+
+
+def run(
+    model_source: str,
+    audio: list[Path],
+    budget: str,
+    out: Path,
+    target_name: str,
+    device: str,
+    clips: int,
+    seed: int,
+    as_json: bool,
+) -> None:
+    """Measure, allocate, round, and say in words what was found."""
+    from exporters import planning
+    from exporters.run_folder import RunFolder
+    from exporters.target import load_target
+    from personalize.sensitivity import ProfileOptions, pick_device
+    from speech.datasets import choose_clips, find_clips
+    from speech.models import load_model
+
+    target = load_target(target_name)
+    options = ProfileOptions(pick_device(device), seed)
+    recordings, skipped = choose_clips(find_clips(audio), clips)
+    print_skipped(skipped)
+    model = load_model(model_source)
+    folder = RunFolder(out)
+    with progress_bar() as progress:
+        task = progress.add_task("measuring", total=2 * len(recordings))
+        profile = planning.profile_speaker(
+            folder, model, model_source, recordings, options, lambda: progress.advance(task)
+        )
+    sizes = planning.size_range(folder, model, profile, target)
+    budget_bytes = planning.budget_in_range(budget, sizes, target.NAME)
+    plan = planning.plan_for(profile, target, budget_bytes, sizes.overhead_bytes)
+    planning.save_plan(folder, model, profile, plan, target)
+    if as_json:
+        print_json(plan)
+    else:
+        _print_findings(profile, plan, sizes, out)
+
+
+def _print_findings(profile: Profile, plan: Plan, sizes: SizeRange, out: Path) -> None:
+    from personalize.allocate import plan_mean_bits
+    from personalize.budget import format_bytes
+    from personalize.describe import most_sensitive, precision_counts
+
+    share = plan.predicted_bytes / sizes.float_bytes
+    console.print(
+        f"Listened to [bold]{profile.seconds:.0f} s[/] of speech in {profile.clips} recordings; "
+        "no transcript was read.",
+        highlight=False,
+    )
+    console.print("Most sensitive layers for this speaker:", highlight=False)
+    for name, label, cost in most_sensitive(profile, count=3):
+        console.print(f"  {name}  {cost:.2g} nats per frame at {label}", highlight=False)
+    console.print(
+        f"Plan for {plan.target}: [bold]{format_bytes(plan.predicted_bytes)}[/] of "
+        f"{format_bytes(plan.budget_bytes)} allowed ({share:.0%} of float), "
+        f"{plan_mean_bits(profile, plan):.2f} bits a weight: "
+        + ", ".join(f"{count} x {label}" for label, count in precision_counts(plan)),
+        highlight=False,
+    )
+    console.print(
+        f"Expected divergence {plan.expected_cost:.3g} nats per frame "
+        f"(proven within {plan.gap:.1%} of the best).",
+        highlight=False,
+    )
+    console.print(f"Next: myqasr export {out}", highlight=False)

@@ -1,0 +1,252 @@
+"""Write a plan's file, prove what is in it, and keep it under its budget.
+
+A first plan is made with an estimate of the bytes that no choice of precision explains. The file tells
+the real figure; where that pushes it over the budget, or leaves room for a better plan, the plan is made
+again. A file is moved to its place only after it was read back and found equal to the plan.
+"""
+
+import contextlib
+import platform
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+
+from exporters.audit import compare
+from exporters.manifest import (
+    SCHEMA_VERSION,
+    Artifact,
+    InputSpec,
+    Manifest,
+    save_artifact,
+)
+from exporters.planning import plan_for, round_plan, save_plan, with_overhead
+from exporters.run_folder import MeasuredOverhead, RunFolder
+from exporters.target import ExportOptions, Target
+from personalize.allocate import plan_mean_bits
+from personalize.codes import LayerCodes
+from personalize.plan import Plan, Profile
+from speech.errors import UserError
+from speech.models.base import SAMPLE_RATE, SpeechModel
+from speech.storage import record_hash, save_record, sha256_of_file
+
+MAX_ATTEMPTS = 5
+MIN_BUDGET_USE = 0.98
+MIN_GAIN = 0.01  # of the expected cost: less isn't worth another export
+PACKAGES = ("torch", "torchao", "executorch", "transformers", "numpy")
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A file in its place, the plan that it holds, and how often it was planned to get there."""
+
+    path: Path
+    plan: Plan
+    artifact: Artifact
+    attempts: int
+
+
+def export_run(
+    run: RunFolder,
+    model: SpeechModel,
+    profile: Profile,
+    target: Target,
+    max_seconds: float,
+    say: Callable[[str], None] = lambda text: None,
+) -> Written:
+    """Export the run's plan for a target; the plan is made again with the measured overhead if need be.
+
+    Raises UserError when the model isn't the one that was measured, when no plan fits the budget with
+    the measured overhead, or when the file read back doesn't hold the plan.
+    """
+    if model.weights_hash() != profile.weights_hash:
+        raise UserError(
+            f"{model.model_id} has changed since it was measured: weights {model.weights_hash()}, "
+            f"profile {profile.weights_hash}; run `myqasr personalize` again"
+        )
+    options = export_options(model, max_seconds)
+    path = run.exports / f"{run.path.name}{target.SUFFIX}"
+    written = _export_within_budget(
+        model, profile, run.load_plan(target.NAME), target, path, options, say
+    )
+    save_plan(run, model, profile, written.plan, target)
+    measured = MeasuredOverhead(
+        profile.weights_hash, options.max_samples, written.plan.overhead_bytes
+    )
+    save_record(measured, run.overhead(target.NAME))
+    save_artifact(run.exports, manifest(model, profile.weights_hash, written.artifact))
+    return written
+
+
+def export_plan(
+    model: SpeechModel,
+    profile: Profile,
+    plan: Plan,
+    target: Target,
+    path: Path,
+    options: ExportOptions,
+) -> Written:
+    """Write one plan as it is, whatever it weighs; used for controls, which have no budget.
+
+    Raises UserError naming the layers whose stored form isn't the planned one.
+    """
+    with _draft(path) as draft:
+        found = _write_checked(model, profile, plan, target, draft, options)
+        overhead_bytes = found.size_bytes - (plan.predicted_bytes - plan.overhead_bytes)
+        measured = replace(plan, budget_bytes=max(plan.budget_bytes, found.size_bytes))
+        measured = with_overhead(measured, overhead_bytes)
+        artifact = _artifact(
+            draft, path.name, profile, measured, plan.predicted_bytes, found.order, options
+        )
+        draft.replace(path)
+    return Written(path, measured, artifact, attempts=1)
+
+
+def _export_within_budget(
+    model: SpeechModel,
+    profile: Profile,
+    plan: Plan,
+    target: Target,
+    path: Path,
+    options: ExportOptions,
+    say: Callable[[str], None],
+) -> Written:
+    """Write, measure, plan again until the file is within the budget and nothing better would be."""
+    overhead_bytes = 0
+    with _draft(path) as draft:
+        for attempt in range(1, MAX_ATTEMPTS + 1):
+            found = _write_checked(model, profile, plan, target, draft, options)
+            measured_bytes = found.size_bytes - (plan.predicted_bytes - plan.overhead_bytes)
+            # It differs by some bytes from plan to plan; taking the largest seen makes this end.
+            overhead_bytes = max(overhead_bytes, measured_bytes)
+            best = plan_for(profile, target, plan.budget_bytes, overhead_bytes)
+            fits = found.size_bytes <= plan.budget_bytes
+            if fits and (attempt == MAX_ATTEMPTS or not _worth_it(plan, best, found.size_bytes)):
+                predicted_bytes = plan.predicted_bytes
+                plan = replace(plan, lower_bound=min(best.lower_bound, plan.expected_cost))
+                plan = with_overhead(plan, measured_bytes)
+                artifact = _artifact(
+                    draft, path.name, profile, plan, predicted_bytes, found.order, options
+                )
+                draft.replace(path)
+                return Written(path, plan, artifact, attempt)
+            say(
+                f"the file has {found.size_bytes:,} bytes, "
+                f"{found.size_bytes - plan.predicted_bytes:+,} against the prediction; "
+                "planning again with the measured overhead"
+            )
+            plan = best
+    raise UserError(
+        f"no file within {plan.budget_bytes:,} bytes after {MAX_ATTEMPTS} attempts, the last had "
+        f"{found.size_bytes:,}; raise --budget by {found.size_bytes - plan.budget_bytes:,} bytes"
+    )
+
+
+def _worth_it(plan: Plan, best: Plan, size_bytes: int) -> bool:
+    """Whether another export is worth its time: a better plan fits, by enough or with much room left."""
+    if best.layers == plan.layers or best.expected_cost >= plan.expected_cost:
+        return False
+    much_room = size_bytes < MIN_BUDGET_USE * plan.budget_bytes
+    return much_room or best.expected_cost < (1 - MIN_GAIN) * plan.expected_cost
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What a written draft weighs, and its layers in the order the program runs them."""
+
+    size_bytes: int
+    order: tuple[str, ...]
+
+
+def _write_checked(
+    model: SpeechModel,
+    profile: Profile,
+    plan: Plan,
+    target: Target,
+    draft: Path,
+    options: ExportOptions,
+) -> _Found:
+    """Write a draft and hold what it stores against the plan, bit for bit."""
+    codes = round_plan(model, profile, plan, target)
+    order = target.write(model, codes, draft, options)
+    check_file(draft, target, codes, order, model)
+    return _Found(draft.stat().st_size, order)
+
+
+def check_file(
+    path: Path,
+    target: Target,
+    codes: dict[str, LayerCodes],
+    order: tuple[str, ...],
+    model: SpeechModel,
+) -> None:
+    """Read the file back; raises UserError naming the layers that differ from their codes."""
+    mismatches = compare(target.read(path), codes, order, model)
+    if mismatches:
+        shown = "; ".join(f"{m.layer}: {m.reason}" for m in mismatches[:3])
+        more = f"; and {len(mismatches) - 3} more" if len(mismatches) > 3 else ""
+        raise UserError(
+            f"{path} does not hold the plan: {shown}{more}; export again, and report this if it stays"
+        )
+
+
+def export_options(model: SpeechModel, max_seconds: float) -> ExportOptions:
+    """Whole output frames up to `max_seconds`; raises UserError when that isn't longer than one frame."""
+    frames = int(max_seconds * SAMPLE_RATE) // model.stride_samples
+    max_samples = frames * model.stride_samples
+    if max_samples <= model.min_samples:
+        raise UserError(
+            f"--max-seconds {max_seconds:g} is {max_samples} samples; the model needs more than "
+            f"{model.min_samples}"
+        )
+    return ExportOptions(model.min_samples, max_samples)
+
+
+def manifest(model: SpeechModel, weights_hash: str, artifact: Artifact) -> Manifest:
+    """A manifest of one artifact with the versions of what wrote it."""
+    versions = {package: version(package) for package in PACKAGES}
+    return Manifest(
+        SCHEMA_VERSION,
+        model.model_id,
+        weights_hash,
+        model.tokens,
+        InputSpec(SAMPLE_RATE, model.normalize, model.stride_samples),
+        {"python": platform.python_version(), **versions},
+        (artifact,),
+    )
+
+
+def _artifact(
+    draft: Path,
+    name: str,
+    profile: Profile,
+    plan: Plan,
+    predicted_bytes: int,
+    order: tuple[str, ...],
+    options: ExportOptions,
+) -> Artifact:
+    """The manifest entry of a checked draft. predicted_bytes: as foretold before it was written."""
+    return Artifact(
+        target=plan.target,
+        file=name,
+        sha256=sha256_of_file(draft),
+        size_bytes=draft.stat().st_size,
+        predicted_bytes=predicted_bytes,
+        budget_bytes=plan.budget_bytes,
+        mean_bits=round(plan_mean_bits(profile, plan), 3),
+        min_samples=options.min_samples,
+        max_samples=options.max_samples,
+        plan_hash=record_hash(plan),
+        profile_hash=plan.profile_hash,
+        layers={name: plan.layers[name] for name in order},
+    )
+
+
+@contextlib.contextmanager
+def _draft(path: Path) -> Iterator[Path]:
+    """A hidden path beside `path`, removed at the end unless it was moved into place."""
+    draft = path.with_name(f".{path.name}.draft")
+    try:
+        yield draft
+    finally:
+        draft.unlink(missing_ok=True)

@@ -1,0 +1,191 @@
+"""From a float graph and codes to a program in memory, with the order in which its layers run."""
+
+import operator
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from executorch.exir import EdgeCompileConfig, EdgeProgramManager, ExecutorchProgramManager
+from torch import fx, nn
+from torch.export import ExportedProgram
+from torch.export.graph_signature import ExportGraphSignature, OutputSpec, TensorArgument
+
+from exporters.float_program import float_program, quiet, weight_nodes
+from exporters.graph_layers import LayerEditor, Rewrite
+from exporters.target import ExportOptions
+from personalize.codes import LayerCodes
+from personalize.plan import FLOAT32, LayerShape, QuantSpec
+from speech.errors import UserError
+from speech.models.base import SpeechModel
+from speech.storage import replacing
+
+_CONTAINER_BYTES = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedProgram:
+    """The model's graph at the planned precisions, before any backend sees it.
+
+    weight_constants: name of the constant that holds a layer's weight (or codes) -> layer name.
+    """
+
+    program: ExportedProgram
+    weight_constants: dict[str, str]
+
+
+def planned_program(
+    model: SpeechModel,
+    codes: dict[str, LayerCodes],
+    options: ExportOptions,
+    rewrites: dict[str, Rewrite],
+) -> PlannedProgram:
+    """Rewrite every layer as its spec says.
+
+    rewrites: `rewrite_key` -> how; fp32 layers stay as they are.
+    Raises UserError when `codes` and the model don't name the same layers.
+    """
+    modules = model.layers()
+    if set(codes) != set(modules):
+        odd = sorted(set(codes) ^ set(modules))
+        raise UserError(
+            f"the codes are not for {model.model_id}: {len(odd)} layers differ, e.g. {odd[0]}; "
+            "run `myqasr personalize` again"
+        )
+    program = float_program(model, options)
+    nodes = weight_nodes(program, model)
+    constants = {}
+    for index, (name, node) in enumerate(nodes.items()):
+        layer = codes[name]
+        weight = modules[name].weight
+        if layer.codes is not None and layer.codes.shape != weight.shape:
+            raise UserError(
+                f"layer {name} has codes of shape {tuple(layer.codes.shape)} but weights of "
+                f"{tuple(weight.shape)}; run `myqasr personalize` again"
+            )
+        rewrite = rewrites.get(rewrite_key(isinstance(modules[name], torch.nn.Linear), layer))
+        if rewrite is None:
+            constants[_constant_of(program, node.args[1])] = name
+        else:
+            prefix = f"layer{index}"
+            rewrite(LayerEditor(program, node, prefix), layer)
+            constants.update({f"{prefix}_codes": name, f"{prefix}_weight": name})
+    _follow_output(program)
+    program.graph.lint()
+    program.graph_module.recompile()
+    return PlannedProgram(program, constants)
+
+
+def check_menu(
+    model: SpeechModel,
+    codes: dict[str, LayerCodes],
+    menu: Callable[[LayerShape], tuple[QuantSpec, ...]],
+    target: str,
+) -> None:
+    """Raise UserError naming the first layer whose precision the target doesn't run."""
+    for name, module in model.layers().items():
+        spec = codes[name].spec if name in codes else FLOAT32
+        offered = menu(layer_shape(name, module))
+        if spec not in offered:
+            raise UserError(
+                f"{target} can't run layer {name} at {spec.label}; it can at "
+                f"{', '.join(each.label for each in offered)}"
+            )
+
+
+def layer_shape(name: str, module: nn.Module) -> LayerShape:
+    """What a target's menu and byte model need to know of a Linear or Conv1d module."""
+    weight: torch.Tensor = module.weight  # type: ignore[assignment]
+    return LayerShape(
+        name,
+        "linear" if isinstance(module, nn.Linear) else "conv1d",
+        tuple(weight.shape),
+        module.bias is not None,
+        int(getattr(module, "groups", 1)),
+    )
+
+
+def float_rest_bytes(model: SpeechModel) -> int:
+    """Bytes of all parameters outside the quantisable layers, and a guess for the container."""
+    inside = {
+        id(tensor)
+        for module in model.layers().values()
+        for tensor in (module.weight, module.bias)
+        if tensor is not None
+    }
+    rest = [tensor for tensor in model.module.state_dict(keep_vars=True).values()]
+    outside = [tensor for tensor in rest if id(tensor) not in inside]
+    return sum(tensor.nbytes for tensor in outside) + _CONTAINER_BYTES + 500 * len(outside)
+
+
+def rewrite_key(is_linear: bool, layer: LayerCodes) -> str:
+    """Key into a target's table of rewrites, e.g. `linear int8-dynamic 4`, `conv1d float 32`."""
+    kind = "linear" if is_linear else "conv1d"
+    return f"{kind} {layer.spec.activation} {layer.spec.bits}"
+
+
+def to_executorch(
+    planned: PlannedProgram, partitioner: Any | None
+) -> tuple[ExecutorchProgramManager, tuple[str, ...]]:
+    """Lower to a backend (None: ExecuTorch's own kernels); layer names in the order they run."""
+    manager = EdgeProgramManager(
+        {"forward": planned.program}, None, EdgeCompileConfig(_check_ir_validity=False)
+    )
+    with quiet():
+        if partitioner is not None:
+            manager = manager.to_backend(partitioner)
+        order = layer_order(manager.exported_program(), planned.weight_constants)
+        missing = set(planned.weight_constants.values()) - set(order)
+        if missing:
+            raise UserError(f"lowering lost {len(missing)} layers, e.g. {min(missing)}")
+        return manager.to_executorch(), order
+
+
+def layer_order(program: ExportedProgram, weight_constants: dict[str, str]) -> tuple[str, ...]:
+    """Layer names as the lowered program reaches them, delegated graphs walked where they are called."""
+    names: list[str] = []
+    for node in program.graph.nodes:
+        if node.op != "call_function":
+            continue
+        if "executorch_call_delegate" in str(node.target):
+            lowered = getattr(program.graph_module, node.args[0].target)
+            names += layer_order(lowered.original_module, weight_constants)
+        elif getattr(node.target, "__name__", "") in (
+            "aten.linear.default",
+            "aten.convolution.default",
+        ):
+            constant = _constant_of(program, _behind_dequantise(node.args[1]))
+            if constant in weight_constants:
+                names.append(weight_constants[constant])
+    return tuple(names)
+
+
+def save(manager: ExecutorchProgramManager, path: Path) -> None:
+    """Write the program, whole or not at all."""
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        manager.write_to_file(file)
+
+
+def _behind_dequantise(node: fx.Node) -> fx.Node:
+    while node.op == "call_function" and node.target is not operator.getitem:
+        node = node.args[0]
+    return node
+
+
+def _constant_of(program: ExportedProgram, node: fx.Node) -> str:
+    """State-dict key of a parameter or buffer placeholder."""
+    signature = program.graph_signature
+    parameters, buffers = signature.inputs_to_parameters, signature.inputs_to_buffers
+    return parameters.get(node.name) or buffers.get(node.name) or node.name
+
+
+def _follow_output(program: ExportedProgram) -> None:
+    """Name the graph's present result in the signature; rewriting the last layer changes it."""
+    (result,) = program.graph.output_node().args[0]
+    signature = program.graph_signature
+    (spec,) = signature.output_specs
+    program._graph_signature = ExportGraphSignature(
+        list(signature.input_specs),
+        [OutputSpec(spec.kind, TensorArgument(result.name), spec.target)],
+    )

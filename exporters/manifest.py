@@ -1,0 +1,117 @@
+"""`manifest.json`: what lies in an export folder, hashed, with all a runner needs to use it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from personalize.plan import QuantSpec
+from speech.decoding import Tokens
+from speech.errors import UserError
+from speech.storage import load_record, save_record, sha256_of_file
+
+MANIFEST_NAME = "manifest.json"
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class InputSpec:
+    """How audio becomes the model's input.
+
+    normalize: shift and scale each utterance to zero mean, unit variance (epsilon 1e-7) first.
+    stride_samples: samples per output frame.
+    """
+
+    sample_rate: int
+    normalize: bool
+    stride_samples: int
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """One exported file. `layers` is in the order the stored program runs them, as read back.
+
+    min_samples, max_samples: lengths the file takes; shorter input is padded with zeros, longer input
+    is cut at pauses.
+    """
+
+    target: str
+    file: str
+    sha256: str
+    size_bytes: int
+    predicted_bytes: int
+    budget_bytes: int
+    mean_bits: float
+    min_samples: int
+    max_samples: int
+    plan_hash: str
+    profile_hash: str
+    layers: dict[str, QuantSpec]
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """All artifacts of one folder, and what they have in common."""
+
+    schema_version: int
+    model: str
+    weights_hash: str
+    tokens: Tokens
+    input: InputSpec
+    versions: dict[str, str]
+    artifacts: tuple[Artifact, ...]
+
+    def __post_init__(self) -> None:
+        if self.schema_version != SCHEMA_VERSION:
+            raise UserError(
+                f"manifest of schema {self.schema_version}, this version reads {SCHEMA_VERSION}; "
+                "run `myqasr export` again"
+            )
+
+
+def load_manifest(folder: Path) -> Manifest:
+    """The manifest of an export folder; raises UserError when missing or of another version."""
+    return load_record(folder / MANIFEST_NAME, Manifest)
+
+
+def load_artifact(path: Path) -> tuple[Manifest, Artifact]:
+    """The manifest beside an exported file and its entry, after checking the file's sha256.
+
+    Raises UserError naming both hashes when the file isn't the one that was exported.
+    """
+    if not path.is_file():
+        raise UserError(f"{path} does not exist")
+    manifest = load_manifest(path.parent)
+    for artifact in manifest.artifacts:
+        if artifact.file == path.name:
+            found = sha256_of_file(path)
+            if found != artifact.sha256:
+                raise UserError(
+                    f"{path} is not the file that was exported: manifest.json says sha256 "
+                    f"{artifact.sha256}, the file has {found}; run `myqasr export` again"
+                )
+            return manifest, artifact
+    known = ", ".join(artifact.file for artifact in manifest.artifacts)
+    raise UserError(f"{path.parent / MANIFEST_NAME} does not list {path.name}; it lists: {known}")
+
+
+def save_artifact(folder: Path, manifest: Manifest) -> None:
+    """Write the manifest, keeping the entries of other files of the same model."""
+    path = folder / MANIFEST_NAME
+    kept: tuple[Artifact, ...] = ()
+    if path.is_file():
+        try:
+            previous = load_manifest(folder)
+        except UserError:
+            previous = None
+        if previous is not None and previous.weights_hash == manifest.weights_hash:
+            written = {artifact.file for artifact in manifest.artifacts}
+            kept = tuple(old for old in previous.artifacts if old.file not in written)
+    merged = Manifest(
+        manifest.schema_version,
+        manifest.model,
+        manifest.weights_hash,
+        manifest.tokens,
+        manifest.input,
+        manifest.versions,
+        (*kept, *manifest.artifacts),
+    )
+    save_record(merged, path)

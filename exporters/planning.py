@@ -1,0 +1,201 @@
+"""From recordings to a plan: measure once for all targets, then decide for one target and budget."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from exporters.run_folder import (
+    SCHEMA_VERSION,
+    MeasuredOverhead,
+    PartialProfile,
+    RunFolder,
+    RunSettings,
+    TuneClip,
+)
+from exporters.target import TARGETS, Target, load_target
+from personalize.allocate import allocate, size_limits
+from personalize.budget import parse_budget
+from personalize.codes import LayerCodes, save_codes
+from personalize.plan import LayerShape, Plan, Profile, QuantSpec
+from personalize.rounding import round_layer
+from personalize.sensitivity import ClipCosts, ProfileOptions, layer_shape, measure
+from speech.datasets import Recording, audio_hash
+from speech.errors import UserError
+from speech.models.base import SpeechModel
+from speech.storage import load_record, record_hash, save_record, sha256_of_text
+
+SAVE_EVERY_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class SizeRange:
+    """Predicted file bytes: smallest possible plan, and every layer in float32."""
+
+    smallest_bytes: int
+    float_bytes: int
+    overhead_bytes: int
+
+
+def union_menu(shape: LayerShape) -> tuple[QuantSpec, ...]:
+    """Every precision that some target runs for this layer, so that one profile serves all."""
+    specs = dict.fromkeys(spec for name in TARGETS for spec in load_target(name).menu(shape))
+    return tuple(specs)
+
+
+def union_scale_dtype(spec: QuantSpec) -> str:
+    """Scales as the coarsest target stores them: groups in bfloat16 (XNNPACK), channels in float32."""
+    return "float32" if spec.group_size is None else "bfloat16"
+
+
+def profile_speaker(
+    run: RunFolder,
+    model: SpeechModel,
+    model_source: str,
+    recordings: Sequence[Recording],
+    options: ProfileOptions,
+    progress: Callable[[], None],
+) -> Profile:
+    """The run's profile: taken as it is when it fits these clips and weights, else measured and kept.
+
+    A run that was killed in the middle goes on with the clips it had finished.
+    """
+    heard = audio_hash(recordings)
+    weights = model.weights_hash()
+    wanted = {
+        name: [spec.label for spec in union_menu(layer_shape(name, module))]
+        for name, module in model.layers().items()
+    }
+    key = sha256_of_text(f"{weights} {heard} {options.seed} {options.label_draws} {wanted}")
+    settings = RunSettings(
+        SCHEMA_VERSION,
+        model_source,
+        weights,
+        heard,
+        options.seed,
+        tuple(TuneClip(str(r.clip.path), audio_hash([r]), round(r.seconds, 3)) for r in recordings),
+    )
+    previous = _complete_profile(run, weights, heard, options.seed, wanted)
+    if previous is not None:
+        save_record(settings, run.settings)
+        return previous
+    finished = _finished_clips(run, key)
+    saved_at = time.monotonic()
+
+    def keep(index: int, costs: ClipCosts) -> None:
+        nonlocal saved_at
+        finished[index] = costs
+        if time.monotonic() - saved_at > SAVE_EVERY_SECONDS:
+            save_record(PartialProfile(key, finished), run.partial_profile)
+            saved_at = time.monotonic()
+
+    waveforms = [recording.waveform for recording in recordings]
+    profile = measure(
+        model, waveforms, union_menu, union_scale_dtype, heard, options, progress,
+        dict(finished), keep,
+    )  # fmt: skip
+    save_record(settings, run.settings)
+    save_record(profile, run.profile)
+    run.partial_profile.unlink(missing_ok=True)
+    return profile
+
+
+def _complete_profile(
+    run: RunFolder, weights: str, heard: str, seed: int, wanted: dict[str, list[str]]
+) -> Profile | None:
+    if not run.profile.is_file():
+        return None
+    try:
+        profile = run.load_profile()
+    except UserError:
+        return None  # of an older version: measured again
+    measured = {layer.shape.name: {*layer.costs, "fp32"} for layer in profile.layers}
+    complete = all(set(wanted[name]) <= labels for name, labels in measured.items())
+    same = (profile.weights_hash, profile.audio_hash, profile.seed) == (weights, heard, seed)
+    return profile if same and complete else None
+
+
+def _finished_clips(run: RunFolder, key: str) -> dict[int, ClipCosts]:
+    if not run.partial_profile.is_file():
+        return {}
+    try:
+        partial = load_record(run.partial_profile, PartialProfile)
+    except UserError:
+        return {}
+    return dict(partial.clips) if partial.key == key else {}
+
+
+def size_range(run: RunFolder, model: SpeechModel, profile: Profile, target: Target) -> SizeRange:
+    """What the target's files can weigh, with the overhead measured on an earlier export if there is one."""
+    overhead = known_overhead(run, profile, target)
+    overhead_bytes = target.overhead_bytes(model) if overhead is None else overhead
+    smallest, floats = size_limits(profile, target.menu, target.layer_bytes, overhead_bytes)
+    return SizeRange(smallest, floats, overhead_bytes)
+
+
+def known_overhead(run: RunFolder, profile: Profile, target: Target) -> int | None:
+    """Overhead measured by an earlier export of the same weights, in bytes."""
+    path = run.overhead(target.NAME)
+    if not path.is_file():
+        return None
+    measured = load_record(path, MeasuredOverhead)
+    return measured.overhead_bytes if measured.weights_hash == profile.weights_hash else None
+
+
+def budget_in_range(budget: str, sizes: SizeRange, target: str) -> int:
+    """Budget in bytes; raises UserError naming both numbers when it is outside what plans can weigh."""
+    budget_bytes = parse_budget(budget, sizes.float_bytes)
+    if budget_bytes < sizes.smallest_bytes:
+        raise UserError(
+            f"smallest plan for {target} is {sizes.smallest_bytes:,} bytes; budget is "
+            f"{budget_bytes:,}; raise --budget or take a smaller model"
+        )
+    if budget_bytes > sizes.float_bytes:
+        raise UserError(
+            f"the whole model in float32 is {sizes.float_bytes:,} bytes for {target}; budget is "
+            f"{budget_bytes:,}: nothing to squeeze, lower --budget (1x is the float size)"
+        )
+    return budget_bytes
+
+
+def plan_for(profile: Profile, target: Target, budget_bytes: int, overhead_bytes: int) -> Plan:
+    """The best plan for a target and budget."""
+    return allocate(
+        profile, target.NAME, target.menu, target.layer_bytes, budget_bytes, overhead_bytes
+    )
+
+
+def round_plan(
+    model: SpeechModel, profile: Profile, plan: Plan, target: Target
+) -> dict[str, LayerCodes]:
+    """Codes of every layer of a plan, as the target stores them."""
+    modules = model.layers()
+    codes = {}
+    for layer in profile.layers:
+        spec = plan.layers[layer.shape.name]
+        weight = modules[layer.shape.name].weight
+        codes[layer.shape.name] = round_layer(
+            weight,  # type: ignore[arg-type]
+            layer,
+            spec,
+            target.scale_dtype(spec),
+        )
+    return codes
+
+
+def save_plan(
+    run: RunFolder, model: SpeechModel, profile: Profile, plan: Plan, target: Target
+) -> dict[str, LayerCodes]:
+    """Write codes, then the plan that they belong to."""
+    codes = round_plan(model, profile, plan, target)
+    save_codes(codes, record_hash(plan), run.codes(target.NAME))
+    save_record(plan, run.plan(target.NAME))
+    return codes
+
+
+def with_overhead(plan: Plan, overhead_bytes: int) -> Plan:
+    """The same layers with the measured overhead in the books; raises UserError when over budget."""
+    return replace(
+        plan,
+        overhead_bytes=overhead_bytes,
+        predicted_bytes=plan.predicted_bytes - plan.overhead_bytes + overhead_bytes,
+    )

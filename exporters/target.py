@@ -1,0 +1,101 @@
+"""What every target module offers, as a protocol; `load_target` finds it by name."""
+
+import importlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from personalize.plan import LayerShape, QuantSpec
+from speech.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from personalize.codes import LayerCodes
+    from speech.models.base import SpeechModel
+
+TARGETS = {
+    "xnnpack": "exporters.xnnpack",
+    "executorch": "exporters.executorch",
+}
+"""Target name -> module that implements `Target` with plain functions and constants."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredLayer:
+    """One layer as found in a written file, in the order the program runs it.
+
+    kernel: backend, operator and stored types, for people to read.
+    codes and scales are in the terms of `LayerCodes`; a float layer has its stored weight in `weight`.
+    payload_bytes: weights and scales as they lie in the file, packed.
+    """
+
+    kernel: str
+    codes: "LayerCodes"
+    payload_bytes: int
+    weight: "Tensor | None" = None
+
+
+@dataclass(frozen=True, slots=True)
+class ExportOptions:
+    """max_samples: longest input the file takes. min_samples: shortest."""
+
+    min_samples: int
+    max_samples: int
+
+
+@dataclass(frozen=True, slots=True)
+class Mismatch:
+    """A layer whose stored form isn't the planned one, and how."""
+
+    layer: str
+    reason: str
+
+
+class Target(Protocol):
+    """A target module. The first three need no torch."""
+
+    NAME: str
+    SUFFIX: str
+
+    def menu(self, shape: LayerShape) -> tuple[QuantSpec, ...]:
+        """Precisions the target's kernels really run for this layer, fp32 last."""
+        ...
+
+    def layer_bytes(self, shape: LayerShape, spec: QuantSpec) -> int:
+        """Bytes of the file that this choice is answerable for: weights, scales, bias, bookkeeping."""
+        ...
+
+    def scale_dtype(self, spec: QuantSpec) -> str:
+        """`float32`, `bfloat16` or `float16`: how scales are stored, so codes are chosen for those."""
+        ...
+
+    def overhead_bytes(self, model: "SpeechModel") -> int:
+        """Estimate of the bytes no plan changes; replaced by the measured figure after an export."""
+        ...
+
+    def write(
+        self,
+        model: "SpeechModel",
+        codes: "dict[str, LayerCodes]",
+        path: Path,
+        options: ExportOptions,
+    ) -> tuple[str, ...]:
+        """Write the file; returns layer names in the order the stored program runs them."""
+        ...
+
+    def read(self, path: Path) -> tuple[StoredLayer, ...]:
+        """Every weight-bearing layer found in the file, in program order, from the file alone."""
+        ...
+
+
+def load_target(name: str) -> Target:
+    """The target module; raises UserError listing the known names."""
+    module = TARGETS.get(name)
+    if module is None:
+        raise UserError(f"unknown target {name!r}; known: {', '.join(TARGETS)}")
+    try:
+        target: Target = importlib.import_module(module)  # type: ignore[assignment]
+    except ImportError as error:
+        raise UserError(f"target {name} needs {error.name}: pip install myqasr") from error
+    return target

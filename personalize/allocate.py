@@ -1,0 +1,236 @@
+"""Which precision each layer gets: a multiple-choice knapsack, solved exactly.
+
+Choose one precision per layer so that the summed cost is least and the summed bytes stay within the
+budget (Kellerer, Pferschy and Pisinger, "Knapsack Problems", 2004, chapter 11). HiGHS solves the 0/1
+program; dominated precisions are dropped first, and the integers are checked again in exact arithmetic.
+No model is needed: this is arithmetic on costs and bytes.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import Bounds, LinearConstraint, milp
+from scipy.sparse import csr_array
+
+from personalize.plan import FLOAT32, LayerProfile, LayerShape, Plan, Profile, QuantSpec, mean_bits
+from speech.errors import UserError
+from speech.storage import record_hash
+
+LayerBytes = Callable[[LayerShape, QuantSpec], int]
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One precision of one layer: what it costs and weighs."""
+
+    spec: QuantSpec
+    cost: float
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Allocation:
+    """One choice per layer. lower_bound: proven; no selection within the budget costs less."""
+
+    choices: tuple[Choice, ...]
+    lower_bound: float
+
+    @property
+    def cost(self) -> float:
+        """Summed cost, nats per frame."""
+        return sum(choice.cost for choice in self.choices)
+
+    @property
+    def size_bytes(self) -> int:
+        """Summed bytes of the layers."""
+        return sum(choice.size_bytes for choice in self.choices)
+
+
+def layer_choices(
+    layer: LayerProfile, menu: Sequence[QuantSpec], layer_bytes: LayerBytes
+) -> tuple[Choice, ...]:
+    """The menu with measured costs and bytes. Raises UserError for a precision that wasn't measured."""
+    choices = []
+    for spec in menu:
+        cost = 0.0 if spec == FLOAT32 else layer.costs.get(spec.label)
+        if cost is None:
+            raise UserError(
+                f"layer {layer.shape.name} was not measured at {spec.label}; delete profile.json and "
+                "run `myqasr personalize` again"
+            )
+        choices.append(Choice(spec, cost, layer_bytes(layer.shape, spec)))
+    return tuple(choices)
+
+
+def undominated(choices: Sequence[Choice]) -> tuple[Choice, ...]:
+    """By rising bytes and falling cost: choices that something both cheaper and smaller beats are gone."""
+    kept: list[Choice] = []
+    for choice in sorted(choices, key=lambda c: (c.size_bytes, c.cost)):
+        if not kept or choice.cost < kept[-1].cost:
+            kept.append(choice)
+    return tuple(kept)
+
+
+def solve(options: Sequence[Sequence[Choice]], capacity_bytes: int) -> Allocation:
+    """The cheapest selection of one choice per row within `capacity_bytes`.
+
+    Raises UserError naming both numbers when even the smallest selection doesn't fit.
+    """
+    rows = [undominated(row) for row in options]
+    smallest = sum(row[0].size_bytes for row in rows)
+    if smallest > capacity_bytes:
+        raise UserError(
+            f"the smallest choice of precisions takes {smallest:,} bytes; {capacity_bytes:,} are left"
+        )
+    if sum(row[-1].size_bytes for row in rows) <= capacity_bytes:
+        best = tuple(row[-1] for row in rows)
+        return Allocation(best, sum(choice.cost for choice in best))
+    if smallest == capacity_bytes:
+        best = tuple(row[0] for row in rows)
+        return Allocation(best, sum(choice.cost for choice in best))
+    return _solve_program(rows, capacity_bytes, smallest)
+
+
+def _solve_program(
+    rows: Sequence[Sequence[Choice]], capacity_bytes: int, smallest: int
+) -> Allocation:
+    """The 0/1 program. Only bytes above each row's smallest choice enter, which keeps numbers small."""
+    flat = [(index, choice) for index, row in enumerate(rows) for choice in row]
+    costs = np.array([choice.cost for _, choice in flat])
+    scale = float(costs.max()) or 1.0  # HiGHS works with absolute tolerances around 1e-6
+    extra = np.array([choice.size_bytes - rows[index][0].size_bytes for index, choice in flat])
+    columns = np.arange(len(flat))
+    one_each = csr_array((np.ones(len(flat)), ([index for index, _ in flat], columns)))
+    room = capacity_bytes - smallest
+    slack = room
+    for _ in range(8):
+        result = milp(
+            costs / scale * 1e4,
+            integrality=np.ones(len(flat), dtype=np.int64),
+            bounds=Bounds(0, 1),
+            constraints=[
+                LinearConstraint(one_each, 1, 1),
+                LinearConstraint(extra[None, :] / room, -np.inf, slack / room),
+            ],
+            options={"mip_rel_gap": 0.0, "presolve": True},
+        )
+        if result.x is None:
+            raise UserError(f"the solver found no plan: {result.message}")
+        picked = [flat[column] for column in np.flatnonzero(result.x > 0.5)]
+        chosen = tuple(choice for _, choice in sorted(picked, key=lambda pair: pair[0]))
+        used = sum(choice.size_bytes for choice in chosen)
+        if used <= capacity_bytes:
+            break
+        slack -= used - capacity_bytes  # the constraint was met only within the solver's tolerance
+    else:
+        chosen = tuple(row[0] for row in rows)
+    improved = _improve_by_swaps(rows, list(chosen), capacity_bytes)
+    cost = sum(choice.cost for choice in improved)
+    bound = cost if slack == room and result.mip_gap == 0 else 0.0
+    if bound == 0.0 and result.mip_dual_bound is not None:
+        bound = min(cost, float(result.mip_dual_bound) * scale / 1e4)
+    return Allocation(tuple(improved), bound)
+
+
+def _improve_by_swaps(
+    rows: Sequence[Sequence[Choice]], chosen: list[Choice], capacity_bytes: int
+) -> list[Choice]:
+    """Single swaps that lower the cost and fit. The solver's optimum has none beyond its tolerance."""
+    left = capacity_bytes - sum(choice.size_bytes for choice in chosen)
+    while True:
+        gains = [
+            (chosen[index].cost - choice.cost, index, choice)
+            for index, row in enumerate(rows)
+            for choice in row
+            if choice.size_bytes - chosen[index].size_bytes <= left
+        ]
+        gain, index, choice = max(gains, key=lambda item: item[0])
+        if gain <= 0:
+            return chosen
+        left -= choice.size_bytes - chosen[index].size_bytes
+        chosen[index] = choice
+
+
+def allocate(
+    profile: Profile,
+    target: str,
+    menu: Callable[[LayerShape], Sequence[QuantSpec]],
+    layer_bytes: LayerBytes,
+    budget_bytes: int,
+    overhead_bytes: int,
+) -> Plan:
+    """The plan of least expected divergence whose file takes at most `budget_bytes`.
+
+    overhead_bytes: bytes of the file outside the layers' choices (estimate, or measured on a file).
+    Raises UserError naming both numbers when the budget is below the smallest plan.
+    """
+    options = [layer_choices(layer, menu(layer.shape), layer_bytes) for layer in profile.layers]
+    smallest = overhead_bytes + sum(min(c.size_bytes for c in row) for row in options)
+    if budget_bytes < smallest:
+        raise UserError(
+            f"smallest plan for {target} is {smallest:,} bytes; budget is {budget_bytes:,}; raise "
+            "--budget or take a smaller model"
+        )
+    allocation = solve(options, budget_bytes - overhead_bytes)
+    return Plan(
+        profile_hash=record_hash(profile),
+        target=target,
+        method="exact",
+        budget_bytes=budget_bytes,
+        predicted_bytes=overhead_bytes + allocation.size_bytes,
+        overhead_bytes=overhead_bytes,
+        expected_cost=allocation.cost,
+        lower_bound=allocation.lower_bound,
+        layers={
+            layer.shape.name: choice.spec
+            for layer, choice in zip(profile.layers, allocation.choices, strict=True)
+        },
+    )
+
+
+def size_limits(
+    profile: Profile,
+    menu: Callable[[LayerShape], Sequence[QuantSpec]],
+    layer_bytes: LayerBytes,
+    overhead_bytes: int,
+) -> tuple[int, int]:
+    """Bytes of the smallest plan and of the all-float32 plan."""
+    smallest = sum(
+        min(layer_bytes(layer.shape, spec) for spec in menu(layer.shape))
+        for layer in profile.layers
+    )
+    floats = sum(layer_bytes(layer.shape, FLOAT32) for layer in profile.layers)
+    return overhead_bytes + smallest, overhead_bytes + floats
+
+
+def uniform_plan(
+    profile: Profile,
+    target: str,
+    menu: Callable[[LayerShape], Sequence[QuantSpec]],
+    layer_bytes: LayerBytes,
+    overhead_bytes: int,
+    bits: int,
+) -> Plan:
+    """The control everyone ships: every layer at `bits`, or at the next wider integers it can have.
+
+    Per channel, as converters do by default; layers without such a precision stay float.
+    """
+    layers = {}
+    cost, size_bytes = 0.0, overhead_bytes
+    for layer in profile.layers:
+        choices = layer_choices(layer, menu(layer.shape), layer_bytes)
+        wide = [c for c in choices if c.spec.bits >= bits and c.spec.group_size is None]
+        chosen = min(wide, key=lambda c: (c.spec.bits, c.cost))
+        layers[layer.shape.name] = chosen.spec
+        cost += chosen.cost
+        size_bytes += chosen.size_bytes
+    return Plan(
+        record_hash(profile), target, f"uniform-{bits}", size_bytes, size_bytes, overhead_bytes,
+        cost, 0.0, layers,
+    )  # fmt: skip
+
+
+def plan_mean_bits(profile: Profile, plan: Plan) -> float:
+    """Weight-averaged stored bits per weight of a plan."""
+    return mean_bits({layer.shape.name: layer.shape for layer in profile.layers}, plan.layers)

@@ -1,0 +1,44 @@
+"""The plan in torch, computed as the runtime computes it: what an exported file is held against."""
+
+import copy
+from dataclasses import replace
+
+from torch import Tensor, nn
+
+from personalize.codes import LayerCodes
+from personalize.kernels import layer_output
+from speech.errors import UserError
+from speech.models.base import SpeechModel
+
+
+class ReferenceLayer(nn.Module):
+    """A Linear or Conv1d that computes with its codes."""
+
+    def __init__(self, layer: nn.Module, codes: LayerCodes) -> None:
+        super().__init__()
+        if not isinstance(layer.weight, Tensor):
+            raise UserError(f"{type(layer).__name__} layers can't be quantised")
+        self.layer = layer
+        self.codes = codes
+        self.register_buffer("dequantized", codes.dequantized(layer.weight.detach()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Same shapes as the layer it stands for."""
+        return layer_output(self.layer, x, self.codes, self.dequantized)  # type: ignore[arg-type]
+
+
+def build_reference(model: SpeechModel, codes: dict[str, LayerCodes]) -> SpeechModel:
+    """A copy of the model with every layer of `codes` replaced; the model itself is not changed.
+
+    Raises UserError when `codes` names a layer that the model doesn't have.
+    """
+    unknown = set(codes) - set(model.layers())
+    if unknown:
+        raise UserError(f"{model.model_id} has no layer {sorted(unknown)[0]}")
+    module = copy.deepcopy(model.module)
+    for name, layer_codes in codes.items():
+        path = model.layer_prefix + name
+        parent = module.get_submodule(path.rpartition(".")[0])
+        leaf = path.rpartition(".")[2]
+        setattr(parent, leaf, ReferenceLayer(getattr(parent, leaf), layer_codes))
+    return replace(model, module=module.eval())

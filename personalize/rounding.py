@@ -1,0 +1,98 @@
+"""Codes for a chosen precision: symmetric integers with a scale that minimises the squared error.
+
+For every scale the grid search tries a range of clipping points and keeps the one with the least squared
+weight error, as in OCTAV (Sakr et al., ICML 2022) or the calibrations of post-training toolkits. Scales
+are rounded to what the target stores *before* codes are chosen, so that no later rounding shifts them.
+"""
+
+import torch
+from torch import Tensor
+
+from personalize.codes import ActivationRange, LayerCodes
+from personalize.plan import LayerProfile, QuantSpec
+from speech.errors import UserError
+
+CHUNK_WEIGHTS = 1 << 18  # weights searched at a time: stays in the CPU's cache
+MIN_SCALE = 2.0**-24
+
+# Share of the largest magnitude that stays representable. Wide integers gain little from clipping.
+CLIP_GRID = {8: (1.0, 0.95, 0.9, 0.85, 0.8)}
+CLIP_GRID_NARROW = tuple(1.0 - 0.03 * step for step in range(20))
+
+
+def code_limits(bits: int) -> tuple[int, int]:
+    """Smallest and largest code. 8 bits keep to -127: int8 kernels rely on a negatable code."""
+    largest = 2 ** (bits - 1) - 1
+    return (-largest if bits == 8 else -largest - 1), largest
+
+
+def round_weight(weight: Tensor, spec: QuantSpec, scale_dtype: str) -> tuple[Tensor, Tensor]:
+    """Codes (int8, shaped like `weight`) and scales (float32 [out_channels, groups]).
+
+    weight: float32 [out, in] or [out, in / groups, kernel]; every output channel is a row. Groups split
+    the row as it lies in memory. Raises UserError when the group size doesn't divide the row.
+    """
+    rows = weight.detach().reshape(weight.shape[0], -1)
+    group = spec.group_size if spec.group_size is not None else rows.shape[1]
+    if rows.shape[1] % group:
+        raise UserError(
+            f"groups of {group} don't divide {rows.shape[1]} weights per output channel"
+        )
+    flat = rows.reshape(-1, group)
+    step = max(1, CHUNK_WEIGHTS // group)
+    parts = [_round_groups(chunk, spec.bits, scale_dtype) for chunk in flat.split(step)]
+    codes = torch.cat([part[0] for part in parts]).reshape(weight.shape)
+    scales = torch.cat([part[1] for part in parts]).reshape(weight.shape[0], -1)
+    return codes, scales
+
+
+def _round_groups(groups: Tensor, bits: int, scale_dtype: str) -> tuple[Tensor, Tensor]:
+    """Codes and scales of [n, group] weights that share one scale per row."""
+    low, high = code_limits(bits)
+    peak = groups.abs().amax(dim=1, keepdim=True)
+    best_error = torch.full_like(peak, torch.inf)
+    best_scale = torch.ones_like(peak)
+    for clip in CLIP_GRID.get(bits, CLIP_GRID_NARROW):
+        scale = _store_scale(peak * (clip / high), scale_dtype)
+        error = (groups / scale).round_().clamp_(low, high).mul_(scale).sub_(groups)
+        error = error.square_().sum(dim=1, keepdim=True)
+        better = error < best_error
+        best_error = torch.where(better, error, best_error)
+        best_scale = torch.where(better, scale, best_scale)
+    codes = (groups / best_scale).round_().clamp_(low, high).to(torch.int8)
+    return codes, best_scale[:, 0]
+
+
+def _store_scale(scale: Tensor, scale_dtype: str) -> Tensor:
+    """The nearest scale the target can hold, as float32; never zero (an all-zero row keeps zero codes)."""
+    stored: Tensor = scale.clamp_min(MIN_SCALE).to(getattr(torch, scale_dtype)).float()
+    return stored
+
+
+def activation_range(low: float, high: float) -> ActivationRange:
+    """Asymmetric int8 grid that holds [low, high] and represents zero exactly."""
+    low, high = min(low, 0.0), max(high, 0.0)
+    scale = max((high - low) / 255.0, MIN_SCALE)
+    zero_point = round(-128 - low / scale)
+    return ActivationRange(scale, max(-128, min(127, zero_point)))
+
+
+def round_layer(
+    weight: Tensor, layer: LayerProfile, spec: QuantSpec, scale_dtype: str
+) -> LayerCodes:
+    """Codes of one layer at one precision, with the static ranges its profile measured, if it needs any."""
+    if spec.scheme == "float":
+        return LayerCodes(spec)
+    if spec.scheme != "int":
+        raise UserError(f"layer {layer.shape.name}: no rounding for {spec.label} yet")
+    codes, scales = round_weight(weight, spec, scale_dtype)
+    if spec.activation != "int8-static":
+        return LayerCodes(spec, codes, scales)
+    statistics = layer.statistics
+    return LayerCodes(
+        spec,
+        codes,
+        scales,
+        activation_range(statistics["input_min"], statistics["input_max"]),
+        activation_range(statistics["output_min"], statistics["output_max"]),
+    )

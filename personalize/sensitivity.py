@@ -1,0 +1,313 @@
+"""What each precision of each layer costs, from one forward and backward pass per clip, without labels.
+
+The loss is the divergence between the float model's posteriors and the quantised model's. To second
+order it is half the expected squared product of the layer's output error with the gradient of the
+log-likelihood of labels drawn from the float posterior itself (Fisher information; Amari, "Natural
+gradient works efficiently in learning", 1998; Martens, JMLR 2020, section 5). Labels drawn from the model
+need no transcript, and frames where the model is certain (blanks, mostly) contribute next to nothing.
+
+For layer output error dy and gradient g, over all output positions of a clip, the cost is
+
+    1/2 * (g . dy)^2,   averaged over clips and label draws, in nats per output frame,
+
+where dy is the difference that the runtime's own arithmetic makes: rounded weights and, where the
+kernel quantises them, rounded activations. The product is summed over the whole clip before squaring:
+a weight's rounding error is the same in every frame, and squaring frame by frame loses that (rank
+correlation with brute force within 4-bit entries 0.73 instead of 0.97, see docs/results.md).
+"""
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from personalize.codes import LayerCodes
+from personalize.kernels import kernel_input, kind_of, layer_output
+from personalize.plan import FLOAT32, LayerProfile, LayerShape, Profile, QuantSpec
+from personalize.rounding import round_layer
+from speech.errors import UserError
+from speech.models.base import SAMPLE_RATE, SpeechModel
+
+Menu = Callable[[LayerShape], Sequence[QuantSpec]]
+ScaleDtype = Callable[[QuantSpec], str]
+Waveforms = Sequence[NDArray[np.float32]]
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileOptions:
+    """device: torch device name. seed: of the labels.
+
+    label_draws: label sequences drawn over all clips, at least one a clip, one backward pass each.
+    """
+
+    device: str = "cpu"
+    seed: int = 0
+    label_draws: int = 64
+
+
+@dataclass(frozen=True, slots=True)
+class ClipCosts:
+    """One clip's share: output frames, and layer -> precision label -> nats summed over them."""
+
+    frames: int
+    costs: dict[str, dict[str, float]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Observed:
+    """One layer in the float model: shape, which tensor it reads, and the ranges seen."""
+
+    shape: LayerShape
+    share_group: str
+    statistics: dict[str, float]
+
+
+def pick_device(name: str) -> str:
+    """`cpu` or `cuda`; `auto` takes CUDA where there is one. Raises UserError when it isn't there."""
+    if name not in ("auto", "cpu", "cuda"):
+        raise UserError(f"unknown device {name!r}; use auto, cpu or cuda")
+    available = torch.cuda.is_available()
+    if name == "cuda" and not available:
+        raise UserError("no CUDA device here; use --device cpu")
+    return "cuda" if available and name != "cpu" else "cpu"
+
+
+def layer_shape(name: str, module: nn.Module) -> LayerShape:
+    """The shape record of a Linear or Conv1d."""
+    weight = module.weight
+    if not isinstance(weight, Tensor):
+        raise UserError(f"layer {name} has no weight tensor")
+    groups = module.groups if isinstance(module, nn.Conv1d) else 1
+    return LayerShape(name, kind_of(module), tuple(weight.shape), module.bias is not None, groups)
+
+
+def observe(
+    model: SpeechModel, waveforms: Waveforms, device: str, progress: Callable[[], None]
+) -> dict[str, _Observed]:
+    """Run the float model over the clips: layers in order of execution, what they share, their ranges."""
+    seen: dict[str, _Observed] = {}
+    # First reader of every tensor of the first clip; kept alive, so that no address is used twice.
+    readers: dict[int, tuple[Tensor, str]] = {}
+
+    def watch(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
+        def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+            x = inputs[0]
+            low_in, high_in = x.aminmax()
+            low_out, high_out = output.aminmax()
+            ranges = {
+                "input_min": float(low_in),
+                "input_max": float(high_in),
+                "output_min": float(low_out),
+                "output_max": float(high_out),
+            }
+            if name not in seen:
+                _, first = readers.setdefault(x.data_ptr(), (x, name))
+                seen[name] = _Observed(layer_shape(name, module), first, ranges)
+                return
+            known = seen[name].statistics
+            for key, value in ranges.items():
+                known[key] = (min if key.endswith("min") else max)(known[key], value)
+
+        return hook
+
+    with _hooks(model, watch), torch.inference_mode():
+        for waveform in waveforms:
+            logits = model.module(model.features(waveform).to(device))
+            readers.clear()
+            if not torch.isfinite(logits).all():
+                raise UserError(
+                    f"{model.model_id} gives NaN or infinite logits on a clip; its weights are damaged"
+                )
+            progress()
+    return seen
+
+
+@contextmanager
+def _hooks(
+    model: SpeechModel,
+    make: Callable[[str], Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]],
+) -> Iterator[None]:
+    """A forward hook on every layer for the duration of the block."""
+    handles = [module.register_forward_hook(make(name)) for name, module in model.layers().items()]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _candidates(
+    model: SpeechModel, observed: dict[str, _Observed], menu: Menu, scale_dtype: ScaleDtype
+) -> dict[str, list[LayerCodes]]:
+    """Codes of every layer at every precision of the menu but float32."""
+    modules = model.layers()
+    rounded = {}
+    for name, layer in observed.items():
+        record = LayerProfile(layer.shape, layer.share_group, {}, layer.statistics)
+        weight = modules[name].weight
+        rounded[name] = [
+            round_layer(weight, record, spec, scale_dtype(spec))  # type: ignore[arg-type]
+            for spec in menu(layer.shape)
+            if spec != FLOAT32
+        ]
+    return rounded
+
+
+def _clip_costs(
+    model: SpeechModel,
+    waveform: NDArray[np.float32],
+    rounded: dict[str, list[LayerCodes]],
+    seed: int,
+    draws: int,
+    device: str,
+) -> ClipCosts:
+    """One clip's costs, summed over its frames. `seed` alone decides which labels are drawn."""
+    sums = {name: np.zeros(len(codes)) for name, codes in rounded.items()}
+
+    def watch(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
+        def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+            x, y = inputs[0].detach(), output.detach()
+            output.register_hook(lambda gradient: add(name, module, x, y, gradient))
+
+        return hook
+
+    def add(name: str, module: nn.Module, x: Tensor, y: Tensor, gradient: Tensor) -> None:
+        if name not in rounded:
+            return
+        changes = (
+            _linear_changes(module, x, gradient, rounded[name])
+            if isinstance(module, nn.Linear)
+            else _direct_changes(module, x, y, gradient, rounded[name])
+        )
+        sums[name] += np.square(changes) / (2 * draws)
+
+    with _hooks(model, watch), torch.enable_grad():
+        features = model.features(waveform).to(device).requires_grad_()
+        log_posterior = model.module(features)[0].float().log_softmax(dim=-1)  # [frames, vocab]
+        drawn = torch.multinomial(
+            log_posterior.detach().exp().cpu(),
+            draws,
+            replacement=True,
+            generator=torch.Generator().manual_seed(seed),
+        ).to(device)  # [frames, draws]
+        for draw in range(draws):
+            likelihood = log_posterior.gather(1, drawn[:, draw : draw + 1]).sum()
+            likelihood.backward(retain_graph=draw + 1 < draws)
+    return ClipCosts(
+        frames=int(log_posterior.shape[0]),
+        costs={
+            name: {c.spec.label: float(total) for c, total in zip(codes, sums[name], strict=True)}
+            for name, codes in rounded.items()
+        },
+    )
+
+
+def _direct_changes(
+    module: nn.Module, x: Tensor, y: Tensor, gradient: Tensor, candidates: list[LayerCodes]
+) -> NDArray[np.float64]:
+    """g . dy of each candidate, by computing its output. y, gradient: shaped like the output."""
+    changes = []
+    for codes in candidates:
+        weight = codes.dequantized(module.weight)  # type: ignore[arg-type]
+        error = layer_output(module, x, codes, weight).sub_(y)
+        changes.append(float(error.mul_(gradient).sum(dtype=torch.float64)))
+    return np.array(changes)
+
+
+def _linear_changes(
+    module: nn.Linear, x: Tensor, gradient: Tensor, candidates: list[LayerCodes]
+) -> NDArray[np.float64]:
+    """g . dy of each candidate of a Linear layer at the price of two products per kind of input.
+
+    With X' the input as the kernel sees it and W' the stored weight,
+    g . (X'W'^T - XW^T) = <g^T (X' - X), W> + <g^T X', W' - W>: the sum over time is taken first, so
+    that every further precision is only a dot product over the weights.
+    """
+    x2, g2 = x.flatten(0, -2), gradient.flatten(0, -2)  # [positions, in], [positions, out]
+    by_input: dict[tuple[str, bool], tuple[Tensor, float]] = {}
+    changes = []
+    for codes in candidates:
+        spec = codes.spec
+        key = (spec.activation, spec.scheme == "float")
+        if key not in by_input:
+            seen = kernel_input(module, x, codes).flatten(0, -2)
+            by_input[key] = (g2.T @ seen, _dot(g2.T @ (seen - x2), module.weight))
+        outer, input_change = by_input[key]  # [out, in]
+        difference = codes.dequantized(module.weight) - module.weight
+        changes.append(input_change + _dot(outer, difference))
+    return np.array(changes)
+
+
+def _dot(a: Tensor, b: Tensor) -> float:
+    """Sum of products; float32 within a row, float64 across rows."""
+    return float((a * b).sum(dim=1).sum(dtype=torch.float64))
+
+
+def measure(
+    model: SpeechModel,
+    waveforms: Waveforms,
+    menu: Menu,
+    scale_dtype: ScaleDtype,
+    audio_hash: str,
+    options: ProfileOptions = ProfileOptions(),
+    progress: Callable[[], None] = lambda: None,
+    known: Mapping[int, ClipCosts] = MappingProxyType({}),
+    on_clip: Callable[[int, ClipCosts], None] = lambda index, costs: None,
+) -> Profile:
+    """Profile a model on one speaker's clips (16 kHz mono float32 [samples] each).
+
+    progress: called twice per clip. known: clips by index that an earlier, killed run has measured;
+    on_clip: called with every clip measured now, so that a caller may keep it.
+    Memory is bounded by the longest clip, not by their number.
+    Raises UserError when there are no clips or the model's outputs aren't finite.
+    """
+    if not waveforms:
+        raise UserError("no clips to measure on")
+    weights_hash = model.weights_hash()
+    clips = dict(known)
+    draws = max(1, math.ceil(options.label_draws / len(waveforms)))
+    model.module.to(options.device)
+    try:
+        observed = observe(model, waveforms, options.device, progress)
+        rounded = _candidates(model, observed, menu, scale_dtype)
+        for index, waveform in enumerate(waveforms):
+            if index not in clips:
+                seed = options.seed * 1_000_003 + index
+                clips[index] = _clip_costs(model, waveform, rounded, seed, draws, options.device)
+                on_clip(index, clips[index])
+            progress()
+    finally:
+        model.module.to("cpu")
+    frames = sum(clip.frames for clip in clips.values())
+    return Profile(
+        model=model.model_id,
+        weights_hash=weights_hash,
+        audio_hash=audio_hash,
+        clips=len(waveforms),
+        seconds=round(sum(len(waveform) for waveform in waveforms) / SAMPLE_RATE, 3),
+        frames=frames,
+        method="fisher",
+        seed=options.seed,
+        float_weight_bytes=sum(p.numel() * 4 for p in model.module.parameters()),
+        layers=tuple(
+            LayerProfile(
+                layer.shape,
+                layer.share_group,
+                {
+                    codes.spec.label: math.fsum(
+                        clips[index].costs[name][codes.spec.label] for index in sorted(clips)
+                    )
+                    / frames
+                    for codes in rounded[name]
+                },
+                layer.statistics,
+            )
+            for name, layer in observed.items()
+        ),
+    )

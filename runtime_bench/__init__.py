@@ -1,0 +1,1 @@
+"""Measure exported files on the runtimes that run them: words, latency, memory."""

@@ -1,0 +1,80 @@
+"""Exported files as systems to run, checked against their manifest. No torch in here."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from exporters.manifest import load_artifact
+from runtime_bench.runners.base import System
+from speech.decoding import Tokens
+from speech.errors import UserError
+
+TARGET_RUNNERS = {
+    "xnnpack": "executorch",
+    "executorch": "executorch",
+}
+"""Export target -> runner of its files."""
+
+
+@dataclass(frozen=True, slots=True)
+class AudioInput:
+    """What a model takes. normalize: zero mean and unit variance first. Lengths in 16 kHz samples:
+
+    shorter input is padded with zeros, longer input is cut at pauses.
+    """
+
+    normalize: bool
+    min_samples: int
+    max_samples: int
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """A file that is what its manifest says, and what is needed to run it."""
+
+    system: System
+    audio: AudioInput
+    tokens: Tokens
+
+
+def exported_file(path: Path, name: str | None = None) -> Exported:
+    """A file as a system called `name` (its target, if not given).
+
+    Raises UserError when the manifest.json beside it is missing, doesn't list it, or names another
+    sha256 than the file has (both are given), or when its target has no runner.
+    """
+    manifest, artifact = load_artifact(path)
+    runner = TARGET_RUNNERS.get(artifact.target)
+    if runner is None:
+        raise UserError(
+            f"no runner here for target {artifact.target}; there are runners for: "
+            f"{', '.join(TARGET_RUNNERS)}"
+        )
+    label = artifact.target if name is None else name
+    return Exported(
+        System(label, runner, str(path), None, artifact.sha256, artifact.size_bytes),
+        AudioInput(manifest.input.normalize, artifact.min_samples, artifact.max_samples),
+        manifest.tokens,
+    )
+
+
+def common_input(exported: Sequence[Exported]) -> tuple[AudioInput, Tokens]:
+    """Input limits that all files keep, and their tokens.
+
+    Raises UserError when the files are of different models.
+    """
+    if not exported:
+        raise UserError("no exported file given")
+    first = exported[0]
+    for other in exported[1:]:
+        if (other.tokens, other.audio.normalize) != (first.tokens, first.audio.normalize):
+            raise UserError(
+                f"{other.system.source} and {first.system.source} are of different models: "
+                "their tokens or their input differ"
+            )
+    audio = AudioInput(
+        first.audio.normalize,
+        max(one.audio.min_samples for one in exported),
+        min(one.audio.max_samples for one in exported),
+    )
+    return audio, first.tokens

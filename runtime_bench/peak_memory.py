@@ -1,0 +1,107 @@
+"""Load time and peak memory of one system, in a process of its own so that nothing else counts.
+
+Run as `python -m runtime_bench.peak_memory SYSTEM_JSON THREADS FEATURES.npy`; prints one JSON line.
+"""
+
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+from numpy.typing import NDArray
+
+from runtime_bench.report import Startup
+from runtime_bench.runners.base import System, open_system, runner_module
+from speech.errors import UserError
+from speech.storage import converter
+
+TIMEOUT_SECONDS = 900
+
+
+def measure_startup(system: System, features: NDArray[np.float32], threads: int) -> Startup:
+    """Load a system in a fresh process and run one input [samples], the longest there is.
+
+    Raises UserError with the process's last words when it fails or is killed.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "features.npy"
+        np.save(file, features)
+        try:
+            done = subprocess.run(
+                [
+                    sys.executable,
+                    "-m",
+                    "runtime_bench.peak_memory",
+                    json.dumps(converter.unstructure(system)),
+                    str(threads),
+                    str(file),
+                ],
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=TIMEOUT_SECONDS,
+                env={**os.environ, "OMP_NUM_THREADS": str(threads)},
+                check=False,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise UserError(
+                f"{system.name} took more than {TIMEOUT_SECONDS} s in its own process"
+            ) from error
+    if done.returncode != 0:
+        lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+        raise UserError(f"{system.name} failed in its own process: {lines[-1]}")
+    return converter.structure(json.loads(done.stdout.splitlines()[-1]), Startup)
+
+
+def startup_here(system: System, features: NDArray[np.float32], threads: int) -> Startup:
+    """The same in this process; only a fresh one gives figures that mean something."""
+    runner_module(system.runner)
+    baseline = psutil.Process().memory_info().rss
+    _forget_peak()
+    start = time.perf_counter()
+    runner = open_system(system, threads)
+    loaded = time.perf_counter()
+    runner.logits(features)
+    done = time.perf_counter()
+    return Startup(1e3 * (loaded - start), 1e3 * (done - loaded), baseline, peak_rss_bytes())
+
+
+def peak_rss_bytes() -> int:
+    """Highest resident memory of this process so far."""
+    status = Path("/proc/self/status")
+    if status.is_file():
+        for line in status.read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _forget_peak() -> None:
+    """Let the peak start from now; where the system can't, the peak of the imports stays in it."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return
+
+
+def main(arguments: list[str]) -> int:
+    """The child process: exit code 2 and one line on stderr for a user error."""
+    system = converter.structure(json.loads(arguments[0]), System)
+    try:
+        startup = startup_here(system, np.load(arguments[2]), int(arguments[1]))
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 2
+    print(json.dumps(converter.unstructure(startup)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,73 @@
+"""Try a target for real: write a kilobyte model, read it back, run it, compare with its reference."""
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from transformers import Wav2Vec2Config, Wav2Vec2ForCTC
+
+from exporters.export import check_file
+from exporters.target import ExportOptions, load_target
+from personalize.plan import FLOAT32, LayerProfile
+from personalize.reference import build_reference
+from personalize.rounding import round_layer
+from personalize.sensitivity import layer_shape
+from runtime_bench.exported import TARGET_RUNNERS
+from runtime_bench.runners.base import System, open_system
+from speech.decoding import Tokens
+from speech.errors import UserError
+from speech.models.base import SpeechModel
+from speech.models.wav2vec2 import from_module
+
+MIN_SNR_DB = 30.0  # a wrong kernel or scale is far below, rounding differences far above
+
+
+def probe_model() -> SpeechModel:
+    """A Wav2Vec2ForCTC of random weights, about 0.1 M parameters."""
+    torch.manual_seed(0)
+    config = Wav2Vec2Config(
+        vocab_size=8,
+        hidden_size=64,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=128,
+        conv_dim=(32, 32),
+        conv_kernel=(20, 32),
+        conv_stride=(20, 32),
+        num_feat_extract_layers=2,
+        num_conv_pos_embeddings=15,
+        num_conv_pos_embedding_groups=4,
+        do_stable_layer_norm=True,
+        attn_implementation="eager",
+    )
+    return from_module(Wav2Vec2ForCTC(config), Tokens(tuple("-abcdefg"), 0), True, "probe")
+
+
+def probe_target(name: str) -> str:
+    """One line on what ran; raises UserError when what ran isn't what was asked for."""
+    target = load_target(name)
+    model = probe_model()
+    codes = {}
+    for layer, module in model.layers().items():
+        shape = layer_shape(layer, module)
+        specs = [spec for spec in target.menu(shape) if spec.activation != "int8-static"]
+        spec = min(specs or [FLOAT32], key=lambda s: s.bits)
+        weight = module.weight
+        record = LayerProfile(shape, layer, {})
+        codes[layer] = round_layer(weight, record, spec, target.scale_dtype(spec))  # type: ignore[arg-type]
+    expected = build_reference(model, codes)
+    waveform = np.random.default_rng(0).standard_normal(16_000).astype(np.float32)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"probe{target.SUFFIX}"
+        order = target.write(model, codes, path, ExportOptions(model.min_samples, 32_000))
+        check_file(path, target, codes, order, model)
+        runner = open_system(System(name, TARGET_RUNNERS[name], str(path)), 1)
+        found = runner.logits(model.features(waveform)[0].numpy())
+    reference = expected.logits(waveform)
+    noise = float(np.square(found - reference).sum()) or 1e-30
+    snr_db = 10 * np.log10(float(np.square(reference).sum()) / noise)
+    if snr_db < MIN_SNR_DB:
+        raise UserError(f"{name} computes something else than the plan: {snr_db:.0f} dB")
+    kernels = sorted({spec.label for spec in (layer.spec for layer in codes.values())})
+    return f"{runner.description} ran {', '.join(kernels)} at {snr_db:.0f} dB of the reference"

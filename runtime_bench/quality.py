@@ -1,0 +1,30 @@
+"""How good transcripts are, against reference texts and against another system's transcripts."""
+
+from collections.abc import Sequence
+
+from speech.errors import UserError
+from speech.scoring import ErrorCounts, character_errors, word_errors
+
+
+def agreement(transcripts: Sequence[str], baseline: Sequence[str]) -> float:
+    """Share of utterances whose transcript is the same, to the letter. Needs no reference text."""
+    if len(transcripts) != len(baseline) or not baseline:
+        raise UserError(f"{len(transcripts)} transcripts can't be compared with {len(baseline)}")
+    same = sum(one == other for one, other in zip(transcripts, baseline, strict=True))
+    return same / len(baseline)
+
+
+def errors_of(
+    references: Sequence[str | None], transcripts: Sequence[str]
+) -> tuple[ErrorCounts | None, ErrorCounts | None]:
+    """Word and character errors over the utterances that have a reference; None, None if none has."""
+    pairs = [
+        (reference, transcript)
+        for reference, transcript in zip(references, transcripts, strict=True)
+        if reference is not None
+    ]
+    if not pairs:
+        return None, None
+    texts = [reference for reference, _ in pairs]
+    heard = [transcript for _, transcript in pairs]
+    return word_errors(texts, heard), character_errors(texts, heard)

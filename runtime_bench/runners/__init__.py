@@ -1,0 +1,1 @@
+"""Runners, one module per way of running a model, all behind the interface in `base`."""

@@ -1,0 +1,90 @@
+"""Exported .pte files in the ExecuTorch runtime, with its XNNPACK, portable and quantized kernels."""
+
+import contextlib
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+# The extension itself, as the `portable_lib` around it imports the whole exporter: 140 MB and seconds
+# that would count as the runtime's. It needs torch's libraries loaded, the quantized kernels need it.
+import executorch.extension.pybindings._C as runtime  # noqa: N811  # isort: skip
+import executorch.kernels.quantized  # noqa: F401  # isort: skip
+
+from runtime_bench.runners.base import System
+from speech.errors import UserError
+
+_MISSING_KERNEL = re.compile(r"Missing operator: \[\d+\] ([\w:.]+)")
+
+
+@dataclass(frozen=True, slots=True)
+class ExecuTorchRunner:
+    """A loaded program. `program` is kept because its methods point into it."""
+
+    description: str
+    threads: int
+    program: Any
+    method: Any
+
+    def logits(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Logits [frames, vocab] of features [samples]; raises UserError when the length doesn't fit."""
+        try:
+            outputs = self.method((torch.from_numpy(features)[None],))
+        except RuntimeError as error:
+            raise UserError(
+                f"ExecuTorch can't run {len(features)} samples ({_first_line(error)}); "
+                "is this between the shortest and longest input of the file?"
+            ) from error
+        result: NDArray[np.float32] = outputs[0][0].float().numpy()
+        return result
+
+
+def open_runner(system: System, threads: int) -> ExecuTorchRunner:
+    """Load a .pte's `forward`; raises UserError when the file is missing, damaged or needs a kernel."""
+    path = Path(system.source)
+    if not path.is_file():
+        raise UserError(f"{path} does not exist")
+    with _native_log() as log:
+        if runtime._threadpool_get_thread_count() != threads:
+            runtime._unsafe_reset_threadpool(threads)
+        try:
+            program = runtime._load_program(
+                str(path), program_verification=runtime.Verification.InternalConsistency
+            )
+            method = program.load_method("forward")
+        except RuntimeError as error:
+            log.seek(0)
+            missing = _MISSING_KERNEL.findall(log.read().decode(errors="replace"))
+            reason = f"no kernel for {missing[0]}" if missing else _first_line(error)
+            raise UserError(
+                f"{path} can't be loaded by ExecuTorch ({reason}); export it again"
+            ) from error
+    return ExecuTorchRunner("ExecuTorch", runtime._threadpool_get_thread_count(), program, method)
+
+
+@contextlib.contextmanager
+def _native_log() -> Iterator[IO[bytes]]:
+    """Keep what the C++ runtime writes to stderr: on success only remarks about the CPU."""
+    sys.stderr.flush()
+    before = os.dup(2)
+    try:
+        with tempfile.TemporaryFile() as log:
+            os.dup2(log.fileno(), 2)
+            try:
+                yield log
+            finally:
+                os.dup2(before, 2)
+    finally:
+        os.close(before)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

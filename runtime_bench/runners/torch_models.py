@@ -1,0 +1,59 @@
+"""The same model in torch: float, int8 by torch itself, and the plan as the runtime would compute it."""
+
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+import speech.models.wav2vec2  # noqa: F401  so that loading a model isn't importing transformers
+from personalize.codes import load_codes
+from personalize.reference import build_reference
+from runtime_bench.runners.base import System
+from speech.errors import UserError
+from speech.models import load_model
+
+
+@dataclass(frozen=True, slots=True)
+class TorchRunner:
+    """A module [1, samples] -> [1, frames, vocab] in eval mode."""
+
+    description: str
+    threads: int
+    module: nn.Module
+
+    def logits(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Logits [frames, vocab] of features [samples]."""
+        with torch.inference_mode():
+            result: NDArray[np.float32] = self.module(torch.from_numpy(features)[None])[0].numpy()
+        return result
+
+
+def open_runner(system: System, threads: int) -> TorchRunner:
+    """Load the model and bring it to the precision that `system.runner` stands for."""
+    torch.set_num_threads(threads)
+    model = load_model(system.source)
+    if system.runner == "torch-float":
+        return TorchRunner("torch eager fp32", torch.get_num_threads(), model.module)
+    if system.runner == "torch-int8-dynamic":
+        return TorchRunner(
+            "torch dynamic int8 linears", torch.get_num_threads(), dynamic_int8(model.module)
+        )
+    if system.codes is None:
+        raise UserError(f"{system.name}: a {system.runner} needs the file with the plan's codes")
+    codes, _ = load_codes(Path(system.codes))
+    reference = build_reference(model, codes)
+    return TorchRunner("torch simulation of the plan", torch.get_num_threads(), reference.module)
+
+
+def dynamic_int8(module: nn.Module) -> nn.Module:
+    """A copy whose Linear layers are torch's own dynamic int8 ones, per tensor."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch announces the successor on every call
+        quantized: nn.Module = torch.ao.quantization.quantize_dynamic(
+            module, {nn.Linear}, dtype=torch.qint8
+        )
+    return quantized

@@ -1,0 +1,38 @@
+"""From a waveform of any length to text on any runner, the same way for all of them."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runtime_bench.exported import AudioInput
+from runtime_bench.runners.base import Runner
+from speech.decoding import Tokens, greedy_text
+from speech.errors import UserError
+from speech.models.base import normalize_waveform
+from speech.segments import split_at_pauses
+
+
+def model_inputs(waveform: NDArray[np.float32], audio: AudioInput) -> list[NDArray[np.float32]]:
+    """Features [samples] of each piece of a 16 kHz waveform [samples], within the model's limits.
+
+    Longer audio is cut at pauses; each piece is normalised by itself, then zero-padded if too short.
+    """
+    inputs = []
+    for piece in split_at_pauses(waveform, audio.max_samples, audio.min_samples):
+        features = normalize_waveform(piece) if audio.normalize else piece
+        missing = max(audio.min_samples - len(features), 0)
+        inputs.append(np.ascontiguousarray(np.pad(features, (0, missing)), np.float32))
+    return inputs
+
+
+def transcribe(runner: Runner, inputs: list[NDArray[np.float32]], tokens: Tokens) -> str:
+    """Greedy text of an utterance's pieces (from `model_inputs`), joined by spaces.
+
+    Raises UserError when the model computes NaN, which would pass for silence.
+    """
+    texts = []
+    for features in inputs:
+        logits = runner.logits(features)
+        if np.isnan(logits).any():
+            raise UserError(f"{runner.description} gives NaN; the file or model is broken")
+        texts.append(greedy_text(logits, tokens))
+    return " ".join(text for text in texts if text)

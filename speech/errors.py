@@ -1,0 +1,5 @@
+"""The one error type that is the user's to mend; the command line prints it in one line, exit code 2."""
+
+
+class UserError(Exception):
+    """Bad input. The message names the file or value and the way out; no traceback is shown."""

@@ -1,0 +1,62 @@
+"""Speech models by folder or hub id, all seen through one frozen value: `SpeechModel`."""
+
+import importlib
+import json
+from pathlib import Path
+
+from speech.errors import UserError
+from speech.models.base import SpeechModel
+
+ARCHITECTURES = {
+    "Wav2Vec2ForCTC": "speech.models.wav2vec2",
+}
+"""Model class named in config.json -> module whose `load(source)` builds a SpeechModel."""
+
+DEFAULT_MODEL = Path(__file__).parent.parent / "default_model"
+
+
+def load_model(source: str) -> SpeechModel:
+    """Load a CTC speech model in float32, ready for measuring and export.
+
+    source: `default` for the embedded model, a local folder with config.json, or a hub id.
+    Raises UserError when it is not a model, not a supported class, or has weights that aren't finite.
+    """
+    folder = DEFAULT_MODEL if source == "default" else Path(source)
+    name = str(folder) if folder.exists() or source == "default" else source
+    architecture = _architecture(name)
+    module = ARCHITECTURES.get(architecture)
+    if module is None:
+        raise UserError(
+            f"{source} is a {architecture}, which isn't supported; supported: {', '.join(ARCHITECTURES)}"
+        )
+    model: SpeechModel = importlib.import_module(module).load(name, model_id=source)
+    model.check_weights()
+    return model
+
+
+def _architecture(source: str) -> str:
+    """The model class that config.json names."""
+    path = Path(source)
+    if path.exists():
+        config = path / "config.json"
+        if not config.is_file():
+            raise UserError(
+                f"{source} is not a model: no config.json in it; pass the folder that holds "
+                "config.json and model.safetensors, or a hub id"
+            )
+        try:
+            architectures = json.loads(config.read_text()).get("architectures") or []
+        except (ValueError, AttributeError) as error:
+            raise UserError(f"{config} is not valid JSON: {error}") from error
+    else:
+        from transformers import AutoConfig
+
+        try:
+            architectures = AutoConfig.from_pretrained(source).architectures or []
+        except (OSError, ValueError) as error:
+            raise UserError(
+                f"{source} is neither a folder here nor a model that can be fetched from the hub"
+            ) from error
+    if not architectures:
+        raise UserError(f"{source}: config.json names no model class under 'architectures'")
+    return str(architectures[0])

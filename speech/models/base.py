@@ -1,0 +1,95 @@
+"""The one view of a speech model that everything downstream works on."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from speech.decoding import Tokens, greedy_text
+from speech.errors import UserError
+
+SAMPLE_RATE = 16_000
+NORMALIZE_EPSILON = 1e-7
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechModel:
+    """A float32 CTC model in eval mode.
+
+    module: [1, samples] normalised waveform -> [1, frames, vocab] logits. Exportable: batch 1, no mask,
+        eager attention, weight norm folded.
+    layer_prefix: what stands before the architecture's own layer names inside `module`.
+    normalize: the waveform is shifted and scaled to zero mean and unit variance first.
+    stride_samples: samples per output frame. min_samples: shortest input that gives one frame.
+    """
+
+    model_id: str
+    module: nn.Module
+    layer_prefix: str
+    tokens: Tokens
+    normalize: bool
+    stride_samples: int
+    min_samples: int
+
+    def features(self, waveform: NDArray[np.float32]) -> Tensor:
+        """Model input [1, samples] from a 16 kHz mono waveform [samples]; short ones are zero-padded."""
+        signal = waveform.astype(np.float32)
+        if self.normalize:
+            signal = normalize_waveform(signal)
+        if len(signal) < self.min_samples:
+            signal = np.pad(signal, (0, self.min_samples - len(signal)))
+        return torch.from_numpy(signal)[None]
+
+    def logits(self, waveform: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Float logits [frames, vocab] of one waveform [samples]."""
+        with torch.inference_mode():
+            result: NDArray[np.float32] = self.module(self.features(waveform))[0].float().numpy()
+        return result
+
+    def transcribe(self, waveform: NDArray[np.float32]) -> str:
+        """Greedy text of one waveform [samples]."""
+        return greedy_text(self.logits(waveform), self.tokens)
+
+    def layers(self) -> dict[str, nn.Module]:
+        """Linear and Conv1d modules by their own names; those that hold the bulk of the weights."""
+        return {
+            name.removeprefix(self.layer_prefix): module
+            for name, module in self.module.named_modules()
+            if isinstance(module, nn.Linear | nn.Conv1d)
+        }
+
+    def weights_hash(self) -> str:
+        """Hex sha256 over names, shapes and bytes of all parameters and buffers."""
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self.module.state_dict().items()):
+            digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
+            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
+    def check_weights(self) -> None:
+        """Raise UserError naming the first parameter that holds NaN or infinity."""
+        for name, tensor in self.module.state_dict().items():
+            if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+                raise UserError(
+                    f"{self.model_id}: weight {name.removeprefix(self.layer_prefix)} holds NaN or "
+                    "infinite values; the checkpoint is damaged, fetch or train it again"
+                )
+
+
+def normalize_waveform(waveform: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Zero mean, unit variance over the utterance, as the feature extractor of wav2vec 2.0 does."""
+    centred = waveform - waveform.mean(dtype=np.float64)
+    scaled = centred / np.sqrt(centred.var(dtype=np.float64) + NORMALIZE_EPSILON)
+    return scaled.astype(np.float32)
+
+
+def min_input_samples(kernels: Sequence[int], strides: Sequence[int]) -> int:
+    """Shortest input of a stack of unpadded convolutions that yields one frame."""
+    samples = 1
+    for kernel, stride in zip(reversed(kernels), reversed(strides), strict=True):
+        samples = (samples - 1) * stride + kernel
+    return samples

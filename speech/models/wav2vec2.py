@@ -1,0 +1,93 @@
+"""wav2vec 2.0 with a CTC head (Baevski et al., NeurIPS 2020), as transformers implements it."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+from transformers import AutoFeatureExtractor, AutoTokenizer, Wav2Vec2ForCTC
+
+from speech.decoding import Tokens
+from speech.errors import UserError
+from speech.models.base import SAMPLE_RATE, SpeechModel, min_input_samples
+
+
+class WaveformToLogits(nn.Module):
+    """The forward pass that is measured and exported: one waveform, no mask, logits only."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, waveform: Tensor) -> Tensor:
+        """[1, samples] -> [1, frames, vocab]."""
+        logits: Tensor = self.model(waveform).logits
+        return logits
+
+
+def load(source: str, model_id: str) -> SpeechModel:
+    """Load from a local folder or hub id; raises UserError when files are missing or don't fit."""
+    try:
+        model = Wav2Vec2ForCTC.from_pretrained(
+            source, dtype=torch.float32, attn_implementation="eager"
+        )
+        tokens, normalize = _processor(source)
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(f"{model_id} can't be loaded as Wav2Vec2ForCTC: {reason}") from error
+    return from_module(model, tokens, normalize, model_id)
+
+
+def from_module(model: Any, tokens: Tokens, normalize: bool, model_id: str) -> SpeechModel:
+    """Wrap a transformers Wav2Vec2ForCTC (float32) that is already in memory; its weight norm is folded."""
+    config = model.config
+    if config.vocab_size != len(tokens.symbols):
+        raise UserError(
+            f"{model_id}: the head has {config.vocab_size} outputs but the tokenizer "
+            f"{len(tokens.symbols)} tokens"
+        )
+    model.eval().requires_grad_(False)
+    fold_weight_norm(model)
+    return SpeechModel(
+        model_id=model_id,
+        module=WaveformToLogits(model).eval(),
+        layer_prefix="model.",
+        tokens=tokens,
+        normalize=normalize,
+        stride_samples=math.prod(config.conv_stride),
+        min_samples=min_input_samples(config.conv_kernel, config.conv_stride),
+    )
+
+
+def fold_weight_norm(model: nn.Module) -> None:
+    """Replace every weight-norm parametrisation by the plain weight it computes (exact)."""
+    for module in model.modules():
+        if parametrize.is_parametrized(module):
+            for name in list(module.parametrizations):  # type: ignore[arg-type]
+                parametrize.remove_parametrizations(module, name)
+
+
+def _processor(source: str) -> tuple[Tokens, bool]:
+    """Tokens in id order, and whether the waveform is normalised."""
+    extractor = AutoFeatureExtractor.from_pretrained(source)
+    if extractor.sampling_rate != SAMPLE_RATE:
+        raise UserError(
+            f"{source} wants {extractor.sampling_rate} Hz audio; only 16 kHz is supported"
+        )
+    vocabulary_file = Path(source) / "vocab.json"
+    if vocabulary_file.is_file():
+        vocabulary: dict[str, int] = json.loads(vocabulary_file.read_text())
+        blank, delimiter = vocabulary.get("<pad>", vocabulary.get("[PAD]", 0)), "|"
+    else:
+        tokenizer = AutoTokenizer.from_pretrained(source)
+        vocabulary = tokenizer.get_vocab()
+        blank, delimiter = tokenizer.pad_token_id, tokenizer.word_delimiter_token
+    by_id = {index: symbol for symbol, index in vocabulary.items()}
+    if sorted(by_id) != list(range(len(by_id))):
+        raise UserError(f"{source}: token ids have gaps")
+    return Tokens(
+        tuple(by_id[i] for i in range(len(by_id))), blank, delimiter
+    ), extractor.do_normalize

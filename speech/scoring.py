@@ -1,0 +1,130 @@
+"""Word and character errors after the usual text normalisation, as counts that add up.
+
+Alignment is jiwer's minimum edit distance per utterance.
+"""
+
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import jiwer
+
+from speech.errors import UserError
+
+_APOSTROPHES = str.maketrans(dict.fromkeys("’‘ʼ＇`´", "'"))
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorCounts:
+    """Edits that turn references into hypotheses, in words or characters."""
+
+    substitutions: int
+    insertions: int
+    deletions: int
+    reference_length: int
+
+    @property
+    def errors(self) -> int:
+        """All edits."""
+        return self.substitutions + self.insertions + self.deletions
+
+    @property
+    def rate(self) -> float:
+        """Edits per reference word or character; can exceed 1. Infinite for edits on no reference."""
+        if self.reference_length == 0:
+            return float("inf") if self.errors else 0.0
+        return self.errors / self.reference_length
+
+    def __add__(self, other: "ErrorCounts") -> "ErrorCounts":
+        return ErrorCounts(
+            self.substitutions + other.substitutions,
+            self.insertions + other.insertions,
+            self.deletions + other.deletions,
+            self.reference_length + other.reference_length,
+        )
+
+
+NO_ERRORS = ErrorCounts(0, 0, 0, 0)
+
+
+def normalize_text(text: str) -> str:
+    """Case folded (NFKC); punctuation and symbols become spaces, save apostrophes within a word."""
+    text = text.translate(_APOSTROPHES)
+    # Folding can leave composed forms open and composing can leave foldable ones: twice is stable
+    # (Unicode standard, section 3.13, compatibility caseless matching).
+    for _ in range(2):
+        text = unicodedata.normalize("NFKC", text.casefold())
+    kept: list[str] = []
+    for position, symbol in enumerate(text):
+        following = text[position + 1 : position + 2]
+        in_word = bool(kept) and kept[-1] != " "
+        if (
+            unicodedata.category(symbol)[0] in "LN"
+            or (unicodedata.category(symbol)[0] == "M" and in_word)
+            or (symbol == "'" and in_word and following.isalnum())
+        ):
+            kept.append(symbol)
+        else:
+            kept.append(" ")
+    return " ".join("".join(kept).split())
+
+
+def word_errors(references: Sequence[str], hypotheses: Sequence[str]) -> ErrorCounts:
+    """Word edits over all utterances, both sides normalised; WER is `.rate`.
+
+    Raises UserError when the references hold no word at all or the two differ in number.
+    """
+    return _total(utterance_word_errors(references, hypotheses), "word")
+
+
+def character_errors(references: Sequence[str], hypotheses: Sequence[str]) -> ErrorCounts:
+    """Character edits (spaces count) over all utterances; CER is `.rate`. Raises as `word_errors`."""
+    counts = [
+        _characters(reference, hypothesis)
+        for reference, hypothesis in _pairs(references, hypotheses)
+    ]
+    return _total(counts, "character")
+
+
+def utterance_word_errors(
+    references: Sequence[str], hypotheses: Sequence[str]
+) -> list[ErrorCounts]:
+    """Word edits of each utterance, for paired comparisons; an empty reference counts insertions."""
+    return [
+        _words(reference, hypothesis) for reference, hypothesis in _pairs(references, hypotheses)
+    ]
+
+
+def _pairs(references: Sequence[str], hypotheses: Sequence[str]) -> list[tuple[str, str]]:
+    if len(references) != len(hypotheses):
+        raise UserError(f"{len(references)} references but {len(hypotheses)} transcripts")
+    return [
+        (normalize_text(reference), normalize_text(hypothesis))
+        for reference, hypothesis in zip(references, hypotheses, strict=True)
+    ]
+
+
+def _words(reference: str, hypothesis: str) -> ErrorCounts:
+    if not reference:  # jiwer has no alignment with nothing
+        return ErrorCounts(0, len(hypothesis.split()), 0, 0)
+    found = jiwer.process_words(reference, hypothesis)
+    return ErrorCounts(
+        found.substitutions, found.insertions, found.deletions, len(reference.split())
+    )
+
+
+def _characters(reference: str, hypothesis: str) -> ErrorCounts:
+    if not reference:
+        return ErrorCounts(0, len(hypothesis), 0, 0)
+    found = jiwer.process_characters(reference, hypothesis)
+    return ErrorCounts(found.substitutions, found.insertions, found.deletions, len(reference))
+
+
+def _total(counts: list[ErrorCounts], unit: str) -> ErrorCounts:
+    total = sum(counts, NO_ERRORS)
+    if total.reference_length == 0:
+        raise UserError(
+            f"no reference {unit}s to score against; give clips with transcripts "
+            "(a .txt beside each, or a manifest.csv with path,text)"
+        )
+    return total

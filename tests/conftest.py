@@ -1,0 +1,72 @@
+"""Shared material: a tiny model as a Hugging Face folder, an embedded user's clips, a finished run."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+import speech
+from cli.main import app
+
+USERS = Path(speech.__file__).parent / "default_users"
+
+
+def invoke(*arguments: object) -> Result:
+    """Run a command in this process, as a user would type it."""
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory) -> Path:
+    """A Wav2Vec2ForCTC folder of random weights as `save_pretrained` and a processor leave it."""
+    from tests.tiny_models import TOKENS, tiny_ctc
+
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    tiny_ctc(3).module.model.save_pretrained(folder)
+    vocabulary = {symbol: index for index, symbol in enumerate(TOKENS.symbols)}
+    (folder / "vocab.json").write_text(json.dumps(vocabulary))
+    extractor = {
+        "feature_extractor_type": "Wav2Vec2FeatureExtractor",
+        "do_normalize": True,
+        "sampling_rate": 16000,
+        "feature_size": 1,
+        "padding_value": 0.0,
+        "return_attention_mask": False,
+    }
+    (folder / "preprocessor_config.json").write_text(json.dumps(extractor))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tune_clips(tmp_path_factory) -> Path:
+    """Six unlabelled recordings of one embedded user."""
+    folder = tmp_path_factory.mktemp("audio") / "tune"
+    folder.mkdir()
+    for path in sorted((USERS / "synth-ada" / "tune").iterdir())[:6]:
+        shutil.copy(path, folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def test_clips() -> Path:
+    """Labelled recordings of the same user."""
+    return USERS / "synth-ada" / "test"
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory, tiny_model, tune_clips) -> Path:
+    """A run folder with profile, plan and exported file; tests copy it before they change it."""
+    out = tmp_path_factory.mktemp("runs") / "alice"
+    done = invoke("personalize", tiny_model, tune_clips, "--budget", "0.5x", "--out", out)
+    assert done.exit_code == 0, done.output
+    done = invoke("export", out, "--max-seconds", 6)
+    assert done.exit_code == 0, done.output
+    return out
+
+
+@pytest.fixture
+def run_copy(finished_run, tmp_path) -> Path:
+    """A copy of the finished run that a test may break."""
+    return Path(shutil.copytree(finished_run, tmp_path / "alice"))

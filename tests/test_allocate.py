@@ -1,0 +1,116 @@
+"""The allocation is exact: checked against brute force, and against every single swap."""
+
+import itertools
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from personalize.allocate import Choice, allocate, layer_choices, size_limits, solve, uniform_plan
+from personalize.plan import FLOAT32, LayerProfile, LayerShape, Profile, QuantSpec
+from speech.errors import UserError
+
+SPECS = [QuantSpec(bits, "int", None, "int8-dynamic") for bits in (4, 5, 6, 7, 8)]
+
+rows_strategy = st.lists(
+    st.lists(
+        st.tuples(st.floats(0, 1e3, allow_nan=False), st.integers(1, 100_000)),
+        min_size=1,
+        max_size=4,
+    ),
+    min_size=1,
+    max_size=5,
+)
+
+
+def as_choices(rows):
+    return [[Choice(SPECS[i], cost, size) for i, (cost, size) in enumerate(row)] for row in rows]
+
+
+@settings(max_examples=150, deadline=None)
+@given(rows_strategy, st.floats(0, 1))
+def test_no_selection_within_the_budget_is_better_than_the_plan(rows, fill):
+    options = as_choices(rows)
+    smallest = sum(min(c.size_bytes for c in row) for row in options)
+    largest = sum(max(c.size_bytes for c in row) for row in options)
+    capacity = smallest + int(fill * (largest - smallest))
+    found = solve(options, capacity)
+    best = min(
+        sum(c.cost for c in combination)
+        for combination in itertools.product(*options)
+        if sum(c.size_bytes for c in combination) <= capacity
+    )
+    assert found.size_bytes <= capacity
+    assert found.cost == pytest.approx(best, rel=1e-6, abs=1e-7)
+    assert found.lower_bound <= found.cost
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    st.lists(st.integers(1, 4000), min_size=5, max_size=60),
+    st.floats(0.0, 1.0),
+    st.integers(0, 2**31),
+)
+def test_budget_is_kept_to_the_byte_and_no_single_swap_improves_the_plan(widths, fill, seed):
+    import random
+
+    rng = random.Random(seed)
+    options = [
+        [
+            Choice(spec, 10 ** rng.uniform(-12, 1) / spec.bits**4, width * spec.bits * 37)
+            for spec in SPECS
+        ]
+        for width in widths
+    ]
+    smallest = sum(row[0].size_bytes for row in options)
+    largest = sum(row[-1].size_bytes for row in options)
+    capacity = smallest + int(fill * (largest - smallest))
+    found = solve(options, capacity)
+    assert found.size_bytes <= capacity
+    for row, chosen in zip(options, found.choices, strict=True):
+        for other in row:
+            fits = found.size_bytes - chosen.size_bytes + other.size_bytes <= capacity
+            assert not (fits and other.cost < chosen.cost)
+
+
+def tiny_profile() -> Profile:
+    def layer(name: str, scale: float) -> LayerProfile:
+        shape = LayerShape(name, "linear", (64, 64), True)
+        costs = {"int4-a8d": scale, "int8-a8d": scale / 200}
+        return LayerProfile(shape, name, costs)
+
+    return Profile("m", "w", "a", 1, 1.0, 25, "fisher", 0, 0, (layer("a", 1.0), layer("b", 5.0)))
+
+
+def menu(shape: LayerShape) -> tuple[QuantSpec, ...]:
+    return (*(QuantSpec(b, "int", None, "int8-dynamic") for b in (4, 8)), FLOAT32)
+
+
+def layer_bytes(shape: LayerShape, spec: QuantSpec) -> int:
+    return shape.weights * spec.bits // 8
+
+
+def test_the_sensitive_layer_gets_the_bits():
+    plan = allocate(tiny_profile(), "t", menu, layer_bytes, 100 + 2048 + 4096, 100)
+    assert plan.layers["b"].bits == 8
+    assert plan.layers["a"].bits == 4
+    assert plan.predicted_bytes == plan.budget_bytes
+    assert plan.gap == 0.0
+
+
+def test_budget_below_the_smallest_plan_names_both_numbers():
+    with pytest.raises(UserError, match=r"smallest plan for t is 4,196 bytes; budget is 4,195"):
+        allocate(tiny_profile(), "t", menu, layer_bytes, 4195, 100)
+    assert size_limits(tiny_profile(), menu, layer_bytes, 100) == (4196, 100 + 2 * 64 * 64 * 4)
+
+
+def test_precision_that_was_never_measured_is_not_guessed():
+    layer = tiny_profile().layers[0]
+    with pytest.raises(UserError, match="int5-a8d"):
+        layer_choices(layer, [QuantSpec(5, "int", None, "int8-dynamic")], layer_bytes)
+
+
+def test_uniform_control_really_is_uniform():
+    plan = uniform_plan(tiny_profile(), "t", menu, layer_bytes, 100, 4)
+    assert {spec.label for spec in plan.layers.values()} == {"int4-a8d"}
+    assert plan.predicted_bytes == 100 + 2 * 2048

@@ -1,0 +1,152 @@
+"""The commands a user types, on a tiny model, through the real runtime."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from exporters.manifest import load_artifact, load_manifest
+from exporters.run_folder import RunFolder
+from personalize.codes import load_codes
+from speech.storage import record_hash
+from tests.conftest import invoke
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_personalize_says_in_words_what_it_found(tiny_model, tune_clips, tmp_path):
+    out = tmp_path / "alice"
+    done = invoke("personalize", tiny_model, tune_clips, "--budget", "0.5x", "--out", out)
+    assert done.exit_code == 0, done.output
+    assert re.search(r"Listened to \d+ s of speech in 6 recordings; no transcript", done.stdout)
+    assert done.stdout.count("nats per frame at") == 3
+    assert f"myqasr export {out}" in done.stdout.replace("\n", "")
+
+
+def test_exported_file_is_within_its_budget_and_names_its_plan(finished_run):
+    run = RunFolder(finished_run)
+    _, artifact = load_artifact(finished_run / "exports" / "alice.pte")
+    plan = run.load_plan("xnnpack")
+    assert artifact.size_bytes <= artifact.budget_bytes == plan.budget_bytes
+    assert artifact.size_bytes == plan.predicted_bytes
+    assert artifact.plan_hash == record_hash(plan)
+    assert artifact.layers == {name: plan.layers[name] for name in artifact.layers}
+    assert set(artifact.layers) == set(plan.layers)
+    codes, plan_hash = load_codes(run.codes("xnnpack"))
+    assert plan_hash == artifact.plan_hash
+    assert {name: layer.spec for name, layer in codes.items()} == plan.layers
+
+
+def test_no_drafts_are_left_beside_the_exported_file(finished_run):
+    names = sorted(path.name for path in (finished_run / "exports").iterdir())
+    assert names == ["alice.pte", "manifest.json"]
+
+
+def test_inspect_lists_what_the_file_holds(finished_run):
+    done = invoke("inspect", finished_run / "exports" / "alice.pte", "--json")
+    assert done.exit_code == 0, done.output
+    rows = {row["layer"]: row["precision"] for row in json.loads(done.stdout)}
+    plan = RunFolder(finished_run).load_plan("xnnpack")
+    assert rows == {name: spec.label for name, spec in plan.layers.items()}
+
+
+def test_inspect_reads_a_bare_file_without_its_manifest(run_copy):
+    (run_copy / "exports" / "manifest.json").unlink()
+    done = invoke("inspect", run_copy / "exports" / "alice.pte", "--json")
+    assert done.exit_code == 0, done.output
+    plan = RunFolder(run_copy).load_plan("xnnpack")
+    found = sorted(row["precision"] for row in json.loads(done.stdout))
+    assert found == sorted(spec.label for spec in plan.layers.values())
+
+
+def test_transcribe_reads_audio_with_the_exported_file(finished_run, test_clips):
+    done = invoke(
+        "transcribe", finished_run / "exports" / "alice.pte", test_clips / "000.ogg", "--json"
+    )
+    assert done.exit_code == 0, done.output
+    (transcript,) = json.loads(done.stdout)
+    assert transcript["file"].endswith("000.ogg")
+    assert isinstance(transcript["text"], str)
+
+
+def test_bench_holds_the_file_against_its_reference_and_the_float_model(run_copy, test_clips):
+    done = invoke("bench", run_copy, "--data", test_clips, "--limit", 5, "--json")
+    assert done.exit_code == 0, done.output
+    report = json.loads(done.stdout)
+    systems = {system["name"]: system for system in report["systems"]}
+    file = systems["alice (xnnpack)"]
+    reference = systems["its reference (torch, xnnpack)"]
+    assert file["transcripts"] == reference["transcripts"]
+    assert file["latency"]["median_ms"] > 0
+    assert file["startup"]["load_ms"] > 0
+    assert systems["float (torch)"]["words"]["reference_length"] > 0
+    assert len(list((run_copy / "bench").glob("*.json"))) == 1
+
+
+def test_bench_leaves_out_the_clips_the_run_was_fitted_on(run_copy, tune_clips, test_clips):
+    done = invoke("bench", run_copy, "--data", tune_clips.parent, "--json")
+    assert done.exit_code == 2
+    from tests.conftest import USERS
+
+    done = invoke("bench", run_copy, "--data", USERS / "synth-ada" / "tune", "--json")
+    assert done.exit_code == 0, done.output
+    all_clips = len(list((USERS / "synth-ada" / "tune").iterdir()))
+    assert len(json.loads(done.stdout)["utterances"]) == all_clips - 6
+    assert "left out 6 clips" in done.stderr
+
+
+def test_second_personalize_takes_the_profile_it_already_has(run_copy, tiny_model, tune_clips):
+    before = (run_copy / "profile.json").stat().st_mtime_ns
+    done = invoke("personalize", tiny_model, tune_clips, "--budget", "0.7x", "--out", run_copy)
+    assert done.exit_code == 0, done.output
+    assert (run_copy / "profile.json").stat().st_mtime_ns == before
+    assert (
+        RunFolder(run_copy).load_plan("xnnpack").budget_bytes
+        > load_manifest(run_copy / "exports").artifacts[0].budget_bytes
+    )
+
+
+def test_portable_target_runs_without_a_delegate(run_copy, tiny_model, tune_clips, test_clips):
+    done = invoke(
+        "personalize", tiny_model, tune_clips, "--budget", "0.6x", "--out", run_copy,
+        "--target", "executorch",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    done = invoke("export", run_copy, "--target", "executorch", "--max-seconds", 6, "--json")
+    assert done.exit_code == 0, done.output
+    (artifact,) = json.loads(done.stdout)
+    assert artifact["size_bytes"] <= artifact["budget_bytes"]
+    done = invoke(
+        "bench", run_copy, "--data", test_clips, "--limit", 3, "--target", "executorch", "--json"
+    )
+    assert done.exit_code == 0, done.output
+    systems = {system["name"]: system for system in json.loads(done.stdout)["systems"]}
+    expected = systems["its reference (torch, executorch)"]["transcripts"]
+    assert systems["alice (executorch)"]["transcripts"] == expected
+    # The file of the other target is still listed.
+    assert {a.target for a in load_manifest(run_copy / "exports").artifacts} == {
+        "xnnpack",
+        "executorch",
+    }
+
+
+def test_doctor_tries_every_target_for_real():
+    done = invoke("doctor", "--json")
+    assert done.exit_code == 0, done.output
+    found = {finding["what"]: finding for finding in json.loads(done.stdout)}
+    assert found["target xnnpack"]["works"]
+    assert "dB of the reference" in found["target xnnpack"]["detail"]
+    assert found["target executorch"]["works"]
+
+
+@pytest.mark.parametrize("command", ["personalize", "export", "bench", "inspect", "transcribe"])
+def test_the_console_script_explains_itself(command):
+    script = Path(sys.executable).parent / "myqasr"
+    done = subprocess.run(
+        [script, command, "--help"], capture_output=True, text=True, check=False, cwd=ROOT
+    )
+    assert done.returncode == 0
+    assert command in done.stdout
