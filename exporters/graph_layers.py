@@ -73,9 +73,7 @@ class LayerEditor:
 
     def dequantized_weight(self, layer: LayerCodes, codes: Tensor) -> fx.Node:
         """int8 codes, shaped as the kernel wants them, and scales behind a dequantise node."""
-        scales = layer.scales
-        if scales is None:
-            raise ValueError("a layer without scales has no codes to dequantise")
+        scales = _scales(layer)
         group = layer.spec.group_size
         largest = 2 ** (layer.spec.bits - 1)
         stored = self.constant("codes", codes.contiguous())
@@ -198,6 +196,54 @@ def dynamic_convolution(editor: LayerEditor, layer: LayerCodes) -> None:
     editor.drop_float_constant(weight)
 
 
+def expanded_bytes(editor: LayerEditor, layer: LayerCodes) -> None:
+    """int8 codes that a kernel expands to float before the layer runs in float."""
+    node = editor.node
+    weight, scales = node.args[1], _scales(layer)
+    with editor.graph.inserting_before(node):
+        stored = editor.constant("codes", _codes(layer).contiguous())
+        per_channel = editor.constant("scales", scales[:, 0].contiguous())
+        expanded = editor.call(
+            _DECOMPOSED.dequantize_per_channel.default,
+            *(stored, per_channel, None, 0, -128, 127, torch.int8),
+        )
+    _replace_weight(editor, weight, expanded)
+
+
+def expanded_nibbles(editor: LayerEditor, layer: LayerCodes) -> None:
+    """4-bit codes, two in a byte, expanded by the kernel that reads rows of a packed embedding."""
+    node = editor.node
+    weight, codes = node.args[1], _codes(layer)
+    shape = list(codes.shape)
+    pairs = (codes.reshape(shape[0], -1) + 8).to(torch.uint8)
+    packed = (pairs[:, ::2] << 4 | pairs[:, 1::2]).contiguous()
+    with editor.graph.inserting_before(node):
+        stored = editor.constant("codes", packed)
+        scales = editor.constant("scales", _scales(layer).contiguous())
+        rows = editor.constant("rows", torch.arange(shape[0]))
+        expanded = editor.call(
+            _DECOMPOSED.embedding_4bit.default, stored, scales, None, -8, 7, rows
+        )
+        if len(shape) > 2:
+            expanded = editor.call(_EDGE.aten.view_copy.default, expanded, shape)
+    _replace_weight(editor, weight, expanded)
+
+
+def expanded_halves(editor: LayerEditor, layer: LayerCodes) -> None:
+    """A float16 weight that is cast up before the layer runs in float32."""
+    node = editor.node
+    weight = node.args[1]
+    halves = _constant_value(editor.program, weight).half()
+    with editor.graph.inserting_before(node):
+        expanded = editor.cast(editor.constant("weight", halves), torch.float32)
+    _replace_weight(editor, weight, expanded)
+
+
+def _replace_weight(editor: LayerEditor, weight: fx.Node, expanded: fx.Node) -> None:
+    editor.node.args = (editor.node.args[0], expanded, *editor.node.args[2:])
+    editor.drop_float_constant(weight)
+
+
 Rewrite = Callable[[LayerEditor, LayerCodes], None]
 
 
@@ -205,6 +251,12 @@ def _codes(layer: LayerCodes) -> Tensor:
     if layer.codes is None:
         raise ValueError("a float layer has no codes")
     return layer.codes
+
+
+def _scales(layer: LayerCodes) -> Tensor:
+    if layer.scales is None:
+        raise ValueError("a float layer has no scales")
+    return layer.scales
 
 
 def _constant_value(program: ExportedProgram, node: fx.Node) -> Tensor:

@@ -17,6 +17,7 @@ from exporters.graph_layers import LayerEditor, Rewrite
 from exporters.target import ExportOptions
 from personalize.codes import LayerCodes
 from personalize.plan import FLOAT32, LayerShape, QuantSpec
+from personalize.sensitivity import layer_shape
 from speech.errors import UserError
 from speech.models.base import SpeechModel
 from speech.storage import replacing
@@ -92,18 +93,6 @@ def check_menu(
                 f"{target} can't run layer {name} at {spec.label}; it can at "
                 f"{', '.join(each.label for each in offered)}"
             )
-
-
-def layer_shape(name: str, module: nn.Module) -> LayerShape:
-    """What a target's menu and byte model need to know of a Linear or Conv1d module."""
-    weight: torch.Tensor = module.weight  # type: ignore[assignment]
-    return LayerShape(
-        name,
-        "linear" if isinstance(module, nn.Linear) else "conv1d",
-        tuple(weight.shape),
-        module.bias is not None,
-        int(getattr(module, "groups", 1)),
-    )
 
 
 def float_rest_bytes(model: SpeechModel) -> int:

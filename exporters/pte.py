@@ -98,19 +98,23 @@ class Pte:
                     delegate = delegates[index]
                     yield DelegateCall(delegate.text(0), self._compiled(delegate.table(1)))
 
+    def shape(self, value: int) -> list[int]:
+        """Sizes of one of the plan's tensors."""
+        tensor = self._tensor(value)
+        return [] if tensor is None else [int(size) for size in tensor.numbers(2, np.int32)]
+
     def constant(self, value: int) -> Tensor | None:
         """The tensor behind one of the plan's values; None when it is computed at run time."""
-        entry = self._values[value]
-        if entry.number(0, "B") != _TENSOR:
+        tensor = self._tensor(value)
+        if tensor is None:
             return None
-        tensor = entry.table(1)
         index = tensor.number(5, "I")
         if index == 0 or tensor.has(6):
             return None
         dtype = _SCALAR_TYPES.get(tensor.number(0, "b"))
         if dtype is None:
             raise DamagedFileError(f"a constant has the unknown type {tensor.number(0, 'b')}")
-        shape = [int(size) for size in tensor.numbers(2, np.int32)]
+        shape = self.shape(value)
         if not self.program.has(5):
             raise DamagedFileError("it holds constants but no segment for them")
         where = self.program.table(5)
@@ -136,6 +140,12 @@ class Pte:
         if start + size > len(self.data):
             raise DamagedFileError(f"segment {index} runs past the end of the file")
         return self.data[start : start + size]
+
+    def _tensor(self, value: int) -> Table | None:
+        if not 0 <= value < len(self._values):
+            raise DamagedFileError(f"value {value} of {len(self._values)}")
+        entry = self._values[value]
+        return entry.table(1) if entry.number(0, "B") == _TENSOR else None
 
     def _compiled(self, reference: Table) -> memoryview:
         index = reference.number(1, "I")

@@ -42,9 +42,16 @@ _ALIGNMENT = 128
 """Every piece of constant data starts at a multiple of this in the file."""
 
 _BOOKKEEPING = {
-    ("linear", _INT4.label): 0,
+    ("linear", "int8-dynamic", 4): 390,
+    ("linear", "int8-dynamic", 8): 350,
+    ("linear", "float", 16): 1130,
+    ("conv1d", "int8-static", 8): 630,
+    ("conv1d", "int8-dynamic", 8): 2120,
 }
-"""Measured bytes of graph, keys and tables that a layer costs beyond its data."""
+"""Kind, activation, bits -> bytes of graph, keys and tables beyond those of the same layer in fp32.
+
+Fitted to small models; how a plan splits the graph between delegates moves it by a few hundred bytes.
+"""
 
 
 def menu(shape: LayerShape) -> tuple[QuantSpec, ...]:
@@ -79,7 +86,7 @@ def layer_bytes(shape: LayerShape, spec: QuantSpec) -> int:
     if shape.has_bias:
         pieces.append(shape.out_channels * (2 if spec.bits == 16 else 4))
     data = sum(-(-piece // _ALIGNMENT) * _ALIGNMENT for piece in pieces)
-    return data + _BOOKKEEPING.get((shape.kind, spec.label), 0)
+    return data + _BOOKKEEPING.get((shape.kind, spec.activation, spec.bits), 0)
 
 
 def overhead_bytes(model: "SpeechModel") -> int:

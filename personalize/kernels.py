@@ -25,11 +25,18 @@ def quantize_static(x: Tensor, grid: ActivationRange) -> Tensor:
 
 
 def _quantize_dynamic(x: Tensor, dims: list[int]) -> Tensor:
+    """One asymmetric grid over `dims`, anchored at whichever end of the range rounds zero better.
+
+    The arithmetic of XNNPACK's run-time quantisation (`xnn_f32_qd8_asymmetric_quantization_params`).
+    """
     low = x.amin(dim=dims, keepdim=True).clamp_max(0.0)
     high = x.amax(dim=dims, keepdim=True).clamp_min(0.0)
-    scale = ((high - low) / 255.0).clamp_min(torch.finfo(torch.float32).eps)
-    zero_point = (-128 - low / scale).round_().clamp_(-128, 127)
-    return (x / scale).round_().add_(zero_point).clamp_(-128, 127).sub_(zero_point).mul_(scale)
+    span = high - low
+    steps = torch.where(span > 0, 255.0 / span, torch.ones_like(span))  # codes per unit
+    from_low, from_high = -128 - low * steps, 127 - high * steps
+    anchored_low = (-128 + low * steps) + (127 + high * steps) > 0
+    zero_point = torch.where(anchored_low, from_low, from_high).clamp_(-128, 127).round_()
+    return (x * steps).round_().add_(zero_point).clamp_(-128, 127).sub_(zero_point).div_(steps)
 
 
 def kind_of(module: nn.Module) -> LayerKind:

@@ -1,7 +1,6 @@
 """Run systems over the same recordings: transcripts first, then timings in turns, then memory apart."""
 
 import datetime
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -18,6 +17,7 @@ from runtime_bench.report import (
     Startup,
     SystemResult,
     Utterance,
+    busy_cores_now,
     runtime_versions,
     this_device,
     timing_problems,
@@ -35,7 +35,7 @@ Inputs = list[list[NDArray[np.float32]]]  # [utterance][piece] -> features [samp
 class BenchOptions:
     """timed_clips: how many of the recordings are timed, spread evenly; all are transcribed.
 
-    startup: also load each system in a process of its own for its load time and peak memory.
+    startup: also load each timed system in a process of its own for its load time and peak memory.
     """
 
     threads: int = 2
@@ -74,7 +74,7 @@ def bench(
         raise UserError(f"can't bench {len(systems)} systems on {len(recordings)} recordings")
     if len({system.name for system in systems}) != len(systems):
         raise UserError(f"systems need different names: {', '.join(s.name for s in systems)}")
-    load_average = os.getloadavg()[0]
+    busy_cores = busy_cores_now()
     device = this_device()
     inputs = [model_inputs(recording.waveform, audio) for recording in recordings]
     startups, failures = _startups(systems, inputs, options, on_progress)
@@ -105,14 +105,14 @@ def bench(
                 startup=startups.get(system.name),
             )
         )
-    problems = timing_problems(tuple(results), options.threads, load_average, device.usable_cores)
+    problems = timing_problems(tuple(results), options.threads, busy_cores, device.usable_cores)
     return BenchReport(
         schema_version=SCHEMA_VERSION,
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         device=device,
         versions=runtime_versions(),
         threads=options.threads,
-        load_average=load_average,
+        busy_cores=busy_cores,
         audio_hash=audio_hash(recordings),
         utterances=tuple(_utterance(recording) for recording in recordings),
         baseline=systems[0].name,

@@ -86,7 +86,8 @@ class Utterance:
 class BenchReport:
     """All systems on the same utterances in one run.
 
-    audio_hash: sha256 over the decoded samples. baseline: the system that agreement refers to.
+    busy_cores: what other programs used just before. audio_hash: sha256 over the decoded samples.
+    baseline: the system that agreement refers to.
     problems: why the timings are not to be relied on; none means valid.
     """
 
@@ -95,7 +96,7 @@ class BenchReport:
     device: Device
     versions: dict[str, str]
     threads: int
-    load_average: float
+    busy_cores: float
     audio_hash: str
     utterances: tuple[Utterance, ...]
     baseline: str
@@ -149,14 +150,14 @@ def load_report(path: Path) -> BenchReport:
 
 
 def timing_problems(
-    systems: tuple[SystemResult, ...], threads: int, load_average: float, usable_cores: int
+    systems: tuple[SystemResult, ...], threads: int, busy_cores: float, usable_cores: int
 ) -> tuple[str, ...]:
     """Why timings are not to be relied on, one line each."""
     problems = []
-    if load_average + threads > usable_cores + 0.5:
+    if busy_cores + threads > usable_cores + 0.5:
         problems.append(
-            f"the machine was busy: load {load_average:.1f} before the run, {threads} threads wanted, "
-            f"{usable_cores} cores"
+            f"other programs kept {busy_cores:.1f} of {usable_cores} cores busy before the run, "
+            f"which wants {threads}; close them and run again"
         )
     for system in systems:
         latency = system.latency
@@ -189,6 +190,11 @@ def this_device() -> Device:
         memory_bytes=int(psutil.virtual_memory().total),
         system=f"{platform.system()} {platform.release()}",
     )
+
+
+def busy_cores_now() -> float:
+    """Cores' worth of work that the machine is doing, over half a second in which this process sleeps."""
+    return psutil.cpu_percent(interval=0.5) / 100 * (os.cpu_count() or 1)
 
 
 def runtime_versions() -> dict[str, str]:

@@ -227,7 +227,7 @@ def test_timings_that_can_not_be_relied_on_are_marked() -> None:
     ]:
         (problem,) = timing_problems((bad,), 2, 0.0, 4)
         assert reason in problem
-    assert "busy: load 3.2" in timing_problems((system,), 2, 3.2, 4)[0]
+    assert "other programs kept 3.2 of 4 cores busy" in timing_problems((system,), 2, 3.2, 4)[0]
 
 
 def test_a_report_of_another_version_is_refused(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from transformers import Wav2Vec2Config, Wav2Vec2ForCTC
 from exporters.target import Target
 from personalize.codes import ActivationRange, LayerCodes
 from personalize.plan import LayerShape, QuantSpec
+from personalize.sensitivity import layer_shape
 from speech.decoding import Tokens
 from speech.models.base import SpeechModel
 from speech.models.wav2vec2 import from_module
@@ -59,16 +60,7 @@ def noise(samples: int, seed: int = 0) -> Tensor:
 
 def layer_shapes(model: SpeechModel) -> dict[str, LayerShape]:
     """Shape of every quantisable layer by name."""
-    return {
-        name: LayerShape(
-            name,
-            "linear" if isinstance(module, nn.Linear) else "conv1d",
-            tuple(module.weight.shape),
-            module.bias is not None,
-            getattr(module, "groups", 1),
-        )
-        for name, module in model.layers().items()
-    }
+    return {name: layer_shape(name, module) for name, module in model.layers().items()}
 
 
 def random_specs(model: SpeechModel, target: Target, seed: int = 0) -> dict[str, QuantSpec]:

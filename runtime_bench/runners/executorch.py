@@ -1,14 +1,11 @@
 """Exported .pte files in the ExecuTorch runtime, with its XNNPACK, portable and quantized kernels."""
 
 import contextlib
-import os
+import io
 import re
-import sys
-import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -52,7 +49,8 @@ def open_runner(system: System, threads: int) -> ExecuTorchRunner:
     path = Path(system.source)
     if not path.is_file():
         raise UserError(f"{path} does not exist")
-    with _native_log() as log:
+    # The runtime writes to Python's stderr: on success remarks about the CPU, else what went wrong.
+    with contextlib.redirect_stderr(io.StringIO()) as log:
         if runtime._threadpool_get_thread_count() != threads:
             runtime._unsafe_reset_threadpool(threads)
         try:
@@ -61,29 +59,12 @@ def open_runner(system: System, threads: int) -> ExecuTorchRunner:
             )
             method = program.load_method("forward")
         except RuntimeError as error:
-            log.seek(0)
-            missing = _MISSING_KERNEL.findall(log.read().decode(errors="replace"))
+            missing = _MISSING_KERNEL.findall(log.getvalue())
             reason = f"no kernel for {missing[0]}" if missing else _first_line(error)
             raise UserError(
                 f"{path} can't be loaded by ExecuTorch ({reason}); export it again"
             ) from error
     return ExecuTorchRunner("ExecuTorch", runtime._threadpool_get_thread_count(), program, method)
-
-
-@contextlib.contextmanager
-def _native_log() -> Iterator[IO[bytes]]:
-    """Keep what the C++ runtime writes to stderr: on success only remarks about the CPU."""
-    sys.stderr.flush()
-    before = os.dup(2)
-    try:
-        with tempfile.TemporaryFile() as log:
-            os.dup2(log.fileno(), 2)
-            try:
-                yield log
-            finally:
-                os.dup2(before, 2)
-    finally:
-        os.close(before)
 
 
 def _first_line(error: Exception) -> str:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from transformers import AutoFeatureExtractor, AutoTokenizer, Wav2Vec2ForCTC
+from transformers.utils import logging as transformers_logging
 
 from speech.decoding import Tokens
 from speech.errors import UserError
@@ -30,6 +31,7 @@ class WaveformToLogits(nn.Module):
 
 def load(source: str, model_id: str) -> SpeechModel:
     """Load from a local folder or hub id; raises UserError when files are missing or don't fit."""
+    transformers_logging.disable_progress_bar()
     try:
         model = Wav2Vec2ForCTC.from_pretrained(
             source, dtype=torch.float32, attn_implementation="eager"

@@ -1,0 +1,175 @@
+"""docs/results.md from docs/results/*.json: python -m benchmarks.render"""
+
+from collections.abc import Callable
+from typing import Any
+
+from benchmarks.results import RESULTS, ROOT, load_result
+from personalize.budget import format_bytes
+from speech.storage import write_bytes
+
+Figures = Any
+
+
+def table(header: list[str], rows: list[list[str]]) -> str:
+    """A Markdown table; the first column is text, the rest are figures."""
+    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def demo(figures: Figures) -> str:
+    """One embedded user, four files."""
+    rows = [
+        [
+            row["system"],
+            "" if row["size_bytes"] is None else f"{row['size_bytes']:,}",
+            "" if row["mean_bits"] is None else f"{row['mean_bits']:.2f}",
+            f"{100 * row['wer']:.1f} %",
+            f"{100 * row['agreement']:.0f} %",
+            f"{row['rtf']:.4f}",
+        ]
+        for row in figures
+    ]
+    return table(
+        ["system", "file bytes", "bits a weight", "WER", "same text as float", "RTF"], rows
+    )
+
+
+def users(figures: Figures) -> str:
+    """Every embedded user, four files each."""
+    return table(
+        ["user", "float", "uniform 8 bit", "uniform 4 bit", "personalised"],
+        [
+            [
+                name,
+                *(
+                    f"{100 * systems[system]['wer']:.1f} % ({format_bytes(systems[system]['size_bytes'])})"
+                    for system in ("float", "uniform 8 bit", "uniform 4 bit", "personalised")
+                ),
+            ]
+            for name, systems in figures.items()
+        ],
+    )
+
+
+def real_speakers(figures: Figures) -> str:
+    """Four reserved LibriSpeech speakers."""
+    rows = [
+        [
+            f"{row['speaker']} ({row['gender']}), {row['clips']} clips, {row['seconds']:.0f} s",
+            row["system"],
+            "" if row["size_bytes"] is None else f"{row['size_bytes']:,}",
+            f"{100 * row['wer']:.1f} % ({row['word_errors']}/{row['words']})",
+            f"{100 * row['agreement']:.0f} %",
+            f"{row['rtf']:.4f}" if row["rtf"] is not None else "",
+        ]
+        for row in figures
+    ]
+    return table(["speaker", "system", "file bytes", "WER", "same text as float", "RTF"], rows)
+
+
+def budgets(figures: Figures) -> str:
+    """Twenty budgets from the smallest plan to the float size."""
+    rows = [
+        [
+            f"{row['budget_bytes']:,}",
+            f"{row['predicted_bytes']:,}",
+            f"{row['actual_bytes']:,}",
+            f"{row['actual_bytes'] - row['predicted_bytes']:+,}",
+            f"{100 * row['actual_bytes'] / row['budget_bytes']:.2f} %",
+            f"{row['mean_bits']:.2f}",
+            f"{row['expected_cost']:.2e}",
+            f"{row['gap']:.0e}",
+        ]
+        for row in figures
+    ]
+    header = ["budget", "predicted", "written", "error", "used", "bits", "nats a frame", "gap"]
+    return table(header, rows)
+
+
+def base_model(figures: Figures) -> str:
+    """A 94 M parameter model through the whole chain on a CPU."""
+
+    def cost(name: str) -> list[str]:
+        command = figures[name]
+        return [
+            f"`myqasr {name}`",
+            f"{command['wall_seconds']:.0f} s",
+            f"{command['cpu_seconds']:.0f} s",
+            format_bytes(command["peak_rss_bytes"]),
+        ]
+
+    latency = [
+        [name, f"{milliseconds:.0f} ms", f"{figures['ratio_to_torch_float'][name]:.3f}"]
+        for name, milliseconds in figures["median_ms"].items()
+    ]
+    return "\n\n".join(
+        [
+            f"{figures['parameters']:,} parameters, {figures['clips']} clips of "
+            f"{figures['clip_seconds']:.0f} s together, {figures['threads']} threads. File: "
+            f"{figures['size_bytes']:,} bytes of {figures['budget_bytes']:,} allowed, "
+            f"{figures['mean_bits']:.2f} bits a weight.",
+            table(
+                ["command", "wall clock", "CPU", "peak memory"],
+                [cost("personalize"), cost("export")],
+            ),
+            "Latency on 4 s of audio, all in one interleaved run:",
+            table(["system", "median", "ratio to torch float"], latency),
+        ]
+    )
+
+
+def sensitivity(figures: Figures) -> str:
+    """Costs from drawn labels against brute force."""
+    rows = [
+        [
+            row["product"],
+            str(row["draws"]),
+            f"{row['all']:.3f}",
+            f"{row['within_4_bit']:.3f}",
+            f"{row['seconds']:.1f}",
+        ]
+        for row in figures["methods"]
+    ]
+    header = ["product is squared", "label draws", "Spearman, all", "within 4 bit", "seconds"]
+    return (
+        f"{figures['pairs']} (layer, precision) pairs, {figures['clips']} clips of {figures['user']}; "
+        f"brute force took {figures['brute_force_seconds']:.0f} s.\n\n" + table(header, rows)
+    )
+
+
+SECTIONS: dict[str, tuple[str, Callable[[Figures], str]]] = {
+    "demo": ("One embedded user: `make demo`", demo),
+    "users": ("Every embedded user", users),
+    "real_speakers": ("Four real speakers the model never heard", real_speakers),
+    "budgets": ("Budgets are kept to the byte", budgets),
+    "base_model": ("A model of wav2vec2-base size, random weights", base_model),
+    "sensitivity": ("Are the costs right?", sensitivity),
+}
+
+INTRODUCTION = """# Results
+
+Every table is made by the command above it and rendered from `docs/results/*.json` by
+`python -m benchmarks.render`. Latencies are medians of interleaved runs; compare ratios, not milliseconds.
+"""
+
+
+def main() -> None:
+    parts = [INTRODUCTION]
+    for name, (title, render) in SECTIONS.items():
+        if not (RESULTS / f"{name}.json").is_file():
+            continue
+        result = load_result(name)
+        device = result["device"]
+        parts.append(
+            f"## {title}\n\n`{result['command']}` on {device['cpu']}, {device['usable_cores']} cores, "
+            f"torch {result['versions']['torch']}, executorch {result['versions']['executorch']}.\n\n"
+            f"{render(result['figures'])}\n"
+        )
+        notes = RESULTS / f"{name}.notes.md"
+        if notes.is_file():
+            parts.append(notes.read_text().strip() + "\n")
+    write_bytes(ROOT / "docs" / "results.md", "\n".join(parts).encode())
+
+
+if __name__ == "__main__":
+    main()
