@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from cli.output import console, print_json, progress_bar, say
+from cli.output import print_json, progress_bar, say, tell
 from speech.errors import UserError
 
 DEFAULT_USER = "synth-ada"
@@ -66,9 +66,7 @@ def run(out: Path, user: str | None, budget: str, threads: int, as_json: bool) -
         return
     bits = {name: item.artifact.mean_bits for name, item in files.items()}
     print_report(report, f"{clips.name}: one model, four files", bits)
-    console.print(
-        f"Try: myqasr inspect {files['personalised'].path}", highlight=False, soft_wrap=True
-    )
+    tell(f"Try: myqasr inspect {files['personalised'].path}")
     say(f"report: {path}")
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from cli.output import console, print_json
+from cli.output import print_json, tell
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,9 +23,9 @@ def run(as_json: bool) -> None:
     else:
         for finding in findings:
             mark = "[green]works[/]" if finding.works else "[red]fails[/]"
-            console.print(f"{mark}  {finding.what}: {finding.detail}", highlight=False)
+            tell(f"{mark}  {finding.what}: {finding.detail}")
             if finding.mend:
-                console.print(f"       {finding.mend}", highlight=False)
+                tell(f"       {finding.mend}")
     if not all(finding.works for finding in findings):
         raise SystemExit(1)
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from cli.output import console, print_json, say
+from cli.output import print_json, say, tell
 
 
 def run(run_folder: Path, target_name: str | None, max_seconds: float, as_json: bool) -> None:
@@ -30,13 +30,10 @@ def run(run_folder: Path, target_name: str | None, max_seconds: float, as_json: 
         return
     for item in written:
         artifact = item.artifact
-        console.print(
+        tell(
             f"[bold]{item.path}[/]  {artifact.size_bytes:,} bytes of {artifact.budget_bytes:,} "
             f"allowed, {artifact.mean_bits:.2f} bits a weight, sha256 {artifact.sha256[:12]}",
-            highlight=False,
-            soft_wrap=True,
         )
-        console.print(
+        tell(
             f"Read back: all {len(artifact.layers)} layers hold the planned codes, bit for bit.",
-            highlight=False,
         )

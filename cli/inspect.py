@@ -53,9 +53,11 @@ def inspect_file(file: Path) -> list[Row]:
         say("no manifest.json beside the file: layers are numbered in program order")
         target = target_for_file(file)
     stored = target.read(file)
-    if len(names) != len(stored):
+    if not names:
         names = [f"#{index}" for index in range(len(stored))]
-    return [
-        Row(name, layer.kernel, layer.codes.spec.label, layer.weights, layer.payload_bytes)
-        for name, layer in zip(names, stored, strict=True)
-    ]
+    rows = []
+    for name, layer in zip(names, stored, strict=True):
+        held = layer.codes.codes if layer.codes.codes is not None else layer.weight
+        weights = 0 if held is None else held.numel()
+        rows.append(Row(name, layer.kernel, layer.codes.spec.label, weights, layer.payload_bytes))
+    return rows

@@ -45,9 +45,7 @@ def quiet_libraries() -> None:
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     warnings.filterwarnings("ignore")
-    logging.getLogger().setLevel(logging.ERROR)
-    for name in ("torch", "torchao", "transformers", "executorch"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+    logging.disable(logging.WARNING)
 
 
 def progress_bar() -> Progress:
@@ -61,6 +59,11 @@ def progress_bar() -> Progress:
         transient=True,
         disable=not errors.is_terminal,
     )
+
+
+def tell(text: str) -> None:
+    """A line of the answer, on standard output; may carry Rich markup."""
+    console.print(text, soft_wrap=True, highlight=False)
 
 
 def say(text: str) -> None:

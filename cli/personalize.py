@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cli.output import console, print_json, print_skipped, progress_bar
+from cli.output import print_json, print_skipped, progress_bar, tell
 
 if TYPE_CHECKING:
     from exporters.planning import SizeRange
@@ -58,24 +58,21 @@ def _print_findings(profile: Profile, plan: Plan, sizes: SizeRange, out: Path) -
     from personalize.describe import most_sensitive, precision_counts
 
     share = plan.predicted_bytes / sizes.float_bytes
-    console.print(
+    tell(
         f"Listened to [bold]{profile.seconds:.0f} s[/] of speech in {profile.clips} recordings; "
         "no transcript was read.",
-        highlight=False,
     )
-    console.print("Most sensitive layers for this speaker:", highlight=False)
+    tell("Most sensitive layers for this speaker:")
     for name, label, cost in most_sensitive(profile, count=3):
-        console.print(f"  {name}  {cost:.2g} nats per frame at {label}", highlight=False)
-    console.print(
+        tell(f"  {name}  {cost:.2g} nats per frame at {label}")
+    tell(
         f"Plan for {plan.target}: [bold]{format_bytes(plan.predicted_bytes)}[/] of "
         f"{format_bytes(plan.budget_bytes)} allowed ({share:.0%} of float), "
         f"{plan_mean_bits(profile, plan):.2f} bits a weight: "
         + ", ".join(f"{count} x {label}" for label, count in precision_counts(plan)),
-        highlight=False,
     )
-    console.print(
+    tell(
         f"Expected divergence {plan.expected_cost:.3g} nats per frame "
         f"(proven within {plan.gap:.1%} of the best).",
-        highlight=False,
     )
-    console.print(f"Next: myqasr export {out}", highlight=False)
+    tell(f"Next: myqasr export {out}")

@@ -103,6 +103,14 @@ class Pte:
         tensor = self._tensor(value)
         return [] if tensor is None else [int(size) for size in tensor.numbers(2, np.int32)]
 
+    def place(self, value: int) -> tuple[int, ...] | None:
+        """Where in planned memory a tensor is computed; None for constants and other values."""
+        tensor = self._tensor(value)
+        if tensor is None or not tensor.has(6):
+            return None
+        planned = tensor.table(6)
+        return tuple(planned.number(field, "I") for field in range(3))
+
     def constant(self, value: int) -> Tensor | None:
         """The tensor behind one of the plan's values; None when it is computed at run time."""
         tensor = self._tensor(value)

@@ -30,12 +30,16 @@ class KernelReader:
     def __init__(self, pte: Pte) -> None:
         self.pte = pte
         self.made_by: dict[int, KernelCall] = {}
+        self.made_at: dict[tuple[int, ...], KernelCall] = {}
 
     def layers(self, call: KernelCall) -> list[StoredLayer]:
         """The layer that this call is, if it is one."""
         if not call.args:
             raise DamagedFileError(f"{call.operator} is called without arguments")
         self.made_by[call.args[-1]] = call
+        place = self.pte.place(call.args[-1])
+        if place is not None:
+            self.made_at[place] = call
         argument = _WEIGHT_ARGUMENT.get(call.operator)
         if argument is None or argument >= len(call.args):
             return []
@@ -45,14 +49,16 @@ class KernelReader:
 
     def _stored(self, kernel: str, value: int) -> StoredLayer | None:
         """The constants that a weight comes from; None when it is computed from the input."""
-        maker = self.made_by.get(value)
+        constant = self.pte.constant(value)
+        if constant is not None:
+            return self._float(kernel, constant)
+        # A reshape of planned memory leaves no call: the value lies where another was made.
+        maker = self.made_by.get(value) or self.made_at.get(self.pte.place(value) or ())
         if maker is None:
-            return self._float(kernel, self.pte.constant(value))
+            return None
         if maker.operator in _CASTS:
             return self._float(f"{kernel} + cast", self.pte.constant(maker.args[0]))
-        shape = None
         if maker.operator in _RESHAPES:
-            shape = self.pte.shape(value)
             maker = self.made_by.get(maker.args[0], maker)
         if maker.operator not in (_BYTES, _NIBBLES):
             return None
@@ -65,8 +71,7 @@ class KernelReader:
             codes = _nibbles(codes)
         scales = scales.reshape(len(codes), -1)
         group = codes[0].numel() // scales.shape[1] if scales.shape[1] > 1 else None
-        if shape is not None:
-            codes = codes.reshape(shape)
+        codes = codes.reshape(self.pte.shape(value))
         expansion = maker.operator.split("::")[1].removesuffix(".out")
         return StoredLayer(
             f"{kernel} + {expansion}",

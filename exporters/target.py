@@ -99,3 +99,13 @@ def load_target(name: str) -> Target:
     except ImportError as error:
         raise UserError(f"target {name} needs {error.name}: pip install myqasr") from error
     return target
+
+
+def target_for_file(path: Path) -> Target:
+    """The target whose files end like this one; raises UserError listing the endings."""
+    targets = [load_target(name) for name in TARGETS]
+    fitting = [target for target in targets if path.name.endswith(target.SUFFIX)]
+    if not fitting:
+        endings = ", ".join(f"{target.SUFFIX} ({target.NAME})" for target in targets)
+        raise UserError(f"{path} ends like no target's file; known: {endings}")
+    return max(fitting, key=lambda target: len(target.SUFFIX))

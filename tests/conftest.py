@@ -21,10 +21,10 @@ def invoke(*arguments: object) -> Result:
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory) -> Path:
     """A Wav2Vec2ForCTC folder of random weights as `save_pretrained` and a processor leave it."""
-    from tests.tiny_models import TOKENS, tiny_ctc
+    from tests.tiny_models import TOKENS, tiny_transformer
 
     folder = tmp_path_factory.mktemp("models") / "tiny"
-    tiny_ctc(3).module.model.save_pretrained(folder)
+    tiny_transformer(3).save_pretrained(folder)
     vocabulary = {symbol: index for index, symbol in enumerate(TOKENS.symbols)}
     (folder / "vocab.json").write_text(json.dumps(vocabulary))
     extractor = {

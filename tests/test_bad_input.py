@@ -88,6 +88,15 @@ def test_weights_with_nan_name_the_weight(tiny_model, tune_clips, tmp_path):
     assert "NaN" in message
 
 
+def test_weights_that_are_not_in_the_file_are_not_made_up(tiny_model, tune_clips, tmp_path):
+    model = Path(shutil.copytree(tiny_model, tmp_path / "headless"))
+    weights = load_file(model / "model.safetensors")
+    del weights["lm_head.weight"]
+    save_file(weights, model / "model.safetensors", metadata={"format": "pt"})
+    message = fails(*personalize_arguments(model, tune_clips, tmp_path / "out"))
+    assert "has no lm_head.weight" in message
+
+
 def test_budget_below_the_smallest_plan_names_both_numbers(run_copy, tiny_model, tune_clips):
     message = fails(*personalize_arguments(tiny_model, tune_clips, run_copy, "50KB"))
     assert "smallest plan for xnnpack is" in message

@@ -24,7 +24,19 @@ def tiny_ctc(
     hidden: int = 64,
     feed_forward: int = 128,
 ) -> SpeechModel:
-    """A Wav2Vec2ForCTC of about 0.1 M random weights, 640 samples per frame, shortest input 650 samples."""
+    """`tiny_transformer` as everything downstream sees it."""
+    model = tiny_transformer(seed, stable_layer_norm, layers, hidden, feed_forward)
+    return from_module(model, TOKENS, normalize=True, model_id=f"tiny-{seed}")
+
+
+def tiny_transformer(
+    seed: int = 0,
+    stable_layer_norm: bool = True,
+    layers: int = 2,
+    hidden: int = 64,
+    feed_forward: int = 128,
+) -> Wav2Vec2ForCTC:
+    """About 0.1 M random weights, 640 samples per frame, shortest input 650 samples."""
     torch.manual_seed(seed)
     config = Wav2Vec2Config(
         vocab_size=len(TOKENS.symbols),
@@ -50,7 +62,7 @@ def tiny_ctc(
         for parameter in model.parameters():
             if parameter.dim() == 1:
                 parameter.add_(0.1 * torch.randn_like(parameter))
-    return from_module(model, TOKENS, normalize=True, model_id=f"tiny-{seed}")
+    return model
 
 
 def noise(samples: int, seed: int = 0) -> Tensor:

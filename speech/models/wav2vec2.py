@@ -15,6 +15,9 @@ from speech.decoding import Tokens
 from speech.errors import UserError
 from speech.models.base import SAMPLE_RATE, SpeechModel, min_input_samples
 
+NOT_NEEDED = {"wav2vec2.masked_spec_embed"}
+"""Weights that only training uses."""
+
 
 class WaveformToLogits(nn.Module):
     """The forward pass that is measured and exported: one waveform, no mask, logits only."""
@@ -33,13 +36,19 @@ def load(source: str, model_id: str) -> SpeechModel:
     """Load from a local folder or hub id; raises UserError when files are missing or don't fit."""
     transformers_logging.disable_progress_bar()
     try:
-        model = Wav2Vec2ForCTC.from_pretrained(
-            source, dtype=torch.float32, attn_implementation="eager"
+        model, found = Wav2Vec2ForCTC.from_pretrained(
+            source, dtype=torch.float32, attn_implementation="eager", output_loading_info=True
         )
         tokens, normalize = _processor(source)
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"{model_id} can't be loaded as Wav2Vec2ForCTC: {reason}") from error
+    missing = sorted(set(found["missing_keys"]) - NOT_NEEDED)
+    if missing:
+        raise UserError(
+            f"{model_id}: the weights file has no {missing[0]} ({len(missing)} weights missing); they "
+            "would be random: pass a fine-tuned CTC checkpoint, saved whole"
+        )
     return from_module(model, tokens, normalize, model_id)
 
 
