@@ -1,4 +1,4 @@
-"""docs/results.md from docs/results/*.json: python -m benchmarks.render"""
+"""docs/results.md and the README's table from docs/results/*.json: python -m benchmarks.render"""
 
 from collections.abc import Callable
 from typing import Any
@@ -146,6 +146,8 @@ SECTIONS: dict[str, tuple[str, Callable[[Figures], str]]] = {
     "sensitivity": ("Are the costs right?", sensitivity),
 }
 
+BEGIN, END = "<!-- demo table: python -m benchmarks.render -->", "<!-- end -->"
+
 INTRODUCTION = """# Results
 
 Every table is made by the command above it and rendered from `docs/results/*.json` by
@@ -169,6 +171,16 @@ def main() -> None:
         if notes.is_file():
             parts.append(notes.read_text().strip() + "\n")
     write_bytes(ROOT / "docs" / "results.md", "\n".join(parts).encode())
+    fill_readme()
+
+
+def fill_readme() -> None:
+    """Put the demo's table between the markers in README.md."""
+    readme = ROOT / "README.md"
+    before, _, rest = readme.read_text().partition(BEGIN)
+    _, _, after = rest.partition(END)
+    filled = f"{before}{BEGIN}\n{demo(load_result('demo')['figures'])}\n{END}{after}"
+    write_bytes(readme, filled.encode())
 
 
 if __name__ == "__main__":

@@ -42,12 +42,17 @@ def make_model(model_config: dict[str, Any]) -> Wav2Vec2ForCTC:
     return Wav2Vec2ForCTC(config)
 
 
-def learning_rate(step: int, training: dict[str, Any]) -> float:
-    """Linear warm-up, then a cosine down to 1 % of the peak."""
-    peak, warmup = training["peak_learning_rate"], training["warmup_steps"]
-    if step < warmup:
-        return float(peak * (step + 1) / warmup)
-    done = min(1.0, (step - warmup) / max(1, training["total_steps"] - warmup))
+def learning_rate(step: int, cycles: list[dict[str, Any]]) -> float:
+    """Linear warm-up, then a cosine down to 1 % of the peak; once per cycle."""
+    start = 0
+    for cycle in cycles:
+        if step < cycle["until_step"]:
+            break
+        start = cycle["until_step"]
+    peak, warmup = cycle["peak_learning_rate"], cycle["warmup_steps"]
+    if step - start < warmup:
+        return float(peak * (step - start + 1) / warmup)
+    done = min(1.0, (step - start - warmup) / max(1, cycle["until_step"] - start - warmup))
     return float(peak * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done))))
 
 
@@ -102,7 +107,7 @@ class Trainer:
 
     def update(self, batch: Batch) -> tuple[float, float]:
         """Take one step; return loss and gradient norm."""
-        rate = learning_rate(self.step, self.training)
+        rate = learning_rate(self.step, self.training["cycles"])
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         loss = ctc_loss(self.model, batch)

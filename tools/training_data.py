@@ -29,6 +29,7 @@ from tools.synthetic_speech import (
     Voice,
     check_engines,
     check_voices_are_apart,
+    shifted_flite_voice,
     speak,
     training_voice,
 )
@@ -152,6 +153,8 @@ def synthetic_texts(counts: dict[str, int], read: list[str], seed: int) -> list[
                 text = loose_words(rng, 1, 4)
             elif source == "synth_sentences":
                 text = sentence(rng)
+            elif source == "synth_flite":
+                text = digit_string(rng, 2, 7) if rng.random() < 0.3 else sentence(rng)
             elif source == "synth_read":
                 words = rng.choice(read).split()
                 first = rng.randrange(max(1, len(words) - 3))
@@ -209,7 +212,10 @@ def build_corpus(folder: Path, counts: dict[str, int], real_digit_strings: int, 
     read = [r.text for r in rows if not r.path.startswith("digits/") and not is_reserved(r)]
     pairs = [p for p in synthetic_texts(counts, read, seed) if p[1] not in user_texts]
     rng = random.Random(seed + 1)
-    jobs: list[tuple[Voice, str]] = [(training_voice(rng), text) for _, text in pairs]
+    jobs: list[tuple[Voice, str]] = [
+        ((shifted_flite_voice if source == "synth_flite" else training_voice)(rng), text)
+        for source, text in pairs
+    ]
     with ThreadPoolExecutor(4) as pool:
         spoken = pool.map(lambda job: speak(job[0], job[1]), jobs)
         for (source, text), samples in zip(pairs, spoken, strict=True):
