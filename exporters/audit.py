@@ -20,9 +20,7 @@ def compare(
     """
     modules = model.layers()
     found = dict(zip(order, stored, strict=False))
-    problems = [
-        Mismatch(name, "is not in the file") for name in sorted(set(expected) - set(found))
-    ]
+    problems = [Mismatch(name, "is not in the file") for name in sorted(set(expected) - set(found))]
     problems += [
         Mismatch(f"layer {index} of the file", f"is not in the plan ({layer.kernel})")
         for index, layer in enumerate(stored)

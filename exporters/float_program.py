@@ -13,6 +13,7 @@ from collections.abc import Iterator
 import torch
 from torch import fx, nn
 from torch.export import Dim, ExportedProgram
+
 from exporters.graph_cleanup import simplify
 from exporters.target import ExportOptions
 from speech.errors import UserError
@@ -68,7 +69,9 @@ def weight_nodes(program: ExportedProgram, model: SpeechModel) -> dict[str, fx.N
         if name is None:
             continue
         if name in found:
-            raise UserError(f"{model.model_id}: layer {name} runs twice; shared layers can't be exported")
+            raise UserError(
+                f"{model.model_id}: layer {name} runs twice; shared layers can't be exported"
+            )
         found[name] = node
     missing = set(wanted.values()) - set(found)
     if missing:

@@ -7,7 +7,6 @@ each splits the delegated graph in two, which costs export time, file bytes and 
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, fx
 from torch.export import ExportedProgram
 
@@ -55,9 +54,7 @@ def _drop_copy(node: fx.Node) -> None:
         node.graph.erase_node(node)
 
 
-def _drop_zero_mask(
-    program: ExportedProgram, node: fx.Node, shortest: int, longest: int
-) -> None:
+def _drop_zero_mask(program: ExportedProgram, node: fx.Node, shortest: int, longest: int) -> None:
     """Remove the addition of an attention mask that hides nothing.
 
     The mask must not depend on the audio, only on its length, and be zero at the shortest, a middle and

@@ -103,9 +103,7 @@ class LayerEditor:
 
     def per_tensor(self, value: fx.Node) -> fx.Node:
         """int8 with one range found at run time for the whole tensor."""
-        ranges = self.call(
-            _DECOMPOSED.choose_qparams.tensor, value, -128, 127, 1e-10, torch.int8
-        )
+        ranges = self.call(_DECOMPOSED.choose_qparams.tensor, value, -128, 127, 1e-10, torch.int8)
         grid = (self.item(ranges, 0), self.item(ranges, 1), *_ACTIVATION_GRID)
         coded = self.call(_DECOMPOSED.quantize_per_tensor.tensor, value, *grid)
         return self.call(_DECOMPOSED.dequantize_per_tensor.tensor, coded, *grid)

@@ -1,14 +1,14 @@
 """From a float graph and codes to a program in memory, with the order in which its layers run."""
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from executorch.exir import EdgeCompileConfig, EdgeProgramManager, ExecutorchProgramManager
-from torch import fx, nn
+from torch import fx
 from torch.export import ExportedProgram
 from torch.export.graph_signature import ExportGraphSignature, OutputSpec, TensorArgument
 
@@ -40,7 +40,7 @@ def planned_program(
     model: SpeechModel,
     codes: dict[str, LayerCodes],
     options: ExportOptions,
-    rewrites: dict[str, Rewrite],
+    rewrites: Mapping[str, Rewrite],
 ) -> PlannedProgram:
     """Rewrite every layer as its spec says.
 

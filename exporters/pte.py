@@ -72,9 +72,7 @@ class Pte:
             raise DamagedFileError("it holds no method")
         self.plan = plans[0]
         self._values = self.plan.tables(2)
-        self._named = {
-            entry.text(0): entry.number(1, "I") for entry in self.program.tables(7)
-        }
+        self._named = {entry.text(0): entry.number(1, "I") for entry in self.program.tables(7)}
         self._segments = self.program.tables(4)
 
     def calls(self) -> Iterator[KernelCall | DelegateCall]:
@@ -199,7 +197,5 @@ def read_layers(path: Path) -> tuple[StoredLayer, ...]:
             elif call.backend == "XnnpackBackend":
                 layers += delegate_layers(pte, call.data)
     except (DamagedFileError, IndexError, OverflowError) as error:
-        raise UserError(
-            f"{path} is not a complete .pte file: {error}; export it again"
-        ) from error
+        raise UserError(f"{path} is not a complete .pte file: {error}; export it again") from error
     return tuple(layers)

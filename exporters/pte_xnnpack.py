@@ -125,9 +125,7 @@ def _layer(graph: _Graph, kind: int, source: _Value, weight: _Value, result: _Va
     if weight.datatype not in ("qcint8", "qcint4", "qbint4"):
         raise DamagedFileError(f"an XNNPACK layer has weights of {weight.datatype}")
     packed = weight.datatype != "qcint8"
-    codes = (
-        _nibbles(data, weight.shape) if packed else tensor_from(data, torch.int8, weight.shape)
-    )
+    codes = _nibbles(data, weight.shape) if packed else tensor_from(data, torch.int8, weight.shape)
     scales, group, scale_bytes = _scales(graph, weight)
     activation: Activation = "int8-static" if source.datatype == "qint8" else "int8-dynamic"
     if source.datatype == "fp32":

@@ -95,7 +95,7 @@ def load_target(name: str) -> Target:
     if module is None:
         raise UserError(f"unknown target {name!r}; known: {', '.join(TARGETS)}")
     try:
-        target: Target = importlib.import_module(module)  # type: ignore[assignment]
+        target: Target = importlib.import_module(module)
     except ImportError as error:
         raise UserError(f"target {name} needs {error.name}: pip install myqasr") from error
     return target

@@ -49,7 +49,7 @@ _NEEDED_FOR: dict[str, tuple[Any, ...]] = {
 """Part of an operator's name -> passes that act on it, in the order in which they must run."""
 
 
-class Partitioner(XnnpackPartitioner):  # type: ignore[misc]
+class Partitioner(XnnpackPartitioner):
     """XNNPACK's own, without its remark on how it was called."""
 
     def _check_if_called_from_to_backend(self) -> bool:

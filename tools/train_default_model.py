@@ -104,6 +104,16 @@ class Trainer:
             self.step, self.average = state["step"], state["average"]
             self.model.load_state_dict(state["model"])
             self.optimiser.load_state_dict(state["optimiser"])
+            self._forget_log_after(self.step)
+
+    def _forget_log_after(self, step: int) -> None:
+        """Drop what a killed run logged after its last checkpoint: those steps are taken again."""
+        log = self.run / "log.jsonl"
+        if log.is_file():
+            kept = [
+                line for line in log.read_text().splitlines() if json.loads(line)["step"] <= step
+            ]
+            log.write_text("".join(f"{line}\n" for line in kept))
 
     def update(self, batch: Batch) -> tuple[float, float]:
         """Take one step; return loss and gradient norm."""
