@@ -28,9 +28,13 @@ lint: setup
 
 # Every table of docs/results.md; needs MYQASR_SPEECH or ../shared/speech for real speakers.
 bench: setup
+	$(BIN)/python -m benchmarks.demo
+	$(BIN)/python -m benchmarks.demo --all-users
 	$(BIN)/python -m benchmarks.budgets
+	$(BIN)/python -m benchmarks.sensitivity
 	$(BIN)/python -m benchmarks.base_model
 	$(BIN)/python -m benchmarks.real_speakers
+	$(BIN)/python -m benchmarks.render
 
 clean:
 	rm -rf $(VENV) build out

@@ -43,7 +43,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--clips", type=int, default=8)
-    parser.add_argument("--budget", default="0.17x")
+    parser.add_argument("--budget", default="0.14x")
     options = parser.parse_args()
     source, out = BUILD / "base_model", BUILD / "base"
     make_model(source)

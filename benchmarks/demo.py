@@ -1,6 +1,6 @@
 """The figures of `myqasr demo`, and the same for every embedded user.
 
-python -m benchmarks.demo [--all-users] [--budget 0.16x]
+python -m benchmarks.demo [--all-users] [--budget 0.18x]
 """
 
 import argparse

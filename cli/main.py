@@ -115,7 +115,7 @@ def transcribe(
 def demo(
     out: Annotated[Path, typer.Option(help="Run folder.")] = Path("out/demo"),
     user: Annotated[str | None, typer.Option(help="One of the embedded users.")] = None,
-    budget: Annotated[str, typer.Option(help="File size for the personalised file.")] = "0.16x",
+    budget: Annotated[str, typer.Option(help="File size for the personalised file.")] = "0.18x",
     threads: Threads = 2,
     as_json: Json = False,
 ) -> None:

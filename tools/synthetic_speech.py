@@ -72,14 +72,14 @@ class User:
 
 
 USERS: tuple[User, ...] = (
-    User("synth-ada", "F", Voice("espeak-ng", "en-gb+f3", 150, 55)),
-    User("synth-bea", "F", Voice("espeak-ng", "en-us+f5", 165, 48)),
-    User("synth-cleo", "F", Voice("espeak-ng", "en-gb-scotland+f2", 140, 62)),
-    User("synth-dan", "M", Voice("espeak-ng", "en-us+m3", 160, 40)),
-    User("synth-eli", "M", Voice("espeak-ng", "en-gb-x-rp+m7", 175, 52)),
-    User("synth-finn", "M", Voice("espeak-ng", "en-029+max", 145, 35)),
-    User("synth-gwen", "F", Voice("flite", "slt", 160, 0)),
-    User("synth-hal", "M", Voice("flite", "rms", 160, 0)),
+    User("synth-ada", "F", Voice("espeak-ng", "en-gb+f3", 130, 55)),
+    User("synth-bea", "F", Voice("espeak-ng", "en-us+f5", 140, 48)),
+    User("synth-cleo", "F", Voice("espeak-ng", "en-gb-scotland+f2", 120, 62)),
+    User("synth-dan", "M", Voice("espeak-ng", "en-us+m3", 135, 40)),
+    User("synth-eli", "M", Voice("espeak-ng", "en-gb-x-rp+m7", 145, 52)),
+    User("synth-finn", "M", Voice("espeak-ng", "en-029+max", 125, 35)),
+    User("synth-gwen", "F", Voice("flite", "slt", 140, 0)),
+    User("synth-hal", "M", Voice("flite", "rms", 150, 0)),
 )
 
 

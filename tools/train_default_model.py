@@ -43,7 +43,10 @@ def make_model(model_config: dict[str, Any]) -> Wav2Vec2ForCTC:
 
 
 def learning_rate(step: int, cycles: list[dict[str, Any]]) -> float:
-    """Linear warm-up, then a cosine down to 1 % of the peak; once per cycle."""
+    """Linear warm-up, then a cosine down to 1 % of the peak; once per cycle.
+
+    A cycle may end (`until_step`) before its cosine does (`cosine_steps`).
+    """
     start = 0
     for cycle in cycles:
         if step < cycle["until_step"]:
@@ -52,7 +55,8 @@ def learning_rate(step: int, cycles: list[dict[str, Any]]) -> float:
     peak, warmup = cycle["peak_learning_rate"], cycle["warmup_steps"]
     if step - start < warmup:
         return float(peak * (step - start + 1) / warmup)
-    done = min(1.0, (step - start - warmup) / max(1, cycle["until_step"] - start - warmup))
+    length = cycle.get("cosine_steps", cycle["until_step"] - start)
+    done = min(1.0, (step - start - warmup) / max(1, length - warmup))
     return float(peak * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done))))
 
 
@@ -151,7 +155,7 @@ def train(config: dict[str, Any], run: Path) -> None:
     stages = [Stage(**stage) for stage in training["stages"]]
     corpus = Path(config["corpus"]["folder"])
     batches = TrainingBatches(
-        corpus, stages, training["batch_seconds"], training["total_steps"], training["seed"]
+        corpus, stages, training["total_steps"], training["seed"]
     )
     todo = range(trainer.step, training["total_steps"])
     loader = DataLoader(batches, batch_size=None, sampler=todo, num_workers=1, prefetch_factor=6)

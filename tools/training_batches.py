@@ -5,6 +5,7 @@ A batch holds clips of nearly the same length, because the model's group norm se
 
 import json
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -13,14 +14,16 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from tools.synthetic_speech import SAMPLE_RATE_HZ
-from tools.training_data import Clip
+from tools.training_data import Clip, user_texts
 
 BLANK = "<pad>"
 UNKNOWN = "<unk>"
 WORD_DELIMITER = "|"
 TOKENS: tuple[str, ...] = (BLANK, UNKNOWN, WORD_DELIMITER, "'", *"ABCDEFGHIJKLMNOPQRSTUVWXYZ")
 TOKEN_IDS: dict[str, int] = {token: number for number, token in enumerate(TOKENS)}
-_SLOWEST, _FASTEST = 0.88, 1.14
+_SLOWEST, _FASTEST = 0.82, 1.05
+_SAMPLES_PER_FRAME = 640
+_MOST_LETTERS_PER_FRAME = 0.72  # CTC needs a frame per letter; denser speech teaches little
 _WINDOW = 0.05  # clips within 5 % of the wanted length share a batch
 
 
@@ -32,6 +35,7 @@ class Stage:
     most_words: int
     longest_seconds: float
     weights: dict[str, float]
+    batch_seconds: float = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,16 +66,23 @@ def load_index(folder: Path) -> list[Clip]:
     return [Clip(**row) for row in json.loads(path.read_text())]
 
 
+def letters_per_frame(clip: Clip) -> float:
+    """Return how much of the frames CTC needs for the text: letters, and a blank per double one."""
+    doubles = sum(a == b for a, b in pairwise(clip.text))
+    return (len(clip.text) + doubles) * _SAMPLES_PER_FRAME / clip.length
+
+
 class TrainingBatches(Dataset[Batch]):
     """`batches[step]` is the batch of that step."""
 
     def __init__(
-        self, folder: Path, stages: list[Stage], batch_seconds: float, steps: int, seed: int
+        self, folder: Path, stages: list[Stage], steps: int, seed: int
     ) -> None:
-        self._clips = [clip for clip in load_index(folder) if not clip.dev]
+        users = user_texts()
+        clips = load_index(folder)
+        self._clips = [clip for clip in clips if not clip.dev and clip.text not in users]
         self._audio_path = folder / "audio.i16"
         self._stages = stages
-        self._batch_seconds = batch_seconds
         self._steps = steps
         self._seed = seed
         self._pools: dict[int, dict[str, tuple[NDArray[np.int64], NDArray[np.int64]]]] = {}
@@ -90,6 +101,7 @@ class TrainingBatches(Dataset[Batch]):
                     for i, clip in enumerate(self._clips)
                     if clip.source == source
                     and len(clip.text.split()) <= stage.most_words
+                    and letters_per_frame(clip) <= _MOST_LETTERS_PER_FRAME
                     and clip.length <= stage.longest_seconds * SAMPLE_RATE_HZ
                 ]
                 if not chosen:
@@ -125,7 +137,7 @@ class TrainingBatches(Dataset[Batch]):
         # Drawing the anchor by seconds keeps the mix of audio near the weights.
         anchor_source = sources[rng.choice(len(sources), p=weights / weights.sum())]
         anchor = float(rng.choice(pool[anchor_source][1]))
-        size = max(1, int(self._batch_seconds * SAMPLE_RATE_HZ / anchor))
+        size = max(1, int(self._stages[number].batch_seconds * SAMPLE_RATE_HZ / anchor))
         fitting = weights * [
             np.searchsorted(lengths, anchor * 1.05) > np.searchsorted(lengths, anchor * 0.95)
             for _, lengths in pool.values()

@@ -165,6 +165,12 @@ def synthetic_texts(counts: dict[str, int], read: list[str], seed: int) -> list[
     return pairs
 
 
+def user_texts() -> frozenset[str]:
+    """Return every text of the synthetic users, which training must not hear."""
+    with USERS_MANIFEST.open(encoding="utf-8", newline="") as file:
+        return frozenset(row["text"] for row in csv.DictReader(file))
+
+
 class CorpusWriter:
     """Appends clips to `audio.i16` and keeps their index; `close` makes both visible at once."""
 
@@ -199,8 +205,7 @@ def build_corpus(folder: Path, counts: dict[str, int], real_digit_strings: int, 
     """Write the corpus to `folder`. Raises when speech, synthesisers or the users are missing."""
     check_engines()
     check_voices_are_apart()
-    with USERS_MANIFEST.open(encoding="utf-8", newline="") as file:
-        user_texts = {row["text"] for row in csv.DictReader(file)}
+    heldout = user_texts()
     speech = speech_folder()
     rows = read_manifest(speech)
     writer = CorpusWriter(folder)
@@ -210,7 +215,7 @@ def build_corpus(folder: Path, counts: dict[str, int], real_digit_strings: int, 
     for text, samples in digit_strings(speech, rows, speakers, real_digit_strings, 7, seed):
         writer.add("digits", text, samples, 0)
     read = [r.text for r in rows if not r.path.startswith("digits/") and not is_reserved(r)]
-    pairs = [p for p in synthetic_texts(counts, read, seed) if p[1] not in user_texts]
+    pairs = [p for p in synthetic_texts(counts, read, seed) if p[1] not in heldout]
     rng = random.Random(seed + 1)
     jobs: list[tuple[Voice, str]] = [
         ((shifted_flite_voice if source == "synth_flite" else training_voice)(rng), text)
