@@ -19,7 +19,7 @@ from exporters.target import load_target
 from runtime_bench.bench import BenchOptions
 from runtime_bench.exported import exported_file
 from runtime_bench.report import BenchReport
-from runtime_bench.run_bench import bench_files, exported_files, model_systems, test_recordings
+from runtime_bench.run_bench import bench_files, exported_files, held_out_recordings, model_systems
 from speech.datasets import find_clips
 
 SPEAKERS = {"1272": "M", "174": "M", "1462": "F", "84": "F"}
@@ -79,7 +79,7 @@ def bench_speaker(audio: Path, budget: str, clips: str) -> BenchReport:
     settings = run.load_settings()
     files = [exported_file(item.path, name) for name, item in controls.items()]
     files += [exported_file(path, "personalised") for path, _ in exported_files(run, "xnnpack")]
-    heard = test_recordings(settings, find_clips(audio), None)
+    heard = held_out_recordings(settings, find_clips(audio), None)
     systems = [*model_systems(settings), *(item.system for item in files)]
     report, _ = bench_files(run, systems, files, heard, BenchOptions())
     return report

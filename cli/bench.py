@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from cli.output import print_json, print_skipped, progress_bar, say
+from cli.output import print_json, print_skipped, say, stage_progress
 
 
 def run(
@@ -17,27 +17,18 @@ def run(
     from cli.bench_table import print_report
     from exporters.run_folder import RunFolder
     from runtime_bench.bench import BenchOptions
-    from runtime_bench.run_bench import bench_run, exported_files, test_recordings
+    from runtime_bench.run_bench import bench_run, exported_files, held_out_recordings
     from speech.datasets import find_clips
 
     folder = RunFolder(run_folder)
     settings = folder.load_settings()
     files = exported_files(folder, target)
-    heard = test_recordings(settings, find_clips(data), limit)
+    heard = held_out_recordings(settings, find_clips(data), limit)
     print_skipped(list(heard.skipped))
     if heard.tuned:
         say(f"left out {heard.tuned} clips that the run was fitted on")
-    with progress_bar() as progress:
-        task = progress.add_task("benching", total=None)
-        report, path = bench_run(
-            folder,
-            heard,
-            target,
-            BenchOptions(threads=threads),
-            lambda stage, done, total: progress.update(
-                task, description=stage, completed=done, total=total
-            ),
-        )
+    with stage_progress("benching") as on_progress:
+        report, path = bench_run(folder, heard, target, BenchOptions(threads=threads), on_progress)
     if as_json:
         print_json(report)
         return

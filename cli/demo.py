@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from cli.output import print_json, progress_bar, say, tell
+from cli.output import print_json, progress_bar, say, stage_progress, tell
 from speech.errors import UserError
 
 DEFAULT_USER = "synth-ada"
@@ -21,7 +21,7 @@ def run(out: Path, user: str | None, budget: str, threads: int, as_json: bool) -
     from personalize.sensitivity import ProfileOptions
     from runtime_bench.bench import BenchOptions
     from runtime_bench.exported import exported_file
-    from runtime_bench.run_bench import bench_files, model_systems, test_recordings
+    from runtime_bench.run_bench import bench_files, held_out_recordings, model_systems
     from speech.datasets import choose_clips, find_clips
     from speech.models import load_model
 
@@ -47,20 +47,11 @@ def run(out: Path, user: str | None, budget: str, threads: int, as_json: bool) -
     )
     exported = [exported_file(item.path, name) for name, item in files.items()]
     settings = folder.load_settings()
-    heard = test_recordings(settings, find_clips(clips / "test"), None)
+    heard = held_out_recordings(settings, find_clips(clips / "test"), None)
     systems = [*model_systems(settings)[:1], *(item.system for item in exported)]
-    with progress_bar() as progress:
-        task = progress.add_task("benching", total=None)
-        report, path = bench_files(
-            folder,
-            systems,
-            exported,
-            heard,
-            BenchOptions(threads=threads),
-            lambda stage, done, total: progress.update(
-                task, description=stage, completed=done, total=total
-            ),
-        )
+    options = BenchOptions(threads=threads)
+    with stage_progress("benching") as on_progress:
+        report, path = bench_files(folder, systems, exported, heard, options, on_progress)
     if as_json:
         print_json(report)
         return

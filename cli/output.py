@@ -1,10 +1,11 @@
 """Printing: one-line errors, tables, progress on standard error, JSON on standard output."""
 
+import contextlib
 import functools
 import logging
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, ParamSpec
 
 import typer
@@ -59,6 +60,16 @@ def progress_bar() -> Progress:
         transient=True,
         disable=not errors.is_terminal,
     )
+
+
+@contextlib.contextmanager
+def stage_progress(title: str) -> Iterator[Callable[[str, int, int], None]]:
+    """A bar that is told the stage, steps done and steps in all."""
+    with progress_bar() as progress:
+        task = progress.add_task(title, total=None)
+        yield lambda stage, done, total: progress.update(
+            task, description=stage, completed=done, total=total
+        )
 
 
 def tell(text: str) -> None:

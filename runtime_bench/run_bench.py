@@ -25,7 +25,7 @@ class Heard:
     tuned: int
 
 
-def test_recordings(settings: RunSettings, clips: Sequence[Clip], limit: int | None) -> Heard:
+def held_out_recordings(settings: RunSettings, clips: Sequence[Clip], limit: int | None) -> Heard:
     """Decode labelled clips and leave out those the run was fitted on, by their samples.
 
     limit: keep so many, spread evenly. Raises UserError when none are left.

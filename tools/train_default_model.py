@@ -154,9 +154,7 @@ def train(config: dict[str, Any], run: Path) -> None:
     trainer.resume()
     stages = [Stage(**stage) for stage in training["stages"]]
     corpus = Path(config["corpus"]["folder"])
-    batches = TrainingBatches(
-        corpus, stages, training["total_steps"], training["seed"]
-    )
+    batches = TrainingBatches(corpus, stages, training["total_steps"], training["seed"])
     todo = range(trainer.step, training["total_steps"])
     loader = DataLoader(batches, batch_size=None, sampler=todo, num_workers=1, prefetch_factor=6)
     users, dev = user_clips("tune"), dev_clips(corpus)

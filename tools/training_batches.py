@@ -75,9 +75,7 @@ def letters_per_frame(clip: Clip) -> float:
 class TrainingBatches(Dataset[Batch]):
     """`batches[step]` is the batch of that step."""
 
-    def __init__(
-        self, folder: Path, stages: list[Stage], steps: int, seed: int
-    ) -> None:
+    def __init__(self, folder: Path, stages: list[Stage], steps: int, seed: int) -> None:
         users = user_texts()
         clips = load_index(folder)
         self._clips = [clip for clip in clips if not clip.dev and clip.text not in users]
