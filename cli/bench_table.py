@@ -1,5 +1,6 @@
 """The table of a benchmark report, shared by `bench` and `demo`."""
 
+from rich.box import SIMPLE
 from rich.table import Table
 
 from cli.output import console
@@ -10,10 +11,10 @@ from speech.scoring import ErrorCounts
 
 def print_report(report: BenchReport, title: str, mean_bits: dict[str, float]) -> None:
     """Print one row per system; `mean_bits` by system name, where known."""
-    table = Table(title=title)
+    table = Table(title=title, box=SIMPLE, padding=(0, 1, 0, 0))
     table.add_column("system", overflow="fold")
     for column in ("file", "bits", "WER", "CER", "same text", "RTF", "p50", "p90", "load", "RAM"):
-        table.add_column(column, justify="right")
+        table.add_column(column, justify="right", no_wrap=True)
     for system in report.systems:
         table.add_row(system.name, *_cells(system, mean_bits))
     console.print(table)
@@ -46,4 +47,4 @@ def _cells(system: SystemResult, mean_bits: dict[str, float]) -> list[str]:
 
 
 def _percent(counts: ErrorCounts | None) -> str:
-    return "" if counts is None else f"{100 * counts.rate:.2f} %"
+    return "" if counts is None else f"{100 * counts.rate:.1f} %"

@@ -4,6 +4,7 @@ import contextlib
 import functools
 import logging
 import os
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any, ParamSpec
@@ -17,7 +18,8 @@ from speech.errors import UserError
 
 Parameters = ParamSpec("Parameters")
 
-console = Console()
+# A pipe has no width; 80 columns would squeeze the tables.
+console = Console(width=None if sys.stdout.isatty() else 120)
 errors = Console(stderr=True)
 
 

@@ -19,7 +19,7 @@ correlation with brute force within 4-bit entries 0.73 instead of 0.97, see docs
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 import numpy as np
@@ -147,16 +147,26 @@ def _candidates(
 ) -> dict[str, list[LayerCodes]]:
     """Codes of every layer at every precision of the menu but float32."""
     modules = model.layers()
-    rounded = {}
+    rounded: dict[str, list[LayerCodes]] = {}
     for name, layer in observed.items():
         record = LayerProfile(layer.shape, layer.share_group, {}, layer.statistics)
         weight = modules[name].weight
-        rounded[name] = [
-            round_layer(weight, record, spec, scale_dtype(spec))  # type: ignore[arg-type]
-            for spec in menu(layer.shape)
-            if spec != FLOAT32
-        ]
+        # Precisions that differ only in what the kernel does with its input share their integers.
+        same_weights: dict[tuple[object, ...], LayerCodes] = {}
+        rounded[name] = []
+        for spec in sorted(menu(layer.shape), key=_storage_first):
+            if spec == FLOAT32:
+                continue
+            key = (spec.bits, spec.scheme, spec.group_size, scale_dtype(spec))
+            if key not in same_weights or spec.activation == "int8-static":
+                same_weights[key] = round_layer(weight, record, spec, scale_dtype(spec))  # type: ignore[arg-type]
+            rounded[name].append(replace(same_weights[key], spec=spec))
     return rounded
+
+
+def _storage_first(spec: QuantSpec) -> tuple[str, int, int, str]:
+    """Sort key that puts precisions with the same stored integers next to each other."""
+    return spec.scheme, spec.bits, spec.group_size or 0, spec.activation
 
 
 def _clip_costs(
@@ -231,6 +241,7 @@ def _linear_changes(
     """
     x2, g2 = x.flatten(0, -2), gradient.flatten(0, -2)  # [positions, in], [positions, out]
     by_input: dict[tuple[str, bool], tuple[Tensor, float]] = {}
+    differences: dict[tuple[int, str, int], Tensor] = {}
     changes = []
     for codes in candidates:
         spec = codes.spec
@@ -239,8 +250,11 @@ def _linear_changes(
             seen = kernel_input(module, x, codes).flatten(0, -2)
             by_input[key] = (g2.T @ seen, _dot(g2.T @ (seen - x2), module.weight))
         outer, input_change = by_input[key]  # [out, in]
-        difference = codes.dequantized(module.weight) - module.weight
-        changes.append(input_change + _dot(outer, difference))
+        stored = (id(codes.codes), spec.scheme, spec.bits)
+        if stored not in differences:
+            # Candidates with the same integers follow each other.
+            differences = {stored: codes.dequantized(module.weight) - module.weight}
+        changes.append(input_change + _dot(outer, differences[stored]))
     return np.array(changes)
 
 
