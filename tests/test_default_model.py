@@ -18,7 +18,7 @@ MODEL = SPEECH / "default_model"
 USERS = SPEECH / "default_users"
 CLIPS_PER_USER = 6
 # A floor under what was reached, against regressions. The goal is 0.10; the model card has the figures.
-WER_LIMIT = 0.40
+WER_LIMIT = 0.30
 SIZE_LIMIT_BYTES = 15_000_000
 
 

@@ -74,11 +74,24 @@ def from_module(model: Any, tokens: Tokens, normalize: bool, model_id: str) -> S
 
 
 def fold_weight_norm(model: nn.Module) -> None:
-    """Replace every weight-norm parametrisation by the plain weight it computes (exact)."""
+    """Replace every weight-norm parametrisation by the plain weight that it stands for.
+
+    The norms are summed exactly: torch's own sums depend on the number of threads, and a weight that
+    changes in its last bit between two commands would count as another model.
+    """
     for module in model.modules():
-        if parametrize.is_parametrized(module):
-            for name in list(module.parametrizations):  # type: ignore[arg-type]
-                parametrize.remove_parametrizations(module, name)
+        if not parametrize.is_parametrized(module):
+            continue
+        for name, chain in list(module.parametrizations.items()):  # type: ignore[operator, union-attr]
+            magnitude, direction, dim = chain.original0, chain.original1, chain[0].dim
+            slices = direction.detach().double().square().movedim(dim, 0).flatten(1)
+            norms = torch.tensor(
+                [math.fsum(row.tolist()) for row in slices], dtype=torch.float64
+            ).sqrt()
+            shape = [-1 if axis == dim else 1 for axis in range(direction.dim())]
+            weight = direction.detach().double() * (magnitude.detach().double() / norms.view(shape))
+            parametrize.remove_parametrizations(module, name)
+            getattr(module, name).data = weight.float()
 
 
 def _processor(source: str) -> tuple[Tokens, bool]:
