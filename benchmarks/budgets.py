@@ -2,11 +2,12 @@
 
 python -m benchmarks.budgets [--steps 20] [--target xnnpack]
 
-Each step plans with the overhead that the *first* export measured, so the prediction is a real one.
+Each step plans with the overhead that the export of the smallest plan measured, so the prediction is a
+real one.
 """
 
 import argparse
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.results import BUILD, save_result
@@ -14,7 +15,7 @@ from exporters import planning
 from exporters.export import export_options, export_plan
 from exporters.run_folder import RunFolder
 from exporters.target import load_target
-from personalize.allocate import plan_mean_bits, uniform_plan
+from personalize.allocate import plan_mean_bits
 from personalize.sensitivity import ProfileOptions
 from speech.datasets import choose_clips, find_clips
 from speech.models import load_model
@@ -54,9 +55,9 @@ def main() -> None:
     )
     export = export_options(model, 15.0)
     path = BUILD / "budgets" / f"file{target.SUFFIX}"
-    first = uniform_plan(
-        profile, target.NAME, target.menu, target.layer_bytes, target.overhead_bytes(model), 8
-    )
+    estimate = target.overhead_bytes(model)
+    smallest, _ = planning.size_limits(profile, target.menu, target.layer_bytes, estimate)
+    first = planning.plan_for(profile, target, smallest, estimate)
     written = export_plan(model, profile, first, target, path, export)
     sizes = planning.SizeRange(0, 0, written.plan.overhead_bytes)
     smallest, floats = planning.size_limits(
@@ -66,7 +67,7 @@ def main() -> None:
     for index in range(options.steps):
         budget = smallest + (floats - smallest) * index // (options.steps - 1)
         plan = planning.plan_for(profile, target, budget, sizes.overhead_bytes)
-        result = export_plan(model, profile, replace(plan), target, path, export)
+        result = export_plan(model, profile, plan, target, path, export)
         steps.append(
             Step(
                 budget,
