@@ -29,9 +29,9 @@ def demo(figures: Figures) -> str:
         ]
         for row in figures
     ]
-    return table(
-        ["system", "file bytes", "bits a weight", "WER", "same text as float", "RTF"], rows
-    )
+    header = ["system", "file bytes", "bits a weight", "WER", "same text as float", "RTF"]
+    problems = [f"\n\nTimings of this run are not valid: {p}." for p in figures[0]["problems"]]
+    return table(header, rows) + "".join(problems)
 
 
 def users(figures: Figures) -> str:
