@@ -19,7 +19,7 @@ demo: setup
 	$(BIN)/myqasr demo
 
 test: setup
-	OMP_NUM_THREADS=2 $(BIN)/python -m pytest -n $(TEST_WORKERS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_WORKERS)
 
 lint: setup
 	$(BIN)/ruff format --check .
