@@ -53,13 +53,18 @@ def _difference(stored: StoredLayer, expected: LayerCodes, weight: Tensor) -> st
 def _tensors(what: str, stored: Tensor | None, planned: Tensor | None) -> str | None:
     if stored is None or planned is None:
         return f"has no {what}s {'in the file' if stored is None else 'in the plan'}"
+    if stored.dim() == 2 and planned.dim() == 3:
+        # A convolution that runs over windows: its taps lie one after the other in each row.
+        taps, channels = planned.shape[2], planned.shape[1]
+        if stored.shape == (planned.shape[0], taps * channels):
+            stored = stored.unflatten(1, (taps, channels)).transpose(1, 2)
     if stored.shape != planned.shape or stored.dtype != planned.dtype:
         return (
             f"has {what}s of shape {tuple(stored.shape)} {stored.dtype}, the plan says "
             f"{tuple(planned.shape)} {planned.dtype}"
         )
     # Compared as bytes, so that -0.0 and NaN can't hide a difference.
-    left, right = (tensor.contiguous().view(torch.uint8) for tensor in (stored, planned))
+    left, right = (tensor.flatten().view(torch.uint8) for tensor in (stored, planned))
     if torch.equal(left, right):
         return None
     different = (stored != planned).nonzero()

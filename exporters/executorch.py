@@ -100,7 +100,7 @@ def write(
     by_bits = {4: expanded_nibbles, 8: expanded_bytes, 16: expanded_halves}
     rewrites = {
         f"{kind} float {bits}": rewrite
-        for kind in ("linear", "conv1d")
+        for kind in ("linear", "conv1d", "windows")
         for bits, rewrite in by_bits.items()
     }
     planned = planned_program(model, codes, options, rewrites)

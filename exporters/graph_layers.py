@@ -14,6 +14,7 @@ from executorch.backends.transforms.utils import (
 )
 from executorch.exir.dialects._ops import ops as exir_ops
 from torch import Tensor, fx
+from torch._dispatch.python import enable_python_dispatcher
 from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind
 
@@ -52,7 +53,8 @@ class LayerEditor:
         for key in ("nn_module_stack", "stack_trace", "from_node"):
             if key in self.node.meta:
                 node.meta[key] = self.node.meta[key]
-        with self.fake_mode:
+        # Without the dispatcher's Python entries, copying operators lose lengths that vary.
+        with self.fake_mode, enable_python_dispatcher():
             node.meta["val"] = operator(*values, **options)
         return node
 
@@ -101,13 +103,6 @@ class LayerEditor:
         coded = self.call(_DECOMPOSED.quantize_per_token.default, value, *grid)
         return self.call(_DECOMPOSED.dequantize_per_token.default, coded, *grid, torch.float32)
 
-    def per_tensor(self, value: fx.Node) -> fx.Node:
-        """int8 with one range found at run time for the whole tensor."""
-        ranges = self.call(_DECOMPOSED.choose_qparams.tensor, value, -128, 127, 1e-10, torch.int8)
-        grid = (self.item(ranges, 0), self.item(ranges, 1), *_ACTIVATION_GRID)
-        coded = self.call(_DECOMPOSED.quantize_per_tensor.tensor, value, *grid)
-        return self.call(_DECOMPOSED.dequantize_per_tensor.tensor, coded, *grid)
-
     def stored_range(self, value: fx.Node, limits: ActivationRange) -> fx.Node:
         """int8 on a grid that the file holds."""
         grid = (limits.scale, limits.zero_point, *_ACTIVATION_GRID)
@@ -139,7 +134,7 @@ def half_linear(editor: LayerEditor, layer: LayerCodes) -> None:
     constants = [argument for argument in node.args[1:] if isinstance(argument, fx.Node)]
     with editor.graph.inserting_before(node):
         halves = [
-            editor.constant(name, _constant_value(editor.program, constant).half())
+            editor.constant(name, constant_value(editor.program, constant).half())
             for name, constant in zip(("weight", "bias"), constants, strict=False)
         ]
         source = editor.cast(node.args[0], torch.float16)
@@ -168,29 +163,6 @@ def static_convolution(editor: LayerEditor, layer: LayerCodes) -> None:
     for user in [user for user in node.users if user not in (anchor, result.args[0])]:
         user.replace_input_with(node, result)
     editor.graph.erase_node(anchor)
-    editor.drop_float_constant(weight)
-
-
-def dynamic_convolution(editor: LayerEditor, layer: LayerCodes) -> None:
-    """Integer weight, int8 activation with one range for the whole input, as a (1, kernel) convolution.
-
-    XNNPACK quantises at run time only for two-dimensional convolutions.
-    """
-    node = editor.node
-    weight, bias = node.args[1], node.args[2]
-    stride, padding, dilation, transposed, output_padding, groups = node.args[3:]
-    with editor.graph.inserting_before(node):
-        flat = editor.call(_EDGE.aten.unsqueeze_copy.default, node.args[0], 2)
-        value = editor.per_tensor(flat)
-        dequantized = editor.dequantized_weight(layer, _codes(layer).unsqueeze(2))
-        product = editor.call(
-            node.target,
-            *(value, dequantized, bias, [1, *stride], [0, *padding], [1, *dilation]),
-            *(transposed, [0, *output_padding], groups),
-        )
-        result = editor.call(_EDGE.aten.squeeze_copy.dims, product, [2])
-    node.replace_all_uses_with(result)
-    editor.graph.erase_node(node)
     editor.drop_float_constant(weight)
 
 
@@ -231,7 +203,7 @@ def expanded_halves(editor: LayerEditor, layer: LayerCodes) -> None:
     """A float16 weight that is cast up before the layer runs in float32."""
     node = editor.node
     weight = node.args[1]
-    halves = _constant_value(editor.program, weight).half()
+    halves = constant_value(editor.program, weight).half()
     with editor.graph.inserting_before(node):
         expanded = editor.cast(editor.constant("weight", halves), torch.float32)
     _replace_weight(editor, weight, expanded)
@@ -257,7 +229,7 @@ def _scales(layer: LayerCodes) -> Tensor:
     return layer.scales
 
 
-def _constant_value(program: ExportedProgram, node: fx.Node) -> Tensor:
+def constant_value(program: ExportedProgram, node: fx.Node) -> Tensor:
     """The tensor behind a parameter or buffer placeholder."""
     signature = program.graph_signature
     target = signature.inputs_to_parameters.get(node.name) or signature.inputs_to_buffers[node.name]

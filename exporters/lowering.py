@@ -14,8 +14,10 @@ from torch.export.graph_signature import ExportGraphSignature, OutputSpec, Tenso
 
 from exporters.float_program import float_program, quiet, weight_nodes
 from exporters.graph_layers import LayerEditor, Rewrite
+from exporters.graph_windows import drop_transposes
 from exporters.target import ExportOptions
 from personalize.codes import LayerCodes
+from personalize.kernels import has_rows
 from personalize.plan import FLOAT32, LayerShape, QuantSpec
 from personalize.sensitivity import layer_shape
 from speech.errors import UserError
@@ -65,13 +67,14 @@ def planned_program(
                 f"layer {name} has codes of shape {tuple(layer.codes.shape)} but weights of "
                 f"{tuple(weight.shape)}; run `myqasr personalize` again"
             )
-        rewrite = rewrites.get(rewrite_key(isinstance(modules[name], torch.nn.Linear), layer))
+        rewrite = rewrites.get(rewrite_key(modules[name], layer))
         if rewrite is None:
             constants[_constant_of(program, node.args[1])] = name
         else:
             prefix = f"layer{index}"
             rewrite(LayerEditor(program, node, prefix), layer)
-            constants.update({f"{prefix}_codes": name, f"{prefix}_weight": name})
+            constants.update({f"{prefix}_{what}": name for what in ("codes", "weight", "windows")})
+    drop_transposes(program)
     _follow_output(program)
     program.graph.lint()
     program.graph_module.recompile()
@@ -108,9 +111,10 @@ def float_rest_bytes(model: SpeechModel) -> int:
     return sum(tensor.nbytes for tensor in outside) + _CONTAINER_BYTES + 500 * len(outside)
 
 
-def rewrite_key(is_linear: bool, layer: LayerCodes) -> str:
-    """Key into a target's table of rewrites, e.g. `linear int8-dynamic 4`, `conv1d float 32`."""
-    kind = "linear" if is_linear else "conv1d"
+def rewrite_key(module: torch.nn.Module, layer: LayerCodes) -> str:
+    """Key into a target's table of rewrites, e.g. `linear int8-dynamic 4`, `windows float 32`."""
+    windowed = "windows" if has_rows(module) else "conv1d"
+    kind = "linear" if isinstance(module, torch.nn.Linear) else windowed
     return f"{kind} {layer.spec.activation} {layer.spec.bits}"
 
 

@@ -6,16 +6,19 @@ How the kernels compute, seen on the runtime (ExecuTorch 1.5.1); a reference mus
   low = min(0, min x), high = max(0, max x), scale = (high - low) / 255,
   zero = -128 - low / scale or 127 - high / scale (whichever has the smaller error), rounded half to even;
   code = clamp(round(x / scale) + zero, -128, 127), x' = (code - zero) * scale; y = x' @ w'.T + bias.
-- `-a8d` convolution: the same with one grid for the whole input tensor.
+- `-a8d` convolution: the same; its rows are the windows that its output frames see, laid out one after the
+  other and run by the linear kernel, as is a float convolution. That takes an ungrouped convolution with
+  more than one input channel and at most 16 taps.
 - `-a8s` convolution: input and output on stored grids, code = clamp(round(x / scale) + zero, -128, 127);
   padding is zero; the bias is int32 on the grid input scale * weight scale, rounded half to even.
-- fp16 linear: weight, bias, input and result are float16; products are summed in float32 or float16,
+- fp16: weight, bias, input and result are float16; products are summed in float32 or float16,
   as the CPU does it.
 Weights are codes * scales: bfloat16 scales for groups, float32 per channel, no zero points.
 
 Only what runs right is in the menu. Left out: asymmetric weights and weight-only integers (wrong results
-without an error), groups that aren't a multiple of 32, 4-bit per channel with odd rows, 4-bit
-convolutions (refused), fp16 convolutions (stored as fp32), run-time ranges for depthwise convolutions.
+without an error), groups that aren't a multiple of 32, 4-bit per channel with odd rows; and for
+convolutions that can't be laid out as windows everything but static int8: 4 bits are refused, fp16 is
+stored as fp32.
 """
 
 from pathlib import Path
@@ -46,7 +49,9 @@ _BOOKKEEPING = {
     ("linear", "int8-dynamic", 8): 350,
     ("linear", "float", 16): 1130,
     ("conv1d", "int8-static", 8): 630,
-    ("conv1d", "int8-dynamic", 8): 2120,
+    ("conv1d", "int8-dynamic", 4): 390,
+    ("conv1d", "int8-dynamic", 8): 350,
+    ("conv1d", "float", 16): 1130,
 }
 """Kind, activation, bits -> bytes of graph, keys and tables beyond those of the same layer in fp32.
 
@@ -65,8 +70,10 @@ def menu(shape: LayerShape) -> tuple[QuantSpec, ...]:
         )
         per_channel = (_INT4,) if in_features % 2 == 0 else ()
         return (*grouped, *per_channel, _INT8, _FLOAT16, FLOAT32)
-    depthwise = shape.weight_shape[1] == 1
-    return (_INT8_STATIC, FLOAT32) if depthwise else (_INT8_STATIC, _INT8, FLOAT32)
+    if not shape.has_rows:
+        return (_INT8_STATIC, FLOAT32)
+    narrow = (_INT4,) if shape.row_weights % 2 == 0 else ()
+    return (*narrow, _INT8_STATIC, _INT8, _FLOAT16, FLOAT32)
 
 
 def scale_dtype(spec: QuantSpec) -> str:

@@ -16,20 +16,26 @@ from torch.export import ExportedProgram
 
 from exporters.graph_layers import (
     Rewrite,
-    dynamic_convolution,
     dynamic_linear,
     half_linear,
     static_convolution,
 )
+from exporters.graph_windows import dynamic_windows, float_windows, half_windows
 
 REWRITES: dict[str, Rewrite] = {
     "linear int8-dynamic 4": dynamic_linear,
     "linear int8-dynamic 8": dynamic_linear,
     "linear float 16": half_linear,
     "conv1d int8-static 8": static_convolution,
-    "conv1d int8-dynamic 8": dynamic_convolution,
+    "windows int8-static 8": static_convolution,
+    "windows int8-dynamic 4": dynamic_windows,
+    "windows int8-dynamic 8": dynamic_windows,
+    "windows float 16": half_windows,
+    "windows float 32": float_windows,
 }
-"""Layer kind, activation and bits -> how the graph is rewritten; fp32 stays as it is."""
+"""Layer kind, activation and bits -> how the graph is rewritten; what isn't named stays as it is.
+
+`windows` are convolutions that one matrix product can stand for (`LayerShape.has_rows`)."""
 
 _NEEDED_FOR: dict[str, tuple[Any, ...]] = {
     "clone": (passes.XNNPACKRemoveCloneOpsTransform,),

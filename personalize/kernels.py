@@ -1,8 +1,9 @@
 """What the on-device kernels compute for one layer, in plain torch.
 
 The same functions measure sensitivity and build the reference model, so the error that was measured is
-the error that ships. Dynamic int8 activations are quantised per token (per row) with an asymmetric grid
-that contains zero; static ones with the stored grid.
+the error that ships. Dynamic int8 activations are quantised per row with an asymmetric grid that contains
+zero: a linear layer's rows are its tokens, a convolution's rows are the windows its output frames see.
+Static ones are quantised with the stored grid.
 """
 
 import torch
@@ -10,13 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from personalize.codes import ActivationRange, LayerCodes
-from personalize.plan import LayerKind
+from personalize.plan import LayerKind, rows_fit
 from speech.errors import UserError
-
-
-def quantize_per_token(x: Tensor) -> Tensor:
-    """Fake-quantise [..., features]: one asymmetric int8 grid for every row of features."""
-    return _quantize_dynamic(x, dims=[-1])
 
 
 def quantize_static(x: Tensor, grid: ActivationRange) -> Tensor:
@@ -24,13 +20,14 @@ def quantize_static(x: Tensor, grid: ActivationRange) -> Tensor:
     return torch.fake_quantize_per_tensor_affine(x, grid.scale, grid.zero_point, -128, 127)
 
 
-def _quantize_dynamic(x: Tensor, dims: list[int]) -> Tensor:
-    """One asymmetric grid over `dims`, anchored at whichever end of the range rounds zero better.
+def quantize_per_row(x: Tensor) -> Tensor:
+    """Fake-quantise [..., row]: one asymmetric int8 grid for every row.
 
-    The arithmetic of XNNPACK's run-time quantisation (`xnn_f32_qd8_asymmetric_quantization_params`).
+    Anchored at whichever end of the range rounds zero better: the arithmetic of XNNPACK's run-time
+    quantisation (`xnn_f32_qd8_asymmetric_quantization_params`).
     """
-    low = x.amin(dim=dims, keepdim=True).clamp_max(0.0)
-    high = x.amax(dim=dims, keepdim=True).clamp_min(0.0)
+    low = x.amin(dim=-1, keepdim=True).clamp_max(0.0)
+    high = x.amax(dim=-1, keepdim=True).clamp_min(0.0)
     span = high - low
     steps = torch.where(span > 0, 255.0 / span, torch.ones_like(span))  # codes per unit
     from_low, from_high = -128 - low * steps, 127 - high * steps
@@ -48,14 +45,42 @@ def kind_of(module: nn.Module) -> LayerKind:
     raise UserError(f"{type(module).__name__} layers can't be quantised")
 
 
-def kernel_input(module: nn.Module, x: Tensor, codes: LayerCodes) -> Tensor:
-    """The input as the kernel of `codes.spec` sees it, shaped like `x`."""
+def has_rows(module: nn.Module) -> bool:
+    """Whether `rows` works for this layer; the same question as `LayerShape.has_rows`."""
+    if isinstance(module, nn.Conv1d):
+        return rows_fit(module.groups, module.in_channels, module.kernel_size[0])
+    return isinstance(module, nn.Linear)
+
+
+def rows(module: nn.Module, x: Tensor) -> Tensor:
+    """The layer's input as rows [batch, frames, row], so that its output is rows @ weight.flatten(1).T.
+
+    x: linear [..., in_features] (returned as it is), conv1d [batch, in_channels, samples].
+    Raises UserError for a convolution that isn't one matrix product.
+    """
+    if isinstance(module, nn.Linear):
+        return x
+    if not isinstance(module, nn.Conv1d) or not has_rows(module):
+        raise UserError(f"{module} has no rows: it is grouped, or its windows are too long")
+    if isinstance(module.padding, str):
+        raise UserError(f"{module}: give the padding as a number")
+    windows = functional.unfold(
+        x.unsqueeze(2),
+        (1, module.kernel_size[0]),
+        dilation=(1, module.dilation[0]),
+        padding=(0, module.padding[0]),
+        stride=(1, module.stride[0]),
+    )  # [batch, in_channels * taps, frames]
+    return windows.transpose(1, 2)
+
+
+def kernel_input(x: Tensor, codes: LayerCodes) -> Tensor:
+    """The input as the kernel of `codes.spec` sees it, shaped like `x`; dynamic grids want rows."""
     spec = codes.spec
     if spec.bits == 16 and spec.scheme == "float":
         return x.half().float()
     if spec.activation == "int8-dynamic":
-        # A convolution has no tokens: its kernels take one grid for the whole input.
-        return _quantize_dynamic(x, dims=[-1] if isinstance(module, nn.Linear) else [-2, -1])
+        return quantize_per_row(x)
     if spec.activation == "int8-static":
         if codes.input_range is None:
             raise UserError(f"{spec.label} needs stored activation ranges")
@@ -70,7 +95,10 @@ def layer_output(module: nn.Module, x: Tensor, codes: LayerCodes, weight: Tensor
     weight: `codes.dequantized(module.weight)`, passed in so that a caller may keep it.
     """
     spec = codes.spec
-    seen = kernel_input(module, x, codes)
+    if spec.activation == "int8-dynamic" and isinstance(module, nn.Conv1d):
+        seen = kernel_input(rows(module, x), codes)
+        return functional.linear(seen, weight.flatten(1), module.bias).transpose(1, 2)
+    seen = kernel_input(x, codes)
     if spec.activation == "int8-static":
         if codes.output_range is None:
             raise UserError(f"{spec.label} needs stored activation ranges")

@@ -74,6 +74,17 @@ converter.register_unstructure_hook(QuantSpec, lambda spec: spec.label)
 converter.register_structure_hook(QuantSpec, lambda label, _: QuantSpec.from_label(label))
 
 
+MOST_TAPS = 16
+
+
+def rows_fit(groups: int, in_channels: int, taps: int) -> bool:
+    """Whether a convolution's windows [in_channels * taps] can be laid out as rows at little cost.
+
+    A single input channel would be gathered number by number, and many taps multiply the memory.
+    """
+    return groups == 1 and in_channels > 1 and taps <= MOST_TAPS
+
+
 @dataclass(frozen=True, slots=True)
 class LayerShape:
     """What a target needs to know of a layer to say which precisions it runs and what they weigh.
@@ -91,6 +102,11 @@ class LayerShape:
         expected = 2 if self.kind == "linear" else 3
         if len(self.weight_shape) != expected or min(self.weight_shape) < 1:
             raise UserError(f"layer {self.name}: {self.kind} weight of shape {self.weight_shape}")
+
+    @property
+    def has_rows(self) -> bool:
+        """Whether the layer is one matrix product over rows: tokens, or a convolution's windows."""
+        return self.kind == "linear" or rows_fit(self.groups, *self.weight_shape[1:])
 
     @property
     def out_channels(self) -> int:

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from personalize.codes import LayerCodes
-from personalize.kernels import kernel_input, kind_of, layer_output
+from personalize.kernels import has_rows, kernel_input, kind_of, layer_output, rows
 from personalize.plan import FLOAT32, LayerProfile, LayerShape, Profile, QuantSpec
 from personalize.rounding import round_layer
 from speech.errors import UserError
@@ -190,11 +190,12 @@ def _clip_costs(
     def add(name: str, module: nn.Module, x: Tensor, y: Tensor, gradient: Tensor) -> None:
         if name not in rounded:
             return
-        changes = (
-            _linear_changes(module, x, gradient, rounded[name])
-            if isinstance(module, nn.Linear)
-            else _direct_changes(module, x, y, gradient, rounded[name])
-        )
+        direct = [not has_rows(module) or c.input_range is not None for c in rounded[name]]
+        changes = np.zeros(len(direct))
+        for way, is_direct in ((_direct_changes, True), (_row_changes, False)):
+            places = [place for place, each in enumerate(direct) if each == is_direct]
+            if places:
+                changes[places] = way(module, x, y, gradient, [rounded[name][i] for i in places])
         sums[name] += np.square(changes) / (2 * draws)
 
     with _hooks(model, watch), torch.enable_grad():
@@ -230,16 +231,20 @@ def _direct_changes(
     return np.array(changes)
 
 
-def _linear_changes(
-    module: nn.Linear, x: Tensor, gradient: Tensor, candidates: list[LayerCodes]
+def _row_changes(
+    module: nn.Module, x: Tensor, y: Tensor, gradient: Tensor, candidates: list[LayerCodes]
 ) -> NDArray[np.float64]:
-    """g . dy of each candidate of a Linear layer at the price of two products per kind of input.
+    """g . dy of each candidate of a layer with rows at the price of two products per kind of input.
 
     With X' the input as the kernel sees it and W' the stored weight,
     g . (X'W'^T - XW^T) = <g^T (X' - X), W> + <g^T X', W' - W>: the sum over time is taken first, so
     that every further precision is only a dot product over the weights.
     """
-    x2, g2 = x.flatten(0, -2), gradient.flatten(0, -2)  # [positions, in], [positions, out]
+    if isinstance(module, nn.Conv1d):
+        gradient = gradient.transpose(1, 2)  # [batch, frames, out]
+    inputs = rows(module, x)
+    x2, g2 = inputs.flatten(0, -2), gradient.flatten(0, -2)  # [positions, row], [positions, out]
+    weight = module.weight.flatten(1)  # type: ignore[operator]
     by_input: dict[tuple[str, bool], tuple[Tensor, float]] = {}
     differences: dict[tuple[int, str, int], Tensor] = {}
     changes = []
@@ -247,13 +252,13 @@ def _linear_changes(
         spec = codes.spec
         key = (spec.activation, spec.scheme == "float")
         if key not in by_input:
-            seen = kernel_input(module, x, codes).flatten(0, -2)
-            by_input[key] = (g2.T @ seen, _dot(g2.T @ (seen - x2), module.weight))
-        outer, input_change = by_input[key]  # [out, in]
+            seen = kernel_input(inputs, codes).flatten(0, -2)
+            by_input[key] = (g2.T @ seen, _dot(g2.T @ (seen - x2), weight))
+        outer, input_change = by_input[key]  # [out, row]
         stored = (id(codes.codes), spec.scheme, spec.bits)
         if stored not in differences:
             # Candidates with the same integers follow each other.
-            differences = {stored: codes.dequantized(module.weight) - module.weight}
+            differences = {stored: codes.dequantized(weight) - weight}
         changes.append(input_change + _dot(outer, differences[stored]))
     return np.array(changes)
 

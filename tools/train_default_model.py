@@ -23,6 +23,7 @@ import torch
 from torch.utils.data import DataLoader
 from transformers import Wav2Vec2Config, Wav2Vec2ForCTC
 
+from tools.filter_bank import filter_bank
 from tools.training_batches import TOKENS, Batch, Stage, TrainingBatches
 from tools.training_evaluation import dev_clips, user_clips, word_errors
 
@@ -30,7 +31,10 @@ STRIDE_SAMPLES = 640
 
 
 def make_model(model_config: dict[str, Any]) -> Wav2Vec2ForCTC:
-    """Return a freshly initialised model; raise ValueError if its stride isn't 640 samples."""
+    """Return a freshly initialised model; raise ValueError if its stride isn't 640 samples.
+
+    The first convolution starts as band-pass filters: see `tools.filter_bank`.
+    """
     stride = math.prod(model_config["conv_stride"])
     if stride != STRIDE_SAMPLES:
         raise ValueError(f"conv_stride multiplies to {stride} samples; need {STRIDE_SAMPLES}")
@@ -39,7 +43,18 @@ def make_model(model_config: dict[str, Any]) -> Wav2Vec2ForCTC:
     )
     config.bos_token_id = None
     config.eos_token_id = None
-    return Wav2Vec2ForCTC(config)
+    model = Wav2Vec2ForCTC(config)
+    with torch.no_grad():
+        first = model.wav2vec2.feature_extractor.conv_layers[0].conv.weight
+        first.copy_(filter_bank(first.shape[0], first.shape[2]))
+    return model
+
+
+def _move_off_the_training_cores(_worker: int) -> None:
+    """Run the data worker on cores that the trainer was not given (`taskset`), if there are any."""
+    others = set(range(os.cpu_count() or 1)) - os.sched_getaffinity(0)
+    if others:
+        os.sched_setaffinity(0, others)
 
 
 def learning_rate(step: int, cycles: list[dict[str, Any]]) -> float:
@@ -149,6 +164,7 @@ def train(config: dict[str, Any], run: Path) -> None:
     """Train to `total_steps`, going on from the run's checkpoint."""
     training = config["training"]
     torch.set_num_threads(training["threads"])
+    torch.set_flush_denormal(True)
     run.mkdir(parents=True, exist_ok=True)
     trainer = Trainer(config, run)
     trainer.resume()
@@ -156,7 +172,14 @@ def train(config: dict[str, Any], run: Path) -> None:
     corpus = Path(config["corpus"]["folder"])
     batches = TrainingBatches(corpus, stages, training["total_steps"], training["seed"])
     todo = range(trainer.step, training["total_steps"])
-    loader = DataLoader(batches, batch_size=None, sampler=todo, num_workers=1, prefetch_factor=6)
+    loader = DataLoader(
+        batches,
+        batch_size=None,
+        sampler=todo,
+        num_workers=1,
+        prefetch_factor=6,
+        worker_init_fn=_move_off_the_training_cores,
+    )
     users, dev = user_clips("tune"), dev_clips(corpus)
     log = (run / "log.jsonl").open("a", encoding="utf-8")
     started, loss_sum, norm_max, audio_seconds = time.monotonic(), 0.0, 0.0, 0.0
