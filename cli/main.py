@@ -39,12 +39,16 @@ def personalize(
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     clips: Annotated[int, typer.Option(help="Recordings to measure on.", min=1)] = 32,
     seed: Annotated[int, typer.Option(help="Decides which labels are drawn.")] = 0,
+    precisions: Annotated[
+        str,
+        typer.Option(help="Only these and fp32, e.g. int4-a8d,int8-a8d,int8-a8s; default: all."),
+    ] = "",
     as_json: Json = False,
 ) -> None:
     """Measure what each precision of each layer costs this speaker, and spend the byte budget best."""
     from cli.personalize import run
 
-    run(model, audio, budget, out, target, device, clips, seed, as_json)
+    run(model, audio, budget, out, target, device, clips, seed, precisions, as_json)
 
 
 @app.command()

@@ -21,6 +21,7 @@ def run(
     device: str,
     clips: int,
     seed: int,
+    precisions: str,
     as_json: bool,
 ) -> None:
     """Measure, allocate, round, and say in words what was found."""
@@ -32,6 +33,7 @@ def run(
     from speech.models import load_model
 
     target = load_target(target_name)
+    allowed = tuple(label.strip() for label in precisions.split(",") if label.strip())
     options = ProfileOptions(pick_device(device), seed)
     recordings, skipped = choose_clips(find_clips(audio), clips)
     print_skipped(skipped)
@@ -42,9 +44,9 @@ def run(
         profile = planning.profile_speaker(
             folder, model, model_source, recordings, options, lambda: progress.advance(task)
         )
-    sizes = planning.size_range(folder, model, profile, target)
+    sizes = planning.size_range(folder, model, profile, target, allowed)
     budget_bytes = planning.budget_in_range(budget, sizes, target.NAME)
-    plan = planning.plan_for(profile, target, budget_bytes, sizes.overhead_bytes)
+    plan = planning.plan_for(profile, target, budget_bytes, sizes.overhead_bytes, allowed)
     planning.save_plan(folder, model, profile, plan, target)
     if as_json:
         print_json(plan)

@@ -16,7 +16,7 @@ from exporters.target import TARGETS, Target, load_target
 from personalize.allocate import allocate, size_limits
 from personalize.budget import parse_budget
 from personalize.codes import LayerCodes, save_codes
-from personalize.plan import LayerShape, Plan, Profile, QuantSpec
+from personalize.plan import FLOAT32, LayerShape, Plan, Profile, QuantSpec
 from personalize.rounding import round_layer
 from personalize.sensitivity import ClipCosts, ProfileOptions, layer_shape, measure
 from speech.datasets import Recording, audio_hash
@@ -124,11 +124,18 @@ def _finished_clips(run: RunFolder, key: str) -> dict[int, ClipCosts]:
     return dict(partial.clips) if partial.key == key else {}
 
 
-def size_range(run: RunFolder, model: SpeechModel, profile: Profile, target: Target) -> SizeRange:
+def size_range(
+    run: RunFolder,
+    model: SpeechModel,
+    profile: Profile,
+    target: Target,
+    precisions: tuple[str, ...] = (),
+) -> SizeRange:
     """What the target's files can weigh, with the overhead measured on an earlier export if there is one."""
     overhead = known_overhead(run, profile, target)
     overhead_bytes = target.overhead_bytes(model) if overhead is None else overhead
-    smallest, floats = size_limits(profile, target.menu, target.layer_bytes, overhead_bytes)
+    menu = allowed_menu(profile, target, precisions)
+    smallest, floats = size_limits(profile, menu, target.layer_bytes, overhead_bytes)
     return SizeRange(smallest, floats, overhead_bytes)
 
 
@@ -157,11 +164,38 @@ def budget_in_range(budget: str, sizes: SizeRange, target: str) -> int:
     return budget_bytes
 
 
-def plan_for(profile: Profile, target: Target, budget_bytes: int, overhead_bytes: int) -> Plan:
-    """The best plan for a target and budget."""
-    return allocate(
-        profile, target.NAME, target.menu, target.layer_bytes, budget_bytes, overhead_bytes
+def plan_for(
+    profile: Profile,
+    target: Target,
+    budget_bytes: int,
+    overhead_bytes: int,
+    precisions: tuple[str, ...] = (),
+) -> Plan:
+    """The best plan for a target and budget, of these precisions only (empty: all that it runs)."""
+    menu = allowed_menu(profile, target, precisions)
+    plan = allocate(profile, target.NAME, menu, target.layer_bytes, budget_bytes, overhead_bytes)
+    return replace(plan, precisions=precisions)
+
+
+def allowed_menu(
+    profile: Profile, target: Target, precisions: tuple[str, ...]
+) -> Callable[[LayerShape], tuple[QuantSpec, ...]]:
+    """The target's menu without what the user ruled out; fp32 stays, so that every layer has a choice.
+
+    Raises UserError listing the target's labels when one of `precisions` isn't among them.
+    """
+    if not precisions:
+        return target.menu
+    known = dict.fromkeys(
+        spec.label for layer in profile.layers for spec in target.menu(layer.shape)
     )
+    for label in precisions:
+        if label not in known:
+            raise UserError(
+                f"{target.NAME} runs no layer of this model at {label!r}; it runs {', '.join(known)}"
+            )
+    allowed = {*precisions, FLOAT32.label}
+    return lambda shape: tuple(spec for spec in target.menu(shape) if spec.label in allowed)
 
 
 def round_plan(

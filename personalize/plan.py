@@ -171,6 +171,7 @@ class Plan:
     expected_cost: sum of the layers' costs, nats per frame.
     lower_bound: no plan within the budget costs less than this (dual bound of the solver).
     overhead_bytes: bytes of the file that no choice of precision changes (float rest, container).
+    precisions: the labels that the user allowed besides fp32; empty when all of the target's menu.
     """
 
     profile_hash: str
@@ -182,6 +183,7 @@ class Plan:
     expected_cost: float
     lower_bound: float
     layers: dict[str, QuantSpec]
+    precisions: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.predicted_bytes > self.budget_bytes:

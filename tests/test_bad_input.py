@@ -116,6 +116,16 @@ def test_unreadable_budget_and_unknown_target(run_copy, tiny_model, tune_clips):
     assert "xnnpack" in message
 
 
+def test_precision_that_the_target_does_not_run_names_those_it_does(
+    run_copy, tiny_model, tune_clips
+):
+    message = fails(
+        *personalize_arguments(tiny_model, tune_clips, run_copy), "--precisions", "int4-a8d,int3"
+    )
+    assert "'int3'" in message
+    assert "int8-a8s" in message
+
+
 def test_cuda_where_there_is_none(tiny_model, tune_clips, tmp_path):
     import torch
 

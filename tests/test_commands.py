@@ -109,6 +109,23 @@ def test_second_personalize_takes_the_profile_it_already_has(run_copy, tiny_mode
     )
 
 
+def test_precisions_that_were_ruled_out_are_not_in_the_plan_nor_in_the_file(
+    run_copy, tiny_model, tune_clips
+):
+    done = invoke(
+        "personalize", tiny_model, tune_clips, "--budget", "0.6x", "--out", run_copy,
+        "--precisions", "int4-a8d, int8-a8d",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    allowed = {"int4-a8d", "int8-a8d", "fp32"}
+    planned = RunFolder(run_copy).load_plan("xnnpack").layers.values()
+    assert {spec.label for spec in planned} <= allowed
+    done = invoke("export", run_copy, "--max-seconds", 6, "--json")
+    assert done.exit_code == 0, done.output
+    (artifact,) = json.loads(done.stdout)
+    assert {layer["spec"] for layer in artifact["layers"]} <= allowed
+
+
 def test_portable_target_runs_without_a_delegate(run_copy, tiny_model, tune_clips, test_clips):
     done = invoke(
         "personalize", tiny_model, tune_clips, "--budget", "0.6x", "--out", run_copy,
