@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import jiwer
@@ -9,6 +10,8 @@ import pytest
 import torch
 from transformers import Wav2Vec2ForCTC, Wav2Vec2Processor
 
+from speech.errors import UserError
+from speech.models import load_model
 from tools.training_batches import TOKENS
 from tools.training_data import is_reserved, load_16khz, read_manifest, speech_folder
 from tools.training_evaluation import transcribe
@@ -51,6 +54,17 @@ def test_the_processor_turns_audio_into_text_like_the_training_code(model: Wav2V
     with torch.inference_mode():
         best = model(inputs.input_values).logits.argmax(-1)
     assert processor.batch_decode(best)[0] == transcribe(model, samples)
+
+
+def test_weights_that_were_replaced_or_damaged_are_not_loaded(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(MODEL, folder)
+    assert load_model(str(folder)).min_samples > 0
+    weights = bytearray((folder / "model.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (folder / "model.safetensors").write_bytes(weights)
+    with pytest.raises(UserError, match=r"model\.safetensors has sha256"):
+        load_model(str(folder))
 
 
 def test_the_vocabulary_matches_the_output_layer(model: Wav2Vec2ForCTC) -> None:

@@ -7,8 +7,11 @@ from pathlib import Path
 import torch
 from transformers import Wav2Vec2ForCTC
 
+from speech.models import HASHES
+from speech.storage import sha256_of_file
 from tools.training_batches import BLANK, TOKEN_IDS, UNKNOWN, WORD_DELIMITER
 
+WEIGHTS = "model.safetensors"
 SIZE_LIMIT_BYTES = 15_000_000
 _LOG_LIMIT_BYTES = 90_000
 
@@ -62,13 +65,13 @@ def export(model: Wav2Vec2ForCTC, run: Path, folder: Path) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     staging = run / "export"
     half.save_pretrained(staging)
-    size_bytes = (staging / "model.safetensors").stat().st_size
+    size_bytes = (staging / WEIGHTS).stat().st_size
     if size_bytes > SIZE_LIMIT_BYTES:
         raise ValueError(
             f"model.safetensors has {size_bytes:,} bytes; the limit is {SIZE_LIMIT_BYTES:,}: "
             f"take a smaller hidden_size or fewer layers"
         )
-    for name in ("model.safetensors", "config.json"):
+    for name in (WEIGHTS, "config.json"):
         data = (staging / name).read_bytes()
         (folder / f"{name}.tmp").write_bytes(data)
         os.replace(folder / f"{name}.tmp", folder / name)
@@ -76,5 +79,6 @@ def export(model: Wav2Vec2ForCTC, run: Path, folder: Path) -> int:
     _write_json(folder / "tokenizer_config.json", TOKENIZER)
     _write_json(folder / "special_tokens_map.json", SPECIAL_TOKENS)
     _write_json(folder / "preprocessor_config.json", PREPROCESSOR)
+    _write_json(folder / HASHES, {WEIGHTS: sha256_of_file(folder / WEIGHTS)})
     _write_log(run / "log.jsonl", folder / "training_log.jsonl")
     return size_bytes

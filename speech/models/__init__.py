@@ -6,6 +6,7 @@ from pathlib import Path
 
 from speech.errors import UserError
 from speech.models.base import SpeechModel
+from speech.storage import sha256_of_file
 
 ARCHITECTURES = {
     "Wav2Vec2ForCTC": "speech.models.wav2vec2",
@@ -14,15 +15,20 @@ ARCHITECTURES = {
 
 DEFAULT_MODEL = Path(__file__).parent.parent / "default_model"
 
+HASHES = "sha256.json"
+"""In a model folder: file name -> hex sha256 that the file must have."""
+
 
 def load_model(source: str) -> SpeechModel:
     """Load a CTC speech model in float32, ready for measuring and export.
 
     source: `default` for the embedded model, a local folder with config.json, or a hub id.
-    Raises UserError when it is not a model, not a supported class, or has weights that aren't finite.
+    Raises UserError when it is not a model, not a supported class, has weights that aren't finite, or
+    isn't what its `sha256.json` says, if it has one.
     """
     folder = DEFAULT_MODEL if source == "default" else Path(source)
     name = str(folder) if folder.exists() or source == "default" else source
+    check_hashes(Path(name))
     architecture = _architecture(name)
     module = ARCHITECTURES.get(architecture)
     if module is None:
@@ -32,6 +38,21 @@ def load_model(source: str) -> SpeechModel:
     model: SpeechModel = importlib.import_module(module).load(name, model_id=source)
     model.check_weights()
     return model
+
+
+def check_hashes(folder: Path) -> None:
+    """Raise UserError naming the first file that isn't the one the folder was made with."""
+    listed = folder / HASHES
+    if not listed.is_file():
+        return
+    for name, expected in json.loads(listed.read_text()).items():
+        path = folder / name
+        found = sha256_of_file(path) if path.is_file() else "nothing"
+        if found != expected:
+            raise UserError(
+                f"{path} has sha256 {found}, {listed} says {expected}: the file is damaged or was "
+                f"replaced; fetch it again, or delete {HASHES} if the change is yours"
+            )
 
 
 def _architecture(source: str) -> str:
