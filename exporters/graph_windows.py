@@ -5,10 +5,12 @@ weights, and matrix kernels that are faster than its convolution kernels (see do
 costs: the windows are copied out, taps / stride times the input.
 """
 
+import operator
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+import torch
 from executorch.exir.dialects._ops import ops as exir_ops
 from torch import Tensor, fx
 from torch.export import ExportedProgram
@@ -51,19 +53,16 @@ def _to_linear(editor: LayerEditor) -> None:
     node = editor.node
     args: Any = node.args
     source, weight, bias, (stride,), (padding,), (dilation,) = args[:6]
-    taps = weight.meta["val"].shape[2]
+    channels, taps = weight.meta["val"].shape[1:]
     with editor.graph.inserting_before(node):
-        frames = editor.call(_ATEN.permute_copy.default, source, _SWAPPED)  # [1, samples, in]
-        if padding:
-            frames = editor.call(
-                _ATEN.constant_pad_nd.default, frames, [0, 0, padding, padding], 0.0
-            )
-        windows = []
-        for tap in range(taps):
-            end = (tap - taps + 1) * dilation or _TO_THE_END
-            picked = (frames, 1, tap * dilation, end, stride)
-            windows.append(editor.call(_ATEN.slice_copy.Tensor, *picked))
-        rows = windows[0] if taps == 1 else editor.call(_ATEN.cat.default, windows, 2)
+        if channels == 1:
+            rows = _blocks(editor, source, taps, stride)
+        else:
+            frames = editor.call(_ATEN.permute_copy.default, source, _SWAPPED)  # [1, samples, in]
+            if padding:
+                around = [0, 0, padding, padding]
+                frames = editor.call(_ATEN.constant_pad_nd.default, frames, around, 0.0)
+            rows = _side_by_side(editor, frames, taps, stride, dilation)
         matrix = editor.constant("windows", window_rows(constant_value(editor.program, weight)))
         operands = (rows, matrix) if bias is None else (rows, matrix, bias)
         product = editor.call(_ATEN.linear.default, *operands)
@@ -72,6 +71,26 @@ def _to_linear(editor: LayerEditor) -> None:
     editor.graph.erase_node(node)
     editor.drop_float_constant(weight)
     editor.node = product
+
+
+def _blocks(editor: LayerEditor, source: fx.Node, taps: int, stride: int) -> fx.Node:
+    """Windows [1, frames, taps] of one channel [1, 1, samples]: blocks of `stride` samples, joined."""
+    samples = editor.call(torch.ops.aten.sym_size.int, source, 2)
+    whole = editor.call(operator.mul, editor.call(operator.floordiv, samples, stride), stride)
+    even = editor.call(_ATEN.slice_copy.Tensor, source, 2, 0, whole)
+    blocks = editor.call(_ATEN.view_copy.default, even, [1, -1, stride])
+    return _side_by_side(editor, blocks, taps // stride, 1, 1)
+
+
+def _side_by_side(
+    editor: LayerEditor, frames: fx.Node, taps: int, stride: int, dilation: int
+) -> fx.Node:
+    """[1, frames, channels] -> [1, windows, taps * channels]."""
+    picked = []
+    for tap in range(taps):
+        end = (tap - taps + 1) * dilation or _TO_THE_END
+        picked.append(editor.call(_ATEN.slice_copy.Tensor, frames, 1, tap * dilation, end, stride))
+    return picked[0] if taps == 1 else editor.call(_ATEN.cat.default, picked, 2)
 
 
 def drop_transposes(program: ExportedProgram) -> None:

@@ -7,8 +7,8 @@ How the kernels compute, seen on the runtime (ExecuTorch 1.5.1); a reference mus
   zero = -128 - low / scale or 127 - high / scale (whichever has the smaller error), rounded half to even;
   code = clamp(round(x / scale) + zero, -128, 127), x' = (code - zero) * scale; y = x' @ w'.T + bias.
 - `-a8d` convolution: the same; its rows are the windows that its output frames see, laid out one after the
-  other and run by the linear kernel, as is a float convolution. That takes an ungrouped convolution with
-  more than one input channel and at most 16 taps.
+  other and run by the linear kernel, as is a float convolution. `personalize.kernels.has_rows` says which
+  convolutions can.
 - `-a8s` convolution: input and output on stored grids, code = clamp(round(x / scale) + zero, -128, 127);
   padding is zero; the bias is int32 on the grid input scale * weight scale, rounded half to even.
 - fp16: weight, bias, input and result are float16; products are summed in float32 or float16,

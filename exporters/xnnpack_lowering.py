@@ -35,7 +35,7 @@ REWRITES: dict[str, Rewrite] = {
 }
 """Layer kind, activation and bits -> how the graph is rewritten; what isn't named stays as it is.
 
-`windows` are convolutions that one matrix product can stand for (`LayerShape.has_rows`)."""
+`windows` are convolutions that one matrix product can stand for (`has_rows`)."""
 
 _NEEDED_FOR: dict[str, tuple[Any, ...]] = {
     "clone": (passes.XNNPACKRemoveCloneOpsTransform,),

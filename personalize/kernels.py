@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from personalize.codes import ActivationRange, LayerCodes
-from personalize.plan import LayerKind, rows_fit
+from personalize.plan import LayerKind
 from speech.errors import UserError
 
 
@@ -45,11 +45,24 @@ def kind_of(module: nn.Module) -> LayerKind:
     raise UserError(f"{type(module).__name__} layers can't be quantised")
 
 
+MOST_TAPS = 16
+
+
 def has_rows(module: nn.Module) -> bool:
-    """Whether `rows` works for this layer; the same question as `LayerShape.has_rows`."""
-    if isinstance(module, nn.Conv1d):
-        return rows_fit(module.groups, module.in_channels, module.kernel_size[0])
-    return isinstance(module, nn.Linear)
+    """Whether a layer's input can be laid out as rows, in whole blocks of memory.
+
+    Linear layers are rows already. A convolution is when it isn't grouped and either has several channels
+    and at most 16 taps (each is copied out), or reads one channel in taps that are a multiple of its stride.
+    """
+    if not isinstance(module, nn.Conv1d):
+        return isinstance(module, nn.Linear)
+    taps, stride = module.kernel_size[0], module.stride[0]
+    if module.groups != 1 or isinstance(module.padding, str):
+        return False
+    if module.in_channels > 1:
+        return taps <= MOST_TAPS
+    plain = module.padding[0] == 0 and module.dilation[0] == 1 and stride > 1
+    return plain and taps % stride == 0 and taps // stride <= MOST_TAPS
 
 
 def rows(module: nn.Module, x: Tensor) -> Tensor:
@@ -62,13 +75,11 @@ def rows(module: nn.Module, x: Tensor) -> Tensor:
         return x
     if not isinstance(module, nn.Conv1d) or not has_rows(module):
         raise UserError(f"{module} has no rows: it is grouped, or its windows are too long")
-    if isinstance(module.padding, str):
-        raise UserError(f"{module}: give the padding as a number")
     windows = functional.unfold(
         x.unsqueeze(2),
         (1, module.kernel_size[0]),
         dilation=(1, module.dilation[0]),
-        padding=(0, module.padding[0]),
+        padding=(0, int(module.padding[0])),
         stride=(1, module.stride[0]),
     )  # [batch, in_channels * taps, frames]
     return windows.transpose(1, 2)

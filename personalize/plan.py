@@ -74,22 +74,12 @@ converter.register_unstructure_hook(QuantSpec, lambda spec: spec.label)
 converter.register_structure_hook(QuantSpec, lambda label, _: QuantSpec.from_label(label))
 
 
-MOST_TAPS = 16
-
-
-def rows_fit(groups: int, in_channels: int, taps: int) -> bool:
-    """Whether a convolution's windows [in_channels * taps] can be laid out as rows at little cost.
-
-    A single input channel would be gathered number by number, and many taps multiply the memory.
-    """
-    return groups == 1 and in_channels > 1 and taps <= MOST_TAPS
-
-
 @dataclass(frozen=True, slots=True)
 class LayerShape:
     """What a target needs to know of a layer to say which precisions it runs and what they weigh.
 
     weight_shape: linear [out_features, in_features]; conv1d [out_channels, in_channels / groups, kernel].
+    has_rows: whether the layer can run as one matrix product, over tokens or a convolution's windows.
     """
 
     name: str
@@ -97,16 +87,12 @@ class LayerShape:
     weight_shape: tuple[int, ...]
     has_bias: bool
     groups: int = 1
+    has_rows: bool = True
 
     def __post_init__(self) -> None:
         expected = 2 if self.kind == "linear" else 3
         if len(self.weight_shape) != expected or min(self.weight_shape) < 1:
             raise UserError(f"layer {self.name}: {self.kind} weight of shape {self.weight_shape}")
-
-    @property
-    def has_rows(self) -> bool:
-        """Whether the layer is one matrix product over rows: tokens, or a convolution's windows."""
-        return self.kind == "linear" or rows_fit(self.groups, *self.weight_shape[1:])
 
     @property
     def out_channels(self) -> int:

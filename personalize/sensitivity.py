@@ -84,7 +84,14 @@ def layer_shape(name: str, module: nn.Module) -> LayerShape:
     if not isinstance(weight, Tensor):
         raise UserError(f"layer {name} has no weight tensor")
     groups = module.groups if isinstance(module, nn.Conv1d) else 1
-    return LayerShape(name, kind_of(module), tuple(weight.shape), module.bias is not None, groups)
+    return LayerShape(
+        name,
+        kind_of(module),
+        tuple(weight.shape),
+        module.bias is not None,
+        groups,
+        has_rows(module),
+    )
 
 
 def observe(

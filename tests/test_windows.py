@@ -41,10 +41,12 @@ def test_shape_record_and_module_agree_on_what_has_windows():
         nn.Conv1d(4, 4, 17),
         nn.Conv1d(4, 4, 3, groups=2),
         nn.Linear(4, 4),
+        nn.Conv1d(1, 4, 12, stride=4),
+        nn.Conv1d(1, 4, 10, stride=4),
     )
     found = [has_rows(module) for module in modules]
     assert found == [layer_shape("layer", module).has_rows for module in modules]
-    assert found == [False, True, False, False, True]
+    assert found == [False, True, False, False, True, True, False]
 
 
 class Convolutions(nn.Module):
@@ -52,7 +54,7 @@ class Convolutions(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.first = nn.Conv1d(1, 16, 10, stride=10)
+        self.first = nn.Conv1d(1, 16, 30, stride=10)
         self.padded = nn.Conv1d(16, 32, 3, stride=2, padding=1)
         self.dilated = nn.Conv1d(32, 32, 3, padding=2, dilation=2, bias=False)
         self.single = nn.Conv1d(32, 32, 1)
@@ -71,7 +73,7 @@ class Convolutions(nn.Module):
 def test_padded_and_dilated_convolutions_of_other_models_run_as_windows_too(tmp_path):
     torch.manual_seed(0)
     module = Convolutions().eval()
-    model = SpeechModel("convolutions", module, "", TOKENS, True, 20, 20)
+    model = SpeechModel("convolutions", module, "", TOKENS, True, 20, 40)
     target = load_target("xnnpack")
     for label in ("fp32", "int8-a8d", "int4-a8d", "fp16"):
         spec = QuantSpec.from_label(label)
@@ -87,7 +89,7 @@ def test_padded_and_dilated_convolutions_of_other_models_run_as_windows_too(tmp_
         stored = target.read(path)
         assert compare(stored, codes, order, model) == []
         windows = [layer for layer in stored if "fully connected" in layer.kernel]
-        assert len(windows) == 4  # all but the first and the grouped one
+        assert len(windows) == 5  # all but the grouped one
         runner = open_system(System("file", "executorch", str(path)), threads=1)
         reference = build_reference(model, codes)
         for samples in (60, 4_321, 16_000):
