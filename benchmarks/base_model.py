@@ -2,13 +2,15 @@
 
 python -m benchmarks.base_model [--threads 2] [--clips 8]
 
-Time and peak memory are those of the whole commands. The latency of the mixed file on 4 s of audio is
-compared with torch eager float in one interleaved run.
+Time and peak memory are those of the whole commands. The latency of the mixed files on 4 s of audio is
+compared with torch eager float in one interleaved run: the plan of the whole menu, and one without group-wise
+int4, whose kernels are slow on CPUs with nothing newer than AVX2.
 """
 
 import argparse
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,10 +23,11 @@ from runtime_bench.bench import BenchOptions
 from runtime_bench.exported import exported_file
 from runtime_bench.protocol import TimingOptions, interleaved_times, summarize
 from runtime_bench.run_bench import exported_files, model_systems
-from runtime_bench.runners.base import open_system
+from runtime_bench.runners.base import System, open_system
 from speech.audio import SAMPLE_RATE
 from speech.models import DEFAULT_MODEL
 
+PRECISIONS = "int4-a8d,int8-a8d,int8-a8s"
 AUDIO = "speech/default_users/synth-ada/tune"
 SECONDS = 4
 
@@ -48,19 +51,26 @@ def main() -> None:
     source, out = BUILD / "base_model", BUILD / "base"
     make_model(source)
     myqasr = [sys.executable, "-m", "cli.main"]
-    measured = run_command(
-        [
-            *myqasr, "personalize", str(source), AUDIO, "--budget", options.budget,
-            "--out", str(out), "--clips", str(options.clips),
-        ],
-        options.threads,
-    )  # fmt: skip
+    command = [
+        *myqasr, "personalize", str(source), AUDIO, "--budget", options.budget,
+        "--out", str(out), "--clips", str(options.clips),
+    ]  # fmt: skip
+    measured = run_command(command, options.threads)
     print("personalize", measured, flush=True)
     written = run_command([*myqasr, "export", str(out)], options.threads)
     print("export", written, flush=True)
     run = RunFolder(out)
     (path, artifact), *_ = exported_files(run, None)
-    systems = [*model_systems(run.load_settings()), exported_file(path).system]
+    whole_menu = path.rename(out / "whole_menu.pte")
+    again = [*command, "--precisions", PRECISIONS]
+    run_command(again, options.threads)
+    run_command([*myqasr, "export", str(out)], options.threads)
+    (_, per_channel), *_ = exported_files(run, None)
+    systems = [
+        *model_systems(run.load_settings()),
+        System("xnnpack, whole menu", "executorch", str(whole_menu)),
+        replace(exported_file(path).system, name="xnnpack, per channel"),
+    ]
     waveform = np.random.default_rng(0).standard_normal(SECONDS * SAMPLE_RATE).astype(np.float32)
     runners = {system.name: open_system(system, options.threads) for system in systems}
     times = interleaved_times(
@@ -88,6 +98,8 @@ def main() -> None:
         "predicted_bytes": artifact.predicted_bytes,
         "size_bytes": artifact.size_bytes,
         "mean_bits": artifact.mean_bits,
+        "per_channel_bytes": per_channel.size_bytes,
+        "per_channel_bits": per_channel.mean_bits,
         "median_ms": {name: found.median_ms for name, found in latency.items()},
         "ratio_to_torch_float": ratios,
     }

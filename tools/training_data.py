@@ -153,7 +153,7 @@ def synthetic_texts(counts: dict[str, int], read: list[str], seed: int) -> list[
                 text = loose_words(rng, 1, 4)
             elif source == "synth_sentences":
                 text = sentence(rng)
-            elif source == "synth_flite":
+            elif source.startswith("synth_flite"):
                 text = digit_string(rng, 2, 7) if rng.random() < 0.3 else sentence(rng)
             elif source == "synth_read":
                 words = rng.choice(read).split()
@@ -218,7 +218,7 @@ def build_corpus(folder: Path, counts: dict[str, int], real_digit_strings: int, 
     pairs = [p for p in synthetic_texts(counts, read, seed) if p[1] not in heldout]
     rng = random.Random(seed + 1)
     jobs: list[tuple[Voice, str]] = [
-        ((shifted_flite_voice if source == "synth_flite" else training_voice)(rng), text)
+        ((shifted_flite_voice if source.startswith("synth_flite") else training_voice)(rng), text)
         for source, text in pairs
     ]
     with ThreadPoolExecutor(4) as pool:
