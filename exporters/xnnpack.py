@@ -44,6 +44,9 @@ _FLOAT16 = QuantSpec(16, "float")
 _ALIGNMENT = 128
 """Every piece of constant data starts at a multiple of this in the file."""
 
+_GRAPH_BYTES_PER_LAYER = 950
+"""Graph around an fp32 layer: its own node, and the normalisation, reshapes and additions near it."""
+
 _BOOKKEEPING = {
     ("linear", "int8-dynamic", 4): 390,
     ("linear", "int8-dynamic", 8): 350,
@@ -100,7 +103,7 @@ def overhead_bytes(model: "SpeechModel") -> int:
     """Estimate of container and float rest; an export measures it exactly."""
     from exporters.lowering import float_rest_bytes
 
-    return float_rest_bytes(model)
+    return float_rest_bytes(model) + _GRAPH_BYTES_PER_LAYER * len(model.layers())
 
 
 def write(
