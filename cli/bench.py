@@ -1,13 +1,20 @@
 """`myqasr bench`: words, latency and memory on the runtimes."""
 
+from __future__ import annotations
+
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cli.output import print_json, print_skipped, say, stage_progress
+
+if TYPE_CHECKING:
+    from speech.datasets import Selection
 
 
 def run(
     run_folder: Path,
     data: list[Path],
+    selection: Selection,
     target: str | None,
     limit: int | None,
     threads: int,
@@ -23,7 +30,7 @@ def run(
     folder = RunFolder(run_folder)
     settings = folder.load_settings()
     files = exported_files(folder, target)
-    heard = held_out_recordings(settings, find_clips(data), limit)
+    heard = held_out_recordings(settings, find_clips(data, selection), limit)
     print_skipped(list(heard.skipped))
     if heard.tuned:
         say(f"left out {heard.tuned} clips that the run was fitted on")

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from cli.output import reports_user_errors
+from cli.selection import Gender, Language, Speakers, Split, selection_of
 
 app = typer.Typer(
     name="myqasr",
@@ -43,12 +44,19 @@ def personalize(
         str,
         typer.Option(help="Only these and fp32, e.g. int4-a8d,int8-a8d,int8-a8s; default: all."),
     ] = "",
+    speakers: Speakers = None,
+    gender: Gender = None,
+    language: Language = None,
+    split: Split = None,
     as_json: Json = False,
 ) -> None:
     """Measure what each precision of each layer costs this speaker, and spend the byte budget best."""
     from cli.personalize import run
 
-    run(model, audio, budget, out, target, device, clips, seed, precisions, as_json)
+    selection = selection_of(speakers, gender, language, split)
+    run(
+        model, audio, selection, budget, out, target, device, clips, seed, precisions, as_json
+    )  # fmt: skip
 
 
 @app.command()
@@ -76,12 +84,17 @@ def bench(
     target: Annotated[str | None, typer.Option(help="Default: every exported target.")] = None,
     limit: Annotated[int | None, typer.Option(help="Use this many clips at most.", min=1)] = None,
     threads: Threads = 2,
+    speakers: Speakers = None,
+    gender: Gender = None,
+    language: Language = None,
+    split: Split = None,
     as_json: Json = False,
 ) -> None:
     """Word errors, latency and memory of the exported files on their runtimes, beside the float model."""
     from cli.bench import run
 
-    run(run_folder, data, target, limit, threads, as_json)
+    selection = selection_of(speakers, gender, language, split)
+    run(run_folder, data, selection, target, limit, threads, as_json)
 
 
 @app.command()

@@ -10,11 +10,13 @@ from cli.output import print_json, print_skipped, progress_bar, tell
 if TYPE_CHECKING:
     from exporters.planning import SizeRange
     from personalize.plan import Plan, Profile
+    from speech.datasets import Selection
 
 
 def run(
     model_source: str,
     audio: list[Path],
+    selection: Selection,
     budget: str,
     out: Path,
     target_name: str,
@@ -35,7 +37,7 @@ def run(
     target = load_target(target_name)
     allowed = tuple(label.strip() for label in precisions.split(",") if label.strip())
     options = ProfileOptions(pick_device(device), seed)
-    recordings, skipped = choose_clips(find_clips(audio), clips)
+    recordings, skipped = choose_clips(find_clips(audio, selection), clips)
     print_skipped(skipped)
     model = load_model(model_source)
     folder = RunFolder(out)

@@ -1,4 +1,4 @@
-"""Recordings from what people have: folders, lists, LibriSpeech trees, CSV and NeMo manifests.
+"""Recordings from what people have: folders, lists, public data sets, CSV and NeMo manifests.
 
 A clip's text and speaker come from the nearest `manifest.csv` at or above it that lists it, else from
 LibriSpeech's `.trans.txt` beside it, else from a `.txt` of the same name. Order is always by path, or
@@ -8,7 +8,7 @@ as the list or manifest has it.
 import hashlib
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,9 +23,26 @@ from speech.audio import (
     load_audio,
 )
 from speech.errors import UserError
-from speech.manifests import Clip, librispeech_texts, read_csv, read_list, read_nemo, read_text
+from speech.layouts import clips_of
+from speech.manifests import (
+    Clip,
+    librispeech_genders,
+    librispeech_texts,
+    read_csv,
+    read_list,
+    read_nemo,
+    read_text,
+)
 
-__all__ = ["Clip", "Recording", "audio_hash", "choose_clips", "find_clips", "read_clips"]
+__all__ = [
+    "Clip",
+    "Recording",
+    "Selection",
+    "audio_hash",
+    "choose_clips",
+    "find_clips",
+    "read_clips",
+]
 
 MANIFEST_NAME = "manifest.csv"
 LIST_SUFFIXES = (".txt", ".lst", ".list", ".m3u")
@@ -50,23 +67,50 @@ class Recording:
         return len(self.waveform) / SAMPLE_RATE
 
 
-def find_clips(source: Path | Sequence[Path], split: str | None = None) -> tuple[Clip, ...]:
-    """Clips of an audio file, folder, list file, LibriSpeech tree, CSV or NeMo manifest, or several.
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which clips of a data set to take; None takes all. A clip that doesn't say isn't taken."""
 
-    split: keep only clips that their manifest puts in this split.
+    speakers: tuple[str, ...] | None = None
+    gender: str | None = None
+    language: str | None = None
+    split: str | None = None
+
+    def takes(self, clip: Clip) -> bool:
+        """Whether a clip is what was asked for."""
+        return (
+            (self.speakers is None or clip.speaker in self.speakers)
+            and (self.gender is None or clip.gender == self.gender)
+            and (self.language is None or clip.language == self.language)
+            and (self.split is None or clip.split == self.split)
+        )
+
+
+def find_clips(
+    source: Path | Sequence[Path], selection: Selection = Selection()
+) -> tuple[Clip, ...]:
+    """Clips of an audio file, folder, list file, public data set, CSV or NeMo manifest, or several.
+
     Files that a list or manifest names aren't opened yet. Raises UserError saying what was looked for
-    when nothing is found.
+    when nothing is found, and what there is when nothing is as selected.
     """
     sources = [source] if isinstance(source, Path) else list(source)
     found = dict.fromkeys(clip for path in sources for clip in _clips_of(path))
     if not found:
         raise UserError(f"no recordings in {_listing(sources)}; looked for {_LOOKED_FOR}")
-    chosen = tuple(clip for clip in found if split is None or clip.split == split)
+    chosen = tuple(clip for clip in found if selection.takes(clip))
     if not chosen:
-        known = sorted({clip.split for clip in found if clip.split is not None})
+        asked = [
+            f"{field} {value if isinstance(value, str) else ', '.join(value)}"
+            for field in ("speakers", "gender", "language", "split")
+            if (value := getattr(selection, field)) is not None
+        ]
         raise UserError(
-            f"no recordings of split {split!r} in {_listing(sources)}; "
-            f"splits there: {', '.join(known) or 'none'}"
+            f"no recordings of {'; '.join(asked)} in {_listing(sources)}; there are "
+            f"{_known('speakers', [clip.speaker for clip in found])}; "
+            f"{_known('genders', [clip.gender for clip in found])}; "
+            f"{_known('languages', [clip.language for clip in found])}; "
+            f"{_known('splits', [clip.split for clip in found])}"
         )
     return chosen
 
@@ -167,12 +211,22 @@ def _refuse_none(recordings: list[Recording], skipped: list[tuple[Path, str]]) -
     raise UserError(f"none of {len(skipped)} recordings can be used: {shown}{more}")
 
 
+def _known(what: str, values: Iterable[str | None]) -> str:
+    """E.g. `speakers: ann, bob and 30 more`."""
+    known = sorted({value for value in values if value is not None})
+    more = f" and {len(known) - 8} more" if len(known) > 8 else ""
+    return f"{what}: {', '.join(known[:8]) or 'none'}{more}"
+
+
 def _listing(sources: list[Path]) -> str:
     return ", ".join(str(path) for path in sources[:3]) + (", ..." if len(sources) > 3 else "")
 
 
 def _clips_of(source: Path) -> list[Clip]:
     if source.is_dir():
+        known = clips_of(source)
+        if known is not None:
+            return known
         described = _describe(audio_files(source))
         manifest = source / MANIFEST_NAME
         # A manifest may list recordings that live elsewhere.
@@ -195,14 +249,18 @@ def _describe(paths: Sequence[Path]) -> list[Clip]:
     """Clips of audio files, with what manifests and transcripts near them say."""
     manifests: dict[Path, dict[str, Clip]] = {}
     transcripts: dict[Path, dict[str, str]] = {}
+    genders: dict[Path, dict[str, str | None]] = {}
     clips = []
     for path in paths:
         folder = path.parent
         if folder not in transcripts:
             transcripts[folder] = librispeech_texts(folder)
+            genders[folder] = librispeech_genders(folder) if transcripts[folder] else {}
         clip = _from_manifest(path, manifests)
         if clip is None and path.stem in transcripts[folder]:
-            clip = Clip(path, path.stem.split("-")[0], transcripts[folder][path.stem])
+            speaker = path.stem.split("-")[0]
+            gender = genders[folder].get(speaker)
+            clip = Clip(path, speaker, transcripts[folder][path.stem], gender=gender)
         if clip is None:
             beside = path.with_suffix(".txt")
             text = read_text(beside).strip() if beside.is_file() else None
@@ -224,5 +282,5 @@ def _from_manifest(path: Path, manifests: dict[Path, dict[str, Clip]]) -> Clip |
             manifests[folder] = {os.path.abspath(clip.path): clip for clip in listed}
         found = manifests[folder].get(absolute)
         if found is not None:
-            return Clip(path, found.speaker, found.text, found.split)
+            return replace(found, path=path, window=None)
     return None

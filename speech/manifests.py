@@ -13,17 +13,31 @@ from speech.errors import UserError
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """One utterance on disk. `window`: (start, length) in seconds when it is a part of the file."""
+    """One utterance on disk, with what its data set says of it.
+
+    window: (start, length) in seconds when it is a part of the file. gender: `F` or `M`.
+    """
 
     path: Path
     speaker: str | None = None
     text: str | None = None
     split: str | None = None
     window: tuple[float, float] | None = None
+    gender: str | None = None
+    language: str | None = None
+
+
+def gender_of(text: str | None) -> str | None:
+    """`F` or `M` for what data sets write: F, female, FEMALE, female_feminine, M, male, ...; else None."""
+    first = (text or "").strip().upper()[:1]
+    word = (text or "").strip().lower().partition("_")[0]
+    return first if word in ("f", "m", "female", "male", "feminine", "masculine") else None
 
 
 def read_csv(manifest: Path) -> list[Clip]:
-    """Rows of a CSV or TSV with a header; needs `path`, knows `text`, `speaker`, `split` and `role`.
+    """Rows of a CSV or TSV with a header.
+
+    Needs `path`; knows `text`, `speaker`, `split` (or `role`), `gender` and `language`.
 
     Paths are relative to the manifest. Raises UserError when there is no column `path`.
     """
@@ -40,6 +54,8 @@ def read_csv(manifest: Path) -> list[Clip]:
             row.get("speaker") or None,
             row.get("text") or None,
             row.get("split") or row.get("role") or None,
+            gender=gender_of(row.get("gender")),
+            language=row.get("language") or None,
         )
         for row in rows
         if row["path"]
@@ -90,6 +106,16 @@ def librispeech_texts(folder: Path) -> dict[str, str]:
     return texts
 
 
+def librispeech_genders(folder: Path) -> dict[str, str | None]:
+    """Speaker -> gender from the nearest SPEAKERS.TXT at or above `folder`, four levels up at most."""
+    for place in (folder, *list(folder.absolute().parents)[:4]):
+        table = place / "SPEAKERS.TXT"
+        if table.is_file():
+            lines = [line.split("|") for line in read_text(table).splitlines() if line[:1] != ";"]
+            return {cells[0].strip(): gender_of(cells[1]) for cells in lines if len(cells) > 1}
+    return {}
+
+
 def read_text(file: Path) -> str:
     """A text file as UTF-8, with or without byte order mark; other bytes become U+FFFD."""
     try:
@@ -111,4 +137,6 @@ def _nemo_clip(entry: dict[str, object], folder: Path) -> Clip:
         str(text) if text else None,
         str(split) if split else None,
         window,
+        gender_of(str(entry.get("gender"))),
+        str(entry["language"]) if entry.get("language") else None,
     )

@@ -12,7 +12,7 @@ from exporters.manifest import load_artifact, load_manifest
 from exporters.run_folder import RunFolder
 from personalize.codes import load_codes
 from speech.storage import record_hash
-from tests.conftest import invoke
+from tests.conftest import USERS, invoke
 
 ROOT = Path(__file__).parent.parent
 
@@ -89,8 +89,6 @@ def test_bench_holds_the_file_against_its_reference_and_the_float_model(run_copy
 def test_bench_leaves_out_the_clips_the_run_was_fitted_on(run_copy, tune_clips, test_clips):
     done = invoke("bench", run_copy, "--data", tune_clips.parent, "--json")
     assert done.exit_code == 2
-    from tests.conftest import USERS
-
     done = invoke("bench", run_copy, "--data", USERS / "synth-ada" / "tune", "--json")
     assert done.exit_code == 0, done.output
     all_clips = len(list((USERS / "synth-ada" / "tune").iterdir()))
@@ -124,6 +122,21 @@ def test_precisions_that_were_ruled_out_are_not_in_the_plan_nor_in_the_file(
     assert done.exit_code == 0, done.output
     (artifact,) = json.loads(done.stdout)
     assert set(artifact["layers"].values()) <= allowed
+
+
+def test_partitions_by_speaker_keep_tune_and_test_clips_apart(tiny_model, tmp_path, run_copy):
+    arguments = ("--speakers", "synth-bea", "--gender", "F")
+    done = invoke(
+        "personalize", tiny_model, USERS, *arguments, "--clips", 3, "--budget", "0.7x",
+        "--out", tmp_path / "bea",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    tuned = [Path(clip.path) for clip in RunFolder(tmp_path / "bea").load_settings().clips]
+    assert len(tuned) == 3
+    assert all("synth-bea" in path.parts for path in tuned)
+    done = invoke("bench", run_copy, "--data", USERS, "--speakers", "synth-zoe")
+    assert done.exit_code == 2
+    assert "synth-ada" in done.stderr
 
 
 def test_portable_target_runs_without_a_delegate(run_copy, tiny_model, tune_clips, test_clips):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from speech.datasets import Clip, audio_hash, choose_clips, find_clips, read_clips
+from speech.datasets import Clip, Selection, audio_hash, choose_clips, find_clips, read_clips
 from speech.errors import UserError
 
 
@@ -81,9 +81,9 @@ def test_a_csv_manifest_gives_text_speaker_and_split(tmp_path: Path) -> None:
     second = Clip(tmp_path / "ann/tune/2.wav", "ann", None, "tune")
     assert find_clips(manifest) == (first, second)
     assert find_clips(tmp_path) == (first, second)
-    assert find_clips(tmp_path, split="tune") == (second,)
-    with pytest.raises(UserError, match=r"split 'dev'.*splits there: test, tune"):
-        find_clips(tmp_path, split="dev")
+    assert find_clips(tmp_path, Selection(split="tune")) == (second,)
+    with pytest.raises(UserError, match=r"split dev .*splits: test, tune"):
+        find_clips(tmp_path, Selection(split="dev"))
 
 
 def test_a_manifest_further_up_labels_a_folder_inside(

@@ -1,0 +1,29 @@
+"""Public data sets as they unpack, recognised by what lies in the folder.
+
+One module each, with `clips(folder)`: its clips, or None when the folder is something else. Files that a
+table names aren't opened.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from speech.layouts import audiofolder, common_voice, fleurs, speech_commands, vctk
+from speech.manifests import Clip
+
+LAYOUTS: dict[str, Callable[[Path], list[Clip] | None]] = {
+    "Speech Commands": speech_commands.clips,
+    "VCTK": vctk.clips,
+    "Common Voice": common_voice.clips,
+    "FLEURS": fleurs.clips,
+    "Hugging Face AudioFolder": audiofolder.clips,
+}
+"""Name -> recogniser, tried in this order."""
+
+
+def clips_of(folder: Path) -> list[Clip] | None:
+    """Clips of the first layout that knows the folder; None when none does."""
+    for recognise in LAYOUTS.values():
+        found = recognise(folder)
+        if found is not None:
+            return found
+    return None
