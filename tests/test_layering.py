@@ -72,3 +72,15 @@ def test_no_file_has_grown_past_a_page_or_two():
         if (lines := len(file.read_text().splitlines())) > 350
     }
     assert not long
+
+
+def test_an_installed_copy_has_every_package():
+    import tomllib
+
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    there = {
+        ".".join(file.parent.relative_to(ROOT).parts)
+        for package in ORDER
+        for file in (ROOT / package).rglob("__init__.py")
+    }
+    assert set(listed) == there
