@@ -10,8 +10,10 @@ from speech.storage import sha256_of_file
 
 ARCHITECTURES = {
     "Wav2Vec2ForCTC": "speech.models.wav2vec2",
+    "HubertForCTC": "speech.models.wav2vec2",
+    "Data2VecAudioForCTC": "speech.models.wav2vec2",
 }
-"""Model class named in config.json -> module whose `load(source)` builds a SpeechModel."""
+"""Model class named in config.json -> module with `load(source, model_id, architecture) -> SpeechModel`."""
 
 DEFAULT_MODEL = Path(__file__).parent.parent / "default_model"
 
@@ -35,7 +37,7 @@ def load_model(source: str) -> SpeechModel:
         raise UserError(
             f"{source} is a {architecture}, which isn't supported; supported: {', '.join(ARCHITECTURES)}"
         )
-    model: SpeechModel = importlib.import_module(module).load(name, model_id=source)
+    model: SpeechModel = importlib.import_module(module).load(name, source, architecture)
     model.check_weights()
     return model
 

@@ -1,4 +1,8 @@
-"""wav2vec 2.0 with a CTC head (Baevski et al., NeurIPS 2020), as transformers implements it."""
+"""wav2vec 2.0 and its kin with a CTC head, as transformers implements them.
+
+wav2vec 2.0 (Baevski et al., NeurIPS 2020), HuBERT (Hsu et al., TASLP 2021) and data2vec (Baevski et al., ICML
+2022) take the same waveform and differ in normalisation and position embedding, which one path handles.
+"""
 
 import json
 import math
@@ -6,17 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
-from transformers import AutoFeatureExtractor, AutoTokenizer, Wav2Vec2ForCTC
+from transformers import AutoFeatureExtractor, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from speech.decoding import Tokens
 from speech.errors import UserError
 from speech.models.base import SAMPLE_RATE, SpeechModel, min_input_samples
 
-NOT_NEEDED = {"wav2vec2.masked_spec_embed"}
-"""Weights that only training uses."""
+NOT_NEEDED = ".masked_spec_embed"
+"""How the names of weights end that only training uses."""
 
 
 class WaveformToLogits(nn.Module):
@@ -32,18 +37,21 @@ class WaveformToLogits(nn.Module):
         return logits
 
 
-def load(source: str, model_id: str) -> SpeechModel:
-    """Load from a local folder or hub id; raises UserError when files are missing or don't fit."""
+def load(source: str, model_id: str, architecture: str) -> SpeechModel:
+    """Load from a local folder or hub id; raises UserError when files are missing or don't fit.
+
+    architecture: name of the transformers class.
+    """
     transformers_logging.disable_progress_bar()
     try:
-        model, found = Wav2Vec2ForCTC.from_pretrained(
+        model, found = getattr(transformers, architecture).from_pretrained(
             source, dtype=torch.float32, attn_implementation="eager", output_loading_info=True
         )
         tokens, normalize = _processor(source)
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"{model_id} can't be loaded as Wav2Vec2ForCTC: {reason}") from error
-    missing = sorted(set(found["missing_keys"]) - NOT_NEEDED)
+        raise UserError(f"{model_id} can't be loaded as {architecture}: {reason}") from error
+    missing = sorted(key for key in found["missing_keys"] if not key.endswith(NOT_NEEDED))
     if missing:
         raise UserError(
             f"{model_id}: the weights file has no {missing[0]} ({len(missing)} weights missing); they "
@@ -53,7 +61,7 @@ def load(source: str, model_id: str) -> SpeechModel:
 
 
 def from_module(model: Any, tokens: Tokens, normalize: bool, model_id: str) -> SpeechModel:
-    """Wrap a transformers Wav2Vec2ForCTC (float32) that is already in memory; its weight norm is folded."""
+    """Wrap a transformers CTC model (float32) that is already in memory; its weight norm is folded."""
     config = model.config
     if config.vocab_size != len(tokens.symbols):
         raise UserError(
