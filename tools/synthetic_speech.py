@@ -115,9 +115,11 @@ def training_voice(rng: random.Random) -> Voice:
     return Voice("espeak-ng", name, words_per_minute, rng.randint(20, 80))
 
 
-def shifted_flite_voice(rng: random.Random) -> Voice:
-    """Draw a flite voice at a pitch and speed that aren't its own."""
-    name = rng.choice(sorted(SHIFTED_FLITE_VOICES))
+def shifted_flite_voice(
+    rng: random.Random, names: tuple[str, ...] = tuple(sorted(SHIFTED_FLITE_VOICES))
+) -> Voice:
+    """Draw a flite voice, one of `names`, at a pitch and speed that aren't its own."""
+    name = rng.choice(names)
     low, high = SHIFTED_FLITE_VOICES[name]
     return Voice("flite", name, rng.randint(125, 195), rng.randint(low, high))
 

@@ -151,7 +151,7 @@ def synthetic_texts(counts: dict[str, int], read: list[str], seed: int) -> list[
                 text = digit_string(rng, 1, 7)
             elif source == "synth_words":
                 text = loose_words(rng, 1, 4)
-            elif source == "synth_sentences":
+            elif source.startswith("synth_sentences"):
                 text = sentence(rng)
             elif source.startswith("synth_flite"):
                 text = digit_string(rng, 2, 7) if rng.random() < 0.3 else sentence(rng)
@@ -163,6 +163,13 @@ def synthetic_texts(counts: dict[str, int], read: list[str], seed: int) -> list[
                 raise ValueError(f"unknown synthetic source {source!r} in the configuration")
             pairs.append((source, text))
     return pairs
+
+
+def training_voice_of(source: str, rng: random.Random) -> Voice:
+    """Draw a voice for a clip of `source`."""
+    if source == "synth_flite_slt":
+        return shifted_flite_voice(rng, ("slt",))
+    return shifted_flite_voice(rng) if source.startswith("synth_flite") else training_voice(rng)
 
 
 def user_texts() -> frozenset[str]:
@@ -217,10 +224,7 @@ def build_corpus(folder: Path, counts: dict[str, int], real_digit_strings: int, 
     read = [r.text for r in rows if not r.path.startswith("digits/") and not is_reserved(r)]
     pairs = [p for p in synthetic_texts(counts, read, seed) if p[1] not in heldout]
     rng = random.Random(seed + 1)
-    jobs: list[tuple[Voice, str]] = [
-        ((shifted_flite_voice if source.startswith("synth_flite") else training_voice)(rng), text)
-        for source, text in pairs
-    ]
+    jobs = [(training_voice_of(source, rng), text) for source, text in pairs]
     with ThreadPoolExecutor(4) as pool:
         spoken = pool.map(lambda job: speak(job[0], job[1]), jobs)
         for (source, text), samples in zip(pairs, spoken, strict=True):

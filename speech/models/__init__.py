@@ -12,6 +12,8 @@ ARCHITECTURES = {
     "Wav2Vec2ForCTC": "speech.models.wav2vec2",
     "HubertForCTC": "speech.models.wav2vec2",
     "Data2VecAudioForCTC": "speech.models.wav2vec2",
+    "WavLMForCTC": "speech.models.wavlm",
+    "Wav2Vec2ConformerForCTC": "speech.models.wav2vec2_conformer",
 }
 """Model class named in config.json -> module with `load(source, model_id, architecture) -> SpeechModel`."""
 
