@@ -53,6 +53,8 @@ def _difference(stored: StoredLayer, expected: LayerCodes, weight: Tensor) -> st
 def _tensors(what: str, stored: Tensor | None, planned: Tensor | None) -> str | None:
     if stored is None or planned is None:
         return f"has no {what}s {'in the file' if stored is None else 'in the plan'}"
+    if planned.dim() == 4:  # XNNPACK's files don't tell height from width
+        stored, planned = stored.flatten(2), planned.flatten(2)
     if stored.dim() == 2 and planned.dim() == 3:
         # A convolution that runs over windows: its taps lie one after the other in each row.
         taps, channels = planned.shape[2], planned.shape[1]

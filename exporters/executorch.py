@@ -46,6 +46,8 @@ Row numbers for `embedding_4bit` are shared by layers of equal height and not co
 
 def menu(shape: LayerShape) -> tuple[QuantSpec, ...]:
     """Precisions that ExecuTorch's kernels run for this layer, fp32 last."""
+    if shape.fixed or shape.kind == "conv2d":
+        return (FLOAT32,)
     row = shape.row_weights
     grouped = tuple(
         QuantSpec(4, "int", group) for group in GROUP_SIZES if row % group == 0 and group < row

@@ -115,6 +115,8 @@ def rewrite_key(module: torch.nn.Module, layer: LayerCodes) -> str:
     """Key into a target's table of rewrites, e.g. `linear int8-dynamic 4`, `windows float 32`."""
     windowed = "windows" if has_rows(module) else "conv1d"
     kind = "linear" if isinstance(module, torch.nn.Linear) else windowed
+    if isinstance(module, torch.nn.Conv2d):
+        kind = "conv2d"
     return f"{kind} {layer.spec.activation} {layer.spec.bits}"
 
 

@@ -64,6 +64,8 @@ Fitted to small models; how a plan splits the graph between delegates moves it b
 
 def menu(shape: LayerShape) -> tuple[QuantSpec, ...]:
     """Precisions that XNNPACK runs for this layer, fp32 last."""
+    if shape.fixed or shape.kind == "conv2d":
+        return (FLOAT32,)
     if shape.kind == "linear":
         in_features = shape.row_weights
         grouped = tuple(

@@ -37,11 +37,13 @@ def quantize_per_row(x: Tensor) -> Tensor:
 
 
 def kind_of(module: nn.Module) -> LayerKind:
-    """`linear` or `conv1d`; raises UserError for any other module."""
+    """`linear`, `conv1d` or `conv2d`; raises UserError for any other module."""
     if isinstance(module, nn.Linear):
         return "linear"
     if isinstance(module, nn.Conv1d):
         return "conv1d"
+    if isinstance(module, nn.Conv2d):
+        return "conv2d"
     raise UserError(f"{type(module).__name__} layers can't be quantised")
 
 
@@ -141,5 +143,9 @@ def _apply(module: nn.Module, x: Tensor, weight: Tensor, bias: Tensor | None) ->
             module.padding,
             module.dilation,
             module.groups,
+        )
+    if isinstance(module, nn.Conv2d):
+        return functional.conv2d(
+            x, weight, bias, module.stride, module.padding, module.dilation, module.groups
         )
     raise UserError(f"{type(module).__name__} layers can't be quantised")

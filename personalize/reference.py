@@ -2,6 +2,7 @@
 
 import copy
 from dataclasses import replace
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -22,9 +23,16 @@ class ReferenceLayer(nn.Module):
         self.codes = codes
         self.register_buffer("dequantized", codes.dequantized(layer.weight.detach()))
 
+    def __getattr__(self, name: str) -> Any:
+        """What a model asks of its layer beside calling it, e.g. `kernel_size`, the layer itself answers."""
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(super().__getattr__("layer"), name)
+
     def forward(self, x: Tensor) -> Tensor:
         """Same shapes as the layer it stands for."""
-        return layer_output(self.layer, x, self.codes, self.dequantized)  # type: ignore[arg-type]
+        return layer_output(self.layer, x, self.codes, self.dequantized)
 
 
 def build_reference(model: SpeechModel, codes: dict[str, LayerCodes]) -> SpeechModel:

@@ -33,6 +33,7 @@ from personalize.plan import FLOAT32, LayerProfile, LayerShape, Profile, QuantSp
 from personalize.rounding import round_layer
 from speech.errors import UserError
 from speech.models.base import SAMPLE_RATE, SpeechModel
+from speech.models.spectrogram import FixedConv1d, FixedLinear
 
 Menu = Callable[[LayerShape], Sequence[QuantSpec]]
 ScaleDtype = Callable[[QuantSpec], str]
@@ -79,11 +80,11 @@ def pick_device(name: str) -> str:
 
 
 def layer_shape(name: str, module: nn.Module) -> LayerShape:
-    """The shape record of a Linear or Conv1d."""
+    """The shape record of a Linear, Conv1d or Conv2d."""
     weight = module.weight
     if not isinstance(weight, Tensor):
         raise UserError(f"layer {name} has no weight tensor")
-    groups = module.groups if isinstance(module, nn.Conv1d) else 1
+    groups = module.groups if isinstance(module, nn.Conv1d | nn.Conv2d) else 1
     return LayerShape(
         name,
         kind_of(module),
@@ -91,6 +92,7 @@ def layer_shape(name: str, module: nn.Module) -> LayerShape:
         module.bias is not None,
         groups,
         has_rows(module),
+        isinstance(module, FixedLinear | FixedConv1d),
     )
 
 

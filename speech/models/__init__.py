@@ -14,6 +14,8 @@ ARCHITECTURES = {
     "Data2VecAudioForCTC": "speech.models.wav2vec2",
     "WavLMForCTC": "speech.models.wavlm",
     "Wav2Vec2ConformerForCTC": "speech.models.wav2vec2_conformer",
+    "Wav2Vec2BertForCTC": "speech.models.wav2vec2_bert",
+    "ParakeetForCTC": "speech.models.parakeet",
 }
 """Model class named in config.json -> module with `load(source, model_id, architecture) -> SpeechModel`."""
 

@@ -55,11 +55,11 @@ class SpeechModel:
         return greedy_text(self.logits(waveform), self.tokens)
 
     def layers(self) -> dict[str, nn.Module]:
-        """Linear and Conv1d modules by their own names; those that hold the bulk of the weights."""
+        """Linear and convolution modules by their own names; those that hold the bulk of the weights."""
         return {
             name.removeprefix(self.layer_prefix): module
             for name, module in self.module.named_modules()
-            if isinstance(module, nn.Linear | nn.Conv1d)
+            if isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d)
         }
 
     def weights_hash(self) -> str:

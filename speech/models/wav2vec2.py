@@ -38,11 +38,7 @@ def with_processor(model: Any, source: str, model_id: str) -> SpeechModel:
 def from_module(model: Any, tokens: Tokens, normalize: bool, model_id: str) -> SpeechModel:
     """Wrap a transformers CTC model (float32) that is already in memory; its weight norm is folded."""
     config = model.config
-    if config.vocab_size != len(tokens.symbols):
-        raise UserError(
-            f"{model_id}: the head has {config.vocab_size} outputs but the tokenizer "
-            f"{len(tokens.symbols)} tokens"
-        )
+    check_vocabulary(model_id, config.vocab_size, tokens)
     model.eval().requires_grad_(False)
     fold_weight_norm(model)
     return SpeechModel(
@@ -54,3 +50,11 @@ def from_module(model: Any, tokens: Tokens, normalize: bool, model_id: str) -> S
         stride_samples=math.prod(config.conv_stride),
         min_samples=min_input_samples(config.conv_kernel, config.conv_stride),
     )
+
+
+def check_vocabulary(model_id: str, outputs: int, tokens: Tokens) -> None:
+    """Raise UserError when the head and the tokenizer don't fit."""
+    if outputs != len(tokens.symbols):
+        raise UserError(
+            f"{model_id}: the head has {outputs} outputs but the tokenizer {len(tokens.symbols)} tokens"
+        )

@@ -5,7 +5,6 @@ Wang et al., "fairseq S2T", 2020; Gulati et al., "Conformer", Interspeech 2020.
 
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from transformers.models.wav2vec2_conformer.modeling_wav2vec2_conformer import (
     Wav2Vec2ConformerSelfAttention,
@@ -13,6 +12,12 @@ from transformers.models.wav2vec2_conformer.modeling_wav2vec2_conformer import (
 
 from speech.models.base import SpeechModel
 from speech.models.pretrained import fold_batch_norm, load_pretrained
+from speech.models.relative_positions import (
+    Rotations,
+    SinusoidsOfDistance,
+    relative_attention,
+    split_heads,
+)
 from speech.models.wav2vec2 import with_processor
 
 
@@ -41,18 +46,6 @@ def positions(config: Any) -> nn.Module | None:
     return None
 
 
-def by_distance(scores: Tensor) -> Tensor:
-    """Scores of every query against every distance, read at the distance of every key.
-
-    [1, heads, frames, 2 * frames - 1], distances from frames - 1 down -> [1, heads, frames, frames].
-    A gather: the usual padding and reshaping can't be traced with an unknown number of frames.
-    """
-    _, heads, frames, _ = scores.shape
-    places = torch.arange(frames, device=scores.device)
-    distance = (frames - 1) - places[:, None] + places[None, :]
-    return scores.gather(3, distance.expand(1, heads, frames, frames))
-
-
 class RelativeAttention(Wav2Vec2ConformerSelfAttention):
     """The same attention with relative positions, for one utterance without a mask."""
 
@@ -63,56 +56,21 @@ class RelativeAttention(Wav2Vec2ConformerSelfAttention):
         relative_position_embeddings: Tensor | None = None,
     ) -> tuple[Tensor, None]:
         """[1, frames, hidden], positions [1, 2 * frames - 1, hidden] -> [1, frames, hidden]."""
-        query, key, value = (
-            self._heads(project(hidden_states))
-            for project in (self.linear_q, self.linear_k, self.linear_v)
+        return attend(self, hidden_states, relative_position_embeddings), None
+
+
+def attend(layer: Any, hidden_states: Tensor, positions: Tensor | None) -> Tensor:
+    """Relative attention through the layers of `layer`, by the names that they have in transformers."""
+    query, key, value, distances = (
+        split_heads(project(rows), layer.head_size)
+        for project, rows in (
+            (layer.linear_q, hidden_states),
+            (layer.linear_k, hidden_states),
+            (layer.linear_v, hidden_states),
+            (layer.linear_pos, positions),
         )
-        distances = self._heads(self.linear_pos(relative_position_embeddings))
-        content = (query + self.pos_bias_u[None, :, None]) @ key.transpose(2, 3)
-        position = (query + self.pos_bias_v[None, :, None]) @ distances.transpose(2, 3)
-        scores = (content + by_distance(position)) * self.scaling
-        mixed = (scores.softmax(-1) @ value).transpose(1, 2)
-        return self.linear_out(mixed.flatten(2)), None
-
-    def _heads(self, rows: Tensor) -> Tensor:
-        """[1, rows, hidden] -> [1, heads, rows, head_size]."""
-        return rows.unflatten(2, (self.num_heads, self.head_size)).transpose(1, 2)
-
-
-class SinusoidsOfDistance(nn.Module):
-    """Sines and cosines of the distances frames - 1 ... 1 - frames (Dai et al., "Transformer-XL", 2019).
-
-    Computed for the length at hand, where transformers keeps a table that it extends as it goes.
-    """
-
-    frequencies: Tensor
-
-    def __init__(self, hidden_size: int) -> None:
-        super().__init__()
-        frequencies = 10_000.0 ** (-torch.arange(0, hidden_size, 2).double() / hidden_size)
-        self.register_buffer("frequencies", frequencies.float())
-
-    def forward(self, hidden_states: Tensor) -> Tensor:
-        """[1, frames, hidden] -> [1, 2 * frames - 1, hidden]."""
-        frames = hidden_states.shape[1]
-        distances = (frames - 1) - torch.arange(2 * frames - 1, device=hidden_states.device)
-        angles = distances[:, None].float() * self.frequencies
-        return torch.stack((angles.sin(), angles.cos()), -1).flatten(1)[None]
-
-
-class Rotations(nn.Module):
-    """Cosines and sines of rotary positions (Su et al., "RoFormer", 2021), for the length at hand."""
-
-    frequencies: Tensor
-
-    def __init__(self, head_size: int, base: float) -> None:
-        super().__init__()
-        frequencies = float(base) ** (-torch.arange(0, head_size, 2).double() / head_size)
-        self.register_buffer("frequencies", frequencies.float())
-
-    def forward(self, hidden_states: Tensor) -> Tensor:
-        """[1, frames, hidden] -> [2, frames, 1, 1, head_size]."""
-        frames = torch.arange(hidden_states.shape[1], device=hidden_states.device)
-        angles = frames[:, None].float() * self.frequencies
-        angles = torch.cat((angles, angles), -1)
-        return torch.stack((angles.cos(), angles.sin()))[:, :, None, None]
+    )
+    biases = (layer.pos_bias_u, layer.pos_bias_v)
+    mixed = relative_attention((query, key, value), distances, biases, layer.scaling)
+    result: Tensor = layer.linear_out(mixed)
+    return result
