@@ -36,11 +36,11 @@ class Rotations(nn.Module):
         self.register_buffer("frequencies", frequencies.float())
 
     def forward(self, hidden_states: Tensor) -> Tensor:
-        """[1, frames, hidden] -> [2, frames, 1, 1, head_size]."""
+        """[1, frames, hidden] -> [2, 1, frames, 1, head_size]."""
         frames = torch.arange(hidden_states.shape[1], device=hidden_states.device)
         angles = frames[:, None].float() * self.frequencies
         angles = torch.cat((angles, angles), -1)
-        return torch.stack((angles.cos(), angles.sin()))[:, :, None, None]
+        return torch.stack((angles.cos(), angles.sin()))[:, None, :, None]
 
 
 def by_distance(scores: Tensor) -> Tensor:
@@ -72,6 +72,17 @@ def relative_attention(
     position = (query + biases[1][None, :, None]) @ distances.transpose(2, 3)
     scores = (content + by_distance(position)) * scaling
     return (scores.softmax(-1) @ value).transpose(1, 2).flatten(2)
+
+
+def rotated(hidden_states: Tensor, rotations: Tensor, size: int) -> Tensor:
+    """Every pair of a head's halves turned by its frame's angle; [1, frames, hidden] in and out.
+
+    rotations: what `Rotations` gives.
+    """
+    heads = hidden_states.unflatten(2, (-1, size))
+    first, second = heads.chunk(2, dim=-1)
+    turned = torch.cat((-second, first), -1)
+    return (heads * rotations[0] + turned * rotations[1]).flatten(2)
 
 
 def split_heads(rows: Tensor, size: int) -> Tensor:

@@ -18,7 +18,7 @@ from speech.models.spectrogram import (
     without_offset,
 )
 from speech.models.wav2vec2 import check_vocabulary
-from speech.models.wav2vec2_conformer import attend, positions
+from speech.models.wav2vec2_conformer import attend, attend_rotated, positions
 
 FRAME, HOP, TRANSFORM = 400, 160, 512
 INT16 = 2.0**15
@@ -37,10 +37,9 @@ def load(source: str, model_id: str, architecture: str) -> SpeechModel:
     encoder = model.wav2vec2_bert.encoder
     encoder.embed_positions = positions(config)
     for layer in encoder.layers:
-        if config.position_embeddings_type == "relative":
-            layer.self_attn.__class__ = RelativeAttention
-        elif config.position_embeddings_type == "relative_key":
-            layer.self_attn.__class__ = NearbyAttention
+        kind = ATTENTION.get(config.position_embeddings_type)
+        if kind is not None:
+            layer.self_attn.__class__ = kind
     stacked = extractor.stride
     adapted = config.adapter_stride**config.num_adapter_layers if config.add_adapter else 1
     return SpeechModel(
@@ -92,6 +91,19 @@ class RelativeAttention(Wav2Vec2BertSelfAttention):
         return attend(self, hidden_states, relative_position_embeddings), None
 
 
+class RotaryAttention(Wav2Vec2BertSelfAttention):
+    """The same attention with rotary positions, for one utterance without a mask."""
+
+    def forward(
+        self,
+        hidden_states: Tensor,
+        attention_mask: None = None,
+        relative_position_embeddings: Tensor | None = None,
+    ) -> tuple[Tensor, None]:
+        """[1, frames, hidden], rotations [2, 1, frames, 1, head_size] -> [1, frames, hidden]."""
+        return attend_rotated(self, hidden_states, relative_position_embeddings), None
+
+
 class NearbyAttention(Wav2Vec2BertSelfAttention):
     """The same attention with an embedding for each clipped distance.
 
@@ -119,3 +131,10 @@ class NearbyAttention(Wav2Vec2BertSelfAttention):
         scores = (query @ key.transpose(2, 3) + position) * self.scaling
         mixed = (scores.softmax(-1) @ value).transpose(1, 2)
         return self.linear_out(mixed.flatten(2)), None
+
+
+ATTENTION = {
+    "relative": RelativeAttention,
+    "relative_key": NearbyAttention,
+    "rotary": RotaryAttention,
+}

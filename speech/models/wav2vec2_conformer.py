@@ -16,6 +16,7 @@ from speech.models.relative_positions import (
     Rotations,
     SinusoidsOfDistance,
     relative_attention,
+    rotated,
     split_heads,
 )
 from speech.models.wav2vec2 import with_processor
@@ -29,8 +30,9 @@ def load(source: str, model_id: str, architecture: str) -> SpeechModel:
     encoder.pos_conv_embed = nn.Identity()
     encoder.embed_positions = positions(model.config)
     for layer in encoder.layers:
-        if model.config.position_embeddings_type == "relative":
-            layer.self_attn.__class__ = RelativeAttention
+        kind = ATTENTION.get(model.config.position_embeddings_type)
+        if kind is not None:
+            layer.self_attn.__class__ = kind
         fold_batch_norm(layer.conv_module.depthwise_conv, layer.conv_module.batch_norm)
         layer.conv_module.batch_norm = nn.Identity()
     return with_processor(model, source, model_id)
@@ -59,6 +61,22 @@ class RelativeAttention(Wav2Vec2ConformerSelfAttention):
         return attend(self, hidden_states, relative_position_embeddings), None
 
 
+class RotaryAttention(Wav2Vec2ConformerSelfAttention):
+    """The same attention with rotary positions, for one utterance without a mask."""
+
+    def forward(
+        self,
+        hidden_states: Tensor,
+        attention_mask: None = None,
+        relative_position_embeddings: Tensor | None = None,
+    ) -> tuple[Tensor, None]:
+        """[1, frames, hidden], rotations [2, 1, frames, 1, head_size] -> [1, frames, hidden]."""
+        return attend_rotated(self, hidden_states, relative_position_embeddings), None
+
+
+ATTENTION = {"relative": RelativeAttention, "rotary": RotaryAttention}
+
+
 def attend(layer: Any, hidden_states: Tensor, positions: Tensor | None) -> Tensor:
     """Relative attention through the layers of `layer`, by the names that they have in transformers."""
     query, key, value, distances = (
@@ -73,4 +91,20 @@ def attend(layer: Any, hidden_states: Tensor, positions: Tensor | None) -> Tenso
     biases = (layer.pos_bias_u, layer.pos_bias_v)
     mixed = relative_attention((query, key, value), distances, biases, layer.scaling)
     result: Tensor = layer.linear_out(mixed)
+    return result
+
+
+def attend_rotated(layer: Any, hidden_states: Tensor, rotations: Any) -> Tensor:
+    """Rotary attention through the layers of `layer`, by the names that they have in transformers."""
+    turned = rotated(hidden_states, rotations, layer.head_size)
+    query, key, value = (
+        split_heads(project(rows), layer.head_size)
+        for project, rows in (
+            (layer.linear_q, turned),
+            (layer.linear_k, turned),
+            (layer.linear_v, hidden_states),
+        )
+    )
+    scores = query @ key.transpose(2, 3) * layer.scaling
+    result: Tensor = layer.linear_out((scores.softmax(-1) @ value).transpose(1, 2).flatten(2))
     return result
