@@ -137,6 +137,27 @@ def sensitivity(figures: Figures) -> str:
     )
 
 
+def models(figures: Figures) -> str:
+    """Every model class through every target."""
+    rows = []
+    for row in figures:
+        files = [files[bits] for files in row["targets"].values() for bits in ("8", "4")]
+        rows.append(
+            [
+                row["name"],
+                f"`{row['architecture']}`",
+                f"{row['parameters'] / 1e6:.1f} M",
+                format_bytes(row["float_bytes"]),
+                *(
+                    f"{format_bytes(file['size_bytes'])}, {file['parity_db']:.0f} dB"
+                    for file in files
+                ),
+            ]
+        )
+    targets = [f"{name}, {bits} bit" for name in figures[0]["targets"] for bits in (8, 4)]
+    return table(["model", "class", "parameters", "float", *targets], rows)
+
+
 SECTIONS: dict[str, tuple[str, Callable[[Figures], str]]] = {
     "demo": ("One embedded user: `make demo`", demo),
     "users": ("Every embedded user", users),
@@ -172,6 +193,11 @@ def main() -> None:
             parts.append(notes.read_text().strip() + "\n")
     write_bytes(ROOT / "docs" / "results.md", "\n".join(parts).encode())
     fill_readme()
+    if (RESULTS / "models.json").is_file():
+        result = load_result("models")
+        notes = (RESULTS / "models.notes.md").read_text().strip()
+        page = f"# Models\n\n{notes}\n\n`{result['command']}`\n\n{models(result['figures'])}\n"
+        write_bytes(ROOT / "docs" / "models.md", page.encode())
 
 
 def fill_readme() -> None:

@@ -13,10 +13,11 @@ def print_report(report: BenchReport, title: str, mean_bits: dict[str, float]) -
     """Print one row per system; `mean_bits` by system name, where known."""
     table = Table(title=title, box=SIMPLE, padding=(0, 1, 0, 0))
     table.add_column("system", overflow="fold")
-    for column in ("file", "bits", "WER", "CER", "same text", "RTF", "p50", "p90", "load", "RAM"):
+    scores = ("WER", "CER") if report.task == "transcription" else ("accuracy",)
+    for column in ("file", "bits", *scores, "same text", "RTF", "p50", "p90", "load", "RAM"):
         table.add_column(column, justify="right", no_wrap=True)
     for system in report.systems:
-        table.add_row(system.name, *_cells(system, mean_bits))
+        table.add_row(system.name, *_cells(report, system, mean_bits))
     console.print(table)
     console.print(
         f"{len(report.utterances)} clips, {report.audio_seconds:.0f} s, {report.threads} threads on "
@@ -29,14 +30,13 @@ def print_report(report: BenchReport, title: str, mean_bits: dict[str, float]) -
         console.print(f"[yellow]timings not valid:[/] {problem}", highlight=False)
 
 
-def _cells(system: SystemResult, mean_bits: dict[str, float]) -> list[str]:
+def _cells(report: BenchReport, system: SystemResult, mean_bits: dict[str, float]) -> list[str]:
     latency, startup = system.latency, system.startup
     bits = mean_bits.get(system.name)
     return [
         "" if system.size_bytes is None else format_bytes(system.size_bytes),
         "" if bits is None else f"{bits:.2f}",
-        _percent(system.words),
-        _percent(system.characters),
+        *_scores(report, system),
         f"{system.agreement:.0%}",
         "" if latency is None else f"{latency.rtf:.4f}",
         "" if latency is None else f"{latency.median_ms:.1f} ms",
@@ -44,6 +44,13 @@ def _cells(system: SystemResult, mean_bits: dict[str, float]) -> list[str]:
         "" if startup is None else f"{startup.load_ms:.0f} ms",
         "" if startup is None else format_bytes(startup.model_rss_bytes),
     ]
+
+
+def _scores(report: BenchReport, system: SystemResult) -> list[str]:
+    if report.task == "transcription":
+        return [_percent(system.words), _percent(system.characters)]
+    accuracy = report.accuracy(system.name)
+    return ["" if accuracy is None else f"{accuracy:.1%}"]
 
 
 def _percent(counts: ErrorCounts | None) -> str:

@@ -192,6 +192,8 @@ def _clip_costs(
     def watch(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
         def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
             x, y = inputs[0].detach(), output.detach()
+            if not output.requires_grad:  # a layer that reads positions, not the audio
+                output.requires_grad_()
             output.register_hook(lambda gradient: add(name, module, x, y, gradient))
 
         return hook

@@ -5,15 +5,17 @@ import os
 import platform
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import psutil
 
 from runtime_bench.protocol import Latency
 from speech.errors import UserError
-from speech.scoring import ErrorCounts
+from speech.scoring import ErrorCounts, normalize_text
 from speech.storage import load_record, save_record
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+Task = Literal["transcription", "classification"]
 MIN_UTTERANCES = 5
 MIN_REPEATS = 3
 MAX_SPREAD = 1.5
@@ -86,12 +88,14 @@ class Utterance:
 class BenchReport:
     """All systems on the same utterances in one run.
 
+    task: what the model does; a classifier's transcripts are labels.
     busy_cores: what other programs used just before. audio_hash: sha256 over the decoded samples.
     baseline: the system that agreement refers to.
     problems: why the timings are not to be relied on; none means valid.
     """
 
     schema_version: int
+    task: Task
     created: str
     device: Device
     versions: dict[str, str]
@@ -130,6 +134,17 @@ class BenchReport:
                 return result
         known = ", ".join(result.name for result in self.systems)
         raise UserError(f"no system {name!r} in this report; it has: {known}")
+
+    def accuracy(self, name: str) -> float | None:
+        """Share of the labelled utterances whose text is right as a whole; None when none is labelled."""
+        pairs = [
+            (normalize_text(utterance.text), normalize_text(transcript))
+            for utterance, transcript in zip(
+                self.utterances, self.system(name).transcripts, strict=True
+            )
+            if utterance.text is not None
+        ]
+        return sum(text == heard for text, heard in pairs) / len(pairs) if pairs else None
 
     def time_ratio(self, name: str, other: str) -> float | None:
         """Processing time of one system relative to another's; None when either wasn't timed."""

@@ -1,4 +1,4 @@
-"""Greedy CTC decoding: the best token per frame, repeats merged, blanks dropped.
+"""Greedy decoding. CTC: the best token per frame, repeats merged, blanks dropped. Classifiers: one label.
 
 Graves et al., "Connectionist temporal classification", ICML 2006, best path decoding.
 """
@@ -16,15 +16,16 @@ class Tokens:
     """What each output of the model writes.
 
     symbols: text of every token id; special tokens such as `<pad>` write nothing.
-    blank: id of the CTC blank. word_delimiter: the symbol that stands for a space.
+    blank: id of the CTC blank; None for a classifier, whose symbols are labels and whose output is one frame.
+    word_delimiter: the symbol that stands for a space.
     """
 
     symbols: tuple[str, ...]
-    blank: int
+    blank: int | None
     word_delimiter: str = "|"
 
     def __post_init__(self) -> None:
-        if not 0 <= self.blank < len(self.symbols):
+        if self.blank is not None and not 0 <= self.blank < len(self.symbols):
             raise UserError(f"CTC blank id {self.blank} is outside the {len(self.symbols)} tokens")
 
 
@@ -52,4 +53,6 @@ def greedy_text(logits: NDArray[np.floating], tokens: Tokens) -> str:
         raise UserError(
             f"logits of shape {tuple(logits.shape)} don't fit {len(tokens.symbols)} tokens"
         )
+    if tokens.blank is None:
+        return tokens.symbols[int(logits.mean(axis=0).argmax())]
     return ids_to_text(collapse(logits.argmax(axis=1), tokens.blank), tokens)

@@ -6,9 +6,12 @@ from typing import Any
 
 import torch
 import transformers
+from safetensors.torch import save_file
 from torch import nn
 
+from speech.models.m5 import M5
 from tests.tiny_models import TOKENS
+from tools.word_pieces import save_pieces
 
 SIZES = {
     "vocab_size": len(TOKENS.symbols),
@@ -37,6 +40,7 @@ BERT = {
     "right_max_position_embeddings": 4,
 }
 ADAPTER = {"add_adapter": True, "num_adapter_layers": 1}
+LABELS = {"id2label": {0: "yes", 1: "no", 2: "up"}, "classifier_proj_size": 32}
 PARAKEET = {
     "vocab_size": len(TOKENS.symbols),
     "pad_token_id": len(TOKENS.symbols) - 1,
@@ -75,6 +79,12 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
         {**BERT, **ADAPTER, "position_embeddings_type": "rotary"},
     ),
     "parakeet": ("ParakeetForCTC", PARAKEET),
+    "wav2vec2 classifier": ("Wav2Vec2ForSequenceClassification", {**GROUP, **LABELS}),
+    "hubert classifier, weighted layers": (
+        "HubertForSequenceClassification",
+        {**LAYER, **LABELS, "use_weighted_layer_sum": True},
+    ),
+    "m5": ("M5", {"labels": ["yes", "no", "up"], "channels": 16, "stride": 4}),
 }
 """Name -> class and the configuration that makes it what it is."""
 
@@ -92,6 +102,8 @@ def save_model(case: str, folder: Path) -> Any:
     """Write model, tokenizer and feature extractor of a case; returns the transformers class."""
     architecture, options = CASES[case]
     torch.manual_seed(0)
+    if architecture == "M5":
+        return save_m5(options, folder)
     model_class = getattr(transformers, architecture)
     model = model_class(model_class.config_class(**options))
     with torch.no_grad():
@@ -113,20 +125,17 @@ def save_model(case: str, folder: Path) -> Any:
     return model_class
 
 
+def save_m5(options: dict[str, Any], folder: Path) -> type[M5]:
+    """A folder with one M5 that has heard something."""
+    model = M5(len(options["labels"]), options["channels"], options["stride"])
+    for tensor in norm_statistics(model):
+        tensor.add_(0.1 * torch.rand_like(tensor))
+    save_file(model.state_dict(), folder / "model.safetensors")
+    (folder / "config.json").write_text(json.dumps({"architectures": ["M5"], **options}))
+    return M5
+
+
 def norm_statistics(model: nn.Module) -> list[torch.Tensor]:
     """Running means and variances, which would be 0 and 1 in a new model."""
     norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm1d)]
     return [tensor for norm in norms for tensor in (norm.running_mean, norm.running_var)]
-
-
-def save_pieces(pieces: list[str], folder: Path) -> None:
-    """A tokenizer of word pieces whose ids are their places."""
-    from tokenizers import Tokenizer, decoders, pre_tokenizers
-    from tokenizers.models import Unigram
-
-    tokenizer = Tokenizer(Unigram([(piece, -1.0) for piece in pieces], unk_id=0))
-    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
-    tokenizer.decoder = decoders.Metaspace()
-    transformers.PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, unk_token="<unk>", pad_token="<pad>"
-    ).save_pretrained(folder)

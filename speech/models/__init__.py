@@ -16,6 +16,9 @@ ARCHITECTURES = {
     "Wav2Vec2ConformerForCTC": "speech.models.wav2vec2_conformer",
     "Wav2Vec2BertForCTC": "speech.models.wav2vec2_bert",
     "ParakeetForCTC": "speech.models.parakeet",
+    "Wav2Vec2ForSequenceClassification": "speech.models.classifiers",
+    "HubertForSequenceClassification": "speech.models.classifiers",
+    "M5": "speech.models.m5",
 }
 """Model class named in config.json -> module with `load(source, model_id, architecture) -> SpeechModel`."""
 
@@ -26,7 +29,7 @@ HASHES = "sha256.json"
 
 
 def load_model(source: str) -> SpeechModel:
-    """Load a CTC speech model in float32, ready for measuring and export.
+    """Load a speech model in float32, ready for measuring and export.
 
     source: `default` for the embedded model, a local folder with config.json, or a hub id.
     Raises UserError when it is not a model, not a supported class, has weights that aren't finite, or

@@ -18,7 +18,7 @@ NORMALIZE_EPSILON = 1e-7
 
 @dataclass(frozen=True, slots=True)
 class SpeechModel:
-    """A float32 CTC model in eval mode.
+    """A float32 model in eval mode: a recogniser with CTC, or a classifier that gives one frame.
 
     module: [1, samples] normalised waveform -> [1, frames, vocab] logits. Exportable: batch 1, no mask,
         eager attention, weight norm folded.

@@ -50,7 +50,7 @@ def load_pretrained(source: str, model_id: str, architecture: str) -> Any:
     if missing:
         raise UserError(
             f"{model_id}: the weights file has no {missing[0]} ({len(missing)} weights missing); they "
-            "would be random: pass a fine-tuned CTC checkpoint, saved whole"
+            "would be random: pass a fine-tuned checkpoint, saved whole"
         )
     return model
 

@@ -1,0 +1,167 @@
+"""Every supported model class at its real size, random weights, through every target: docs/models.md.
+
+python -m benchmarks.models [--only NAME]
+
+Each model is saved as its class saves it, loaded from the folder, measured on one clip and exported with all
+layers at 8 and at 4 bits; every file is read back against its plan (else the export fails) and its output on
+the clip is held against the torch reference of the plan. Finished rows are kept: a stopped run goes on.
+"""
+
+import argparse
+import gc
+import json
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+
+from benchmarks.results import BUILD, save_result
+from exporters.export import export_options, export_plan
+from exporters.planning import round_plan
+from exporters.target import TARGETS, Target, load_target
+from personalize.allocate import uniform_plan
+from personalize.plan import Profile
+from personalize.reference import build_reference
+from personalize.sensitivity import ProfileOptions, measure
+from runtime_bench.runners.base import System, open_system
+from speech.audio import load_audio
+from speech.models import DEFAULT_MODEL, load_model
+from speech.models.base import SpeechModel
+from speech.storage import write_bytes
+from tools.word_pieces import save_pieces
+
+CLIP = Path("speech/default_users/synth-ada/tune/000.ogg")
+MAX_SECONDS = 15.0
+WIDE = {
+    "hidden_size": 1024,
+    "num_hidden_layers": 24,
+    "num_attention_heads": 16,
+    "intermediate_size": 4096,
+}
+STABLE = {"feat_extract_norm": "layer", "do_stable_layer_norm": True}
+CONFORMER = {"hidden_act": "swish", "num_hidden_layers": 6}
+SHALLOW = {"num_hidden_layers": 6}
+
+CASES: dict[str, tuple[str, dict[str, Any]]] = {
+    "wav2vec 2.0 base": ("Wav2Vec2ForCTC", {}),
+    "wav2vec 2.0 large, stable layer norm": ("Wav2Vec2ForCTC", {**WIDE, **STABLE}),
+    "HuBERT base": ("HubertForCTC", {}),
+    "WavLM base": ("WavLMForCTC", {}),
+    "data2vec base": ("Data2VecAudioForCTC", {}),
+    "wav2vec 2.0 Conformer, relative, 6 layers": (
+        "Wav2Vec2ConformerForCTC",
+        {**CONFORMER, "position_embeddings_type": "relative"},
+    ),
+    "wav2vec 2.0 Conformer, rotary, 6 layers": (
+        "Wav2Vec2ConformerForCTC",
+        {**CONFORMER, "position_embeddings_type": "rotary"},
+    ),
+    "wav2vec 2.0 BERT, 6 of 24 layers": ("Wav2Vec2BertForCTC", SHALLOW),
+    "Parakeet 0.6b, 6 of 24 layers": ("ParakeetForCTC", {"encoder_config": SHALLOW}),
+}
+"""Name -> class and what differs from the defaults of its configuration."""
+
+
+def save_random(architecture: str, options: dict[str, Any], folder: Path) -> None:
+    """Write a model folder as its class and processor leave it."""
+    torch.manual_seed(0)
+    vocabulary = json.loads((DEFAULT_MODEL / "vocab.json").read_text())
+    model_class = getattr(transformers, architecture)
+    if architecture == "ParakeetForCTC":
+        pieces = ["<unk>", *(f"▁piece{index}" for index in range(1023)), "<pad>"]
+        save_pieces(pieces, folder)
+        transformers.ParakeetFeatureExtractor().save_pretrained(folder)
+    else:
+        options = {**options, "vocab_size": len(vocabulary), "pad_token_id": vocabulary["<pad>"]}
+        (folder / "vocab.json").write_text(json.dumps(vocabulary))
+        if architecture == "Wav2Vec2BertForCTC":
+            transformers.SeamlessM4TFeatureExtractor().save_pretrained(folder)
+        else:
+            name = "preprocessor_config.json"
+            (folder / name).write_bytes((DEFAULT_MODEL / name).read_bytes())
+    model_class(model_class.config_class(**options)).save_pretrained(folder)
+
+
+def parity_db(expected: np.ndarray, found: np.ndarray) -> float:
+    """Signal-to-noise ratio of logits against those of the reference."""
+    noise = float(np.square(expected - found).sum())
+    return float(10 * np.log10(float(np.square(expected).sum()) / max(noise, 1e-30)))
+
+
+def one_file(
+    model: SpeechModel, profile: Profile, target: Target, bits: int, waveform: np.ndarray
+) -> dict[str, Any]:
+    """Export a uniform plan and run it; figures of the file."""
+    started = time.perf_counter()
+    overhead = target.overhead_bytes(model)
+    plan = uniform_plan(profile, target.NAME, target.menu, target.layer_bytes, overhead, bits)
+    path = BUILD / f"model{target.SUFFIX}"
+    written = export_plan(model, profile, plan, target, path, export_options(model, MAX_SECONDS))
+    seconds = time.perf_counter() - started
+    reference = build_reference(model, round_plan(model, profile, written.plan, target))
+    runner = open_system(System("file", "executorch", str(path)), threads=1)
+    padded = model.features(waveform)[0].numpy()
+    figures = {
+        "size_bytes": written.artifact.size_bytes,
+        "parity_db": round(parity_db(reference.logits(waveform), runner.logits(padded)), 1),
+        "export_seconds": round(seconds, 1),
+    }
+    path.unlink()
+    return figures
+
+
+def one_model(name: str) -> dict[str, Any]:
+    """A row of the table."""
+    architecture, options = CASES[name]
+    waveform = load_audio(CLIP)
+    with tempfile.TemporaryDirectory(dir=BUILD) as folder:
+        save_random(architecture, options, Path(folder))
+        model = load_model(folder)
+    profile = measure(
+        model,
+        [waveform],
+        lambda shape: [s for t in TARGETS for s in load_target(t).menu(shape) if not s.group_size],
+        lambda spec: "float32",
+        "one clip",
+        ProfileOptions(label_draws=1),
+    )
+    weights = sum(parameter.numel() for parameter in model.module.parameters())
+    row: dict[str, Any] = {
+        "name": name,
+        "architecture": architecture,
+        "parameters": weights,
+        "float_bytes": 4 * weights,
+        "targets": {},
+    }
+    for target_name in TARGETS:
+        target = load_target(target_name)
+        row["targets"][target_name] = {
+            str(bits): one_file(model, profile, target, bits, waveform) for bits in (8, 4)
+        }
+        print(name, target_name, row["targets"][target_name], flush=True)
+    return row
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", help="one row, measured again")
+    options = parser.parse_args()
+    BUILD.mkdir(parents=True, exist_ok=True)
+    kept = BUILD / "models.json"
+    rows: dict[str, Any] = json.loads(kept.read_text()) if kept.is_file() else {}
+    rows.pop(options.only, None)
+    for name in CASES:
+        if name not in rows and options.only in (None, name):
+            rows[name] = one_model(name)
+            write_bytes(kept, json.dumps(rows).encode())
+            gc.collect()
+    figures = [rows[name] for name in CASES if name in rows]
+    print(save_result("models", "python -m benchmarks.models", figures))
+
+
+if __name__ == "__main__":
+    main()
