@@ -59,9 +59,9 @@ def score(model: Wav2Vec2ForCTC, clips: list[Labelled]) -> list[Score]:
 
 def _reserved_group(row: Row) -> str | None:
     if row.path.startswith("libri/") and is_reserved(row):
-        return row.speaker
+        return f"{row.speaker} ({row.gender})"
     if row.path.startswith("ocean/") and is_reserved(row) and row.age_group == "adult":
-        return "ocean, adult test speakers"
+        return f"ocean, adult test speakers ({row.gender})"
     return None
 
 

@@ -59,6 +59,7 @@ class Row:
 
     path: str
     speaker: str
+    gender: str
     age_group: str
     split: str
     text: str
@@ -78,7 +79,7 @@ def read_manifest(folder: Path) -> list[Row]:
     """Read the shared manifest."""
     with (folder / "manifest.csv").open(encoding="utf-8", newline="") as file:
         return [
-            Row(r["path"], r["speaker"], r["age_group"], r["split"], r["text"].upper())
+            Row(r["path"], r["speaker"], r["gender"], r["age_group"], r["split"], r["text"].upper())
             for r in csv.DictReader(file)
         ]
 
