@@ -1,5 +1,6 @@
 """Audio files in: any common format, rate and channel count becomes mono float32 at 16 kHz."""
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -15,17 +16,17 @@ SILENT_PEAK = 1e-4
 MIN_SECONDS = 0.1
 
 
-def load_audio(path: Path) -> NDArray[np.float32]:
+def load_audio(path: Path, encoded: bytes | None = None) -> NDArray[np.float32]:
     """Decode a file to a waveform [samples], mono, 16 kHz, nominally in -1..1.
 
+    encoded: decode these bytes instead of the file's own; `path` then only names them.
     Channels are averaged; other rates go through soxr's high-quality resampler.
     Raises UserError `<path>: <reason>` when the file is missing, can't be decoded, is empty, silent
     (peak below 1e-4), shorter than 0.1 s, or holds NaN or infinite samples.
     """
-    if not path.is_file():
-        raise UserError(f"{path}: there is no such file")
     try:
-        samples, rate = soundfile.read(path, dtype="float32", always_2d=True)  # [samples, channels]
+        # [samples, channels]
+        samples, rate = soundfile.read(_source(path, encoded), dtype="float32", always_2d=True)
     except (soundfile.SoundFileError, OSError, ValueError) as error:
         raise UserError(
             f"{path}: can't be decoded as audio ({_reason(error)}); supported: "
@@ -51,12 +52,10 @@ def load_audio(path: Path) -> NDArray[np.float32]:
     return waveform
 
 
-def audio_seconds(path: Path) -> float:
+def audio_seconds(path: Path, encoded: bytes | None = None) -> float:
     """Length by the file's header, without decoding it; raises UserError as `load_audio` does."""
-    if not path.is_file():
-        raise UserError(f"{path}: there is no such file")
     try:
-        info = soundfile.info(str(path))
+        info = soundfile.info(_source(path, encoded))
     except (soundfile.SoundFileError, OSError, ValueError) as error:
         raise UserError(f"{path}: can't be decoded as audio ({_reason(error)})") from error
     return float(info.frames) / float(info.samplerate)
@@ -71,6 +70,14 @@ def audio_files(folder: Path) -> tuple[Path, ...]:
         and not path.name.startswith(".")
         and path.is_file()
     )
+
+
+def _source(path: Path, encoded: bytes | None) -> str | io.BytesIO:
+    if encoded is not None:
+        return io.BytesIO(encoded)
+    if not path.is_file():
+        raise UserError(f"{path}: there is no such file")
+    return str(path)
 
 
 def _reason(error: Exception) -> str:

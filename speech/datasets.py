@@ -23,7 +23,7 @@ from speech.audio import (
     load_audio,
 )
 from speech.errors import UserError
-from speech.layouts import clips_of
+from speech.layouts import arrow, clips_of
 from speech.manifests import (
     Clip,
     librispeech_genders,
@@ -151,7 +151,7 @@ def choose_clips(
     skipped: list[tuple[Path, str]] = []
     for index, clip in enumerate(clips):
         try:
-            seconds = audio_seconds(clip.path) if clip.window is None else clip.window[1]
+            seconds = _seconds(clip)
         except UserError as error:
             skipped.append((clip.path, str(error).removeprefix(f"{clip.path}: ")))
             continue
@@ -189,8 +189,18 @@ def _spread(indices: list[int], count: int) -> list[int]:
     return first + [index for index in indices if index not in taken]
 
 
+def _seconds(clip: Clip) -> float:
+    """Length without decoding, where the file tells."""
+    return clip.window[1] if clip.window is not None else audio_seconds(clip.path, _encoded(clip))
+
+
+def _encoded(clip: Clip) -> bytes | None:
+    """The recording's own bytes when it lies in a table."""
+    return None if clip.row is None else arrow.recording(clip.path, clip.row)
+
+
 def _waveform(clip: Clip) -> NDArray[np.float32]:
-    waveform = load_audio(clip.path)
+    waveform = load_audio(clip.path, _encoded(clip))
     if clip.window is None:
         return waveform
     start, length = (round(seconds * SAMPLE_RATE) for seconds in clip.window)

@@ -15,7 +15,8 @@ from speech.errors import UserError
 class Clip:
     """One utterance on disk, with what its data set says of it.
 
-    window: (start, length) in seconds when it is a part of the file. gender: `F` or `M`.
+    window: (start, length) in seconds when it is a part of the file. row: its place when the file is a table
+    that holds the recordings themselves. gender: `F` or `M`.
     """
 
     path: Path
@@ -25,6 +26,7 @@ class Clip:
     window: tuple[float, float] | None = None
     gender: str | None = None
     language: str | None = None
+    row: int | None = None
 
 
 def gender_of(text: str | None) -> str | None:

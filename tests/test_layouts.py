@@ -3,9 +3,11 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
-from speech.datasets import Clip, Selection, find_clips, read_clips
+from speech.datasets import Clip, Selection, choose_clips, find_clips, read_clips
 from speech.errors import UserError
 from speech.manifests import gender_of
 from tests.test_datasets import record
@@ -145,3 +147,76 @@ def test_what_data_sets_write_for_gender() -> None:
     assert [gender_of(text) for text in female] == ["F"] * 6
     assert [gender_of(text) for text in ("M", "male_masculine", "MALE")] == ["M"] * 3
     assert [gender_of(text) for text in ("", None, "other", "do_not_wish_to_say")] == [None] * 4
+
+
+def arrow_table(folder: Path, rows: list[dict], features: dict) -> None:
+    """A folder as `datasets.Dataset.save_to_disk` leaves it."""
+    pyarrow = pytest.importorskip("pyarrow")
+    folder.mkdir(parents=True, exist_ok=True)
+    table = pyarrow.Table.from_pylist(rows)
+    name = "data-00000-of-00001.arrow"
+    with (
+        pyarrow.OSFile(str(folder / name), "wb") as file,
+        pyarrow.ipc.new_stream(file, table.schema) as writer,
+    ):
+        writer.write_table(table)
+    state = {"_data_files": [{"filename": name}], "_split": "train"}
+    (folder / "state.json").write_text(json.dumps(state))
+    (folder / "dataset_info.json").write_text(json.dumps({"features": features}))
+
+
+def encoded(folder: Path, name: str, frequency: float) -> bytes:
+    path = folder / f"{name}.wav"
+    soundfile.write(path, 0.3 * np.sin(np.arange(16_000) * frequency), 16_000)
+    data = path.read_bytes()
+    path.unlink()
+    return data
+
+
+def test_recordings_inside_arrow_tables_are_heard_with_their_speaker_and_label(
+    tmp_path: Path,
+) -> None:
+    waves = [encoded(tmp_path, str(index), 0.1 + 0.1 * index) for index in range(3)]
+    rows = [
+        {
+            "audio": {"bytes": wave, "path": None},
+            "speaker_id": f"s{index}",
+            "gender": "female",
+            "label": index % 2,
+        }
+        for index, wave in enumerate(waves)
+    ]
+    labels = {"label": {"names": ["yes", "no"], "_type": "ClassLabel"}}
+    arrow_table(tmp_path / "set" / "train", rows[:2], labels)
+    arrow_table(tmp_path / "set" / "test", rows[2:], labels)
+    (tmp_path / "set" / "dataset_dict.json").write_text(json.dumps({"splits": ["train", "test"]}))
+    clips = find_clips(tmp_path / "set")
+    assert [(c.speaker, c.text, c.split, c.gender) for c in clips] == [
+        ("s0", "yes", "train", "F"),
+        ("s1", "no", "train", "F"),
+        ("s2", "yes", "test", "F"),
+    ]
+    recordings, skipped = read_clips(clips)
+    assert not skipped
+    for index, recording in enumerate(recordings):
+        expected = 0.3 * np.sin(np.arange(16_000) * (0.1 + 0.1 * index))
+        np.testing.assert_allclose(recording.waveform, expected, atol=1e-4)
+    chosen, _ = choose_clips(find_clips(tmp_path / "set" / "test"), 4)
+    assert len(chosen) == 1
+
+
+def test_a_row_without_a_recording_is_skipped_and_named(tmp_path: Path) -> None:
+    wave = encoded(tmp_path, "a", 0.1)
+    rows = [{"audio": {"bytes": data, "path": "x.wav"}, "text": "a"} for data in (wave, None)]
+    arrow_table(tmp_path / "set", rows, {})
+    recordings, skipped = read_clips(find_clips(tmp_path / "set"))
+    assert len(recordings) == 1
+    assert "row 1 holds no recording" in skipped[0][1]
+
+
+def test_a_table_cut_short_by_a_full_disk_is_named(tmp_path: Path) -> None:
+    arrow_table(tmp_path / "set", [{"audio": {"bytes": b"x", "path": ""}, "text": "a"}], {})
+    path = tmp_path / "set" / "data-00000-of-00001.arrow"
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(UserError, match=r"data-00000-of-00001\.arrow can't be read"):
+        find_clips(tmp_path / "set")

@@ -7,7 +7,7 @@ table names aren't opened.
 from collections.abc import Callable
 from pathlib import Path
 
-from speech.layouts import audiofolder, common_voice, fleurs, speech_commands, vctk
+from speech.layouts import arrow, audiofolder, common_voice, fleurs, speech_commands, vctk
 from speech.manifests import Clip
 
 LAYOUTS: dict[str, Callable[[Path], list[Clip] | None]] = {
@@ -16,6 +16,7 @@ LAYOUTS: dict[str, Callable[[Path], list[Clip] | None]] = {
     "Common Voice": common_voice.clips,
     "FLEURS": fleurs.clips,
     "Hugging Face AudioFolder": audiofolder.clips,
+    "Hugging Face save_to_disk": arrow.clips,
 }
 """Name -> recogniser, tried in this order."""
 

@@ -7,8 +7,8 @@ from speech.errors import UserError
 from speech.layouts.tables import filled, rows_by_name
 from speech.manifests import Clip, gender_of, read_text
 
-_TEXTS = ("transcription", "text", "sentence", "label")
-_SPEAKERS = ("speaker", "speaker_id", "client_id")
+TEXTS = ("transcription", "text", "sentence", "label")
+SPEAKERS = ("speaker", "speaker_id", "client_id")
 
 
 def clips(folder: Path) -> list[Clip] | None:
@@ -21,8 +21,8 @@ def clips(folder: Path) -> list[Clip] | None:
             found.append(
                 Clip(
                     place / row["file_name"],
-                    filled(_first(row, _SPEAKERS)),
-                    filled(_first(row, _TEXTS)),
+                    filled(_first(row, SPEAKERS)),
+                    filled(_first(row, TEXTS)),
                     filled(row.get("split")) or split,
                     gender=gender_of(row.get("gender")),
                     language=language,
