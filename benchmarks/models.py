@@ -12,6 +12,7 @@ import gc
 import json
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from exporters.export import export_options, export_plan
 from exporters.planning import round_plan
 from exporters.target import TARGETS, Target, load_target
 from personalize.allocate import uniform_plan
-from personalize.plan import Profile
+from personalize.plan import LayerShape, Profile, QuantSpec
 from personalize.reference import build_reference
 from personalize.sensitivity import ProfileOptions, measure
 from runtime_bench.runners.base import System, open_system
@@ -92,13 +93,20 @@ def parity_db(expected: np.ndarray, found: np.ndarray) -> float:
     return float(10 * np.log10(float(np.square(expected).sum()) / max(noise, 1e-30)))
 
 
+def per_channel(target: Target) -> Callable[[LayerShape], list[QuantSpec]]:
+    """The target's menu without groups, which a uniform plan doesn't use."""
+    return lambda shape: [spec for spec in target.menu(shape) if spec.group_size is None]
+
+
 def one_file(
     model: SpeechModel, profile: Profile, target: Target, bits: int, waveform: np.ndarray
 ) -> dict[str, Any]:
     """Export a uniform plan and run it; figures of the file."""
     started = time.perf_counter()
     overhead = target.overhead_bytes(model)
-    plan = uniform_plan(profile, target.NAME, target.menu, target.layer_bytes, overhead, bits)
+    plan = uniform_plan(
+        profile, target.NAME, per_channel(target), target.layer_bytes, overhead, bits
+    )
     path = BUILD / f"model{target.SUFFIX}"
     written = export_plan(model, profile, plan, target, path, export_options(model, MAX_SECONDS))
     seconds = time.perf_counter() - started
@@ -124,7 +132,11 @@ def one_model(name: str) -> dict[str, Any]:
     profile = measure(
         model,
         [waveform],
-        lambda shape: [s for t in TARGETS for s in load_target(t).menu(shape) if not s.group_size],
+        lambda shape: list(
+            dict.fromkeys(
+                spec for name in TARGETS for spec in per_channel(load_target(name))(shape)
+            )
+        ),
         lambda spec: "float32",
         "one clip",
         ProfileOptions(label_draws=1),

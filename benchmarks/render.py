@@ -60,7 +60,7 @@ def real_speakers(figures: Figures) -> str:
             "" if row["size_bytes"] is None else f"{row['size_bytes']:,}",
             f"{100 * row['wer']:.1f} % ({row['word_errors']}/{row['words']})",
             f"{100 * row['agreement']:.0f} %",
-            f"{row['rtf']:.4f}" if row["rtf"] is not None else "",
+            f"{row['rtf']:.4f}" if row["rtf"] is not None and not row["problems"] else "",
         ]
         for row in figures
     ]

@@ -22,6 +22,8 @@ ARCHITECTURES = {
 }
 """Model class named in config.json -> module with `load(source, model_id, architecture) -> SpeechModel`."""
 
+TORCHAUDIO = "torchaudio:"
+
 DEFAULT_MODEL = Path(__file__).parent.parent / "default_model"
 
 HASHES = "sha256.json"
@@ -31,10 +33,16 @@ HASHES = "sha256.json"
 def load_model(source: str) -> SpeechModel:
     """Load a speech model in float32, ready for measuring and export.
 
-    source: `default` for the embedded model, a local folder with config.json, or a hub id.
+    source: `default` for the embedded model, a local folder with config.json, a hub id, or `torchaudio:` and
+    the name of a pipeline.
     Raises UserError when it is not a model, not a supported class, has weights that aren't finite, or
     isn't what its `sha256.json` says, if it has one.
     """
+    if source.startswith(TORCHAUDIO):
+        pipelines = importlib.import_module("speech.models.torchaudio_pipelines")
+        pipeline: SpeechModel = pipelines.load(source.removeprefix(TORCHAUDIO), source)
+        pipeline.check_weights()
+        return pipeline
     folder = DEFAULT_MODEL if source == "default" else Path(source)
     name = str(folder) if folder.exists() or source == "default" else source
     check_hashes(Path(name))
@@ -42,7 +50,8 @@ def load_model(source: str) -> SpeechModel:
     module = ARCHITECTURES.get(architecture)
     if module is None:
         raise UserError(
-            f"{source} is a {architecture}, which isn't supported; supported: {', '.join(ARCHITECTURES)}"
+            f"{source} is a {architecture}, which isn't supported; supported: {', '.join(ARCHITECTURES)}, "
+            "and torchaudio:NAME for its pipelines"
         )
     model: SpeechModel = importlib.import_module(module).load(name, source, architecture)
     model.check_weights()

@@ -1,0 +1,121 @@
+"""torchaudio's pipelines, by torchaudio's own Python code, in a process of its own.
+
+Its wheel is linked to CUDA: the compiled files are removed, which leaves all that a pipeline needs.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from speech.errors import UserError
+from speech.models import load_model
+
+ROOT = Path(__file__).parent.parent
+WHEEL = "torchaudio==2.11.0"
+
+SCRIPT = """
+import sys
+from pathlib import Path
+
+import torch
+import torchaudio
+from torchaudio.pipelines import WAV2VEC2_ASR_BASE_960H, Wav2Vec2ASRBundle
+
+from exporters.audit import compare
+from exporters.target import ExportOptions, load_target
+from personalize.reference import build_reference
+from runtime_bench.runners.base import System, open_system
+from speech.models import load_model
+from tests.test_exporters import snr_db
+from tests.tiny_models import noise, random_codes, random_specs
+
+folder = Path(sys.argv[1])
+sizes = dict(
+    extractor_mode=sys.argv[2], extractor_conv_layer_config=[(32, 10, 10), (32, 8, 8), (64, 8, 8)],
+    extractor_conv_bias=True, encoder_embed_dim=64, encoder_projection_dropout=0.0,
+    encoder_pos_conv_kernel=16, encoder_pos_conv_groups=4, encoder_num_layers=2, encoder_num_heads=2,
+    encoder_attention_dropout=0.0, encoder_ff_interm_features=128, encoder_ff_interm_dropout=0.0,
+    encoder_dropout=0.0, encoder_layer_norm_first=sys.argv[2] == "layer_norm", encoder_layer_drop=0.0,
+)
+labels = WAV2VEC2_ASR_BASE_960H._labels
+bundle = Wav2Vec2ASRBundle(
+    "tiny.pth", {**sizes, "aux_num_out": len(labels) + 1}, 16_000,
+    sys.argv[2] == "layer_norm", "Wav2Vec2", labels,
+)
+torchaudio.pipelines.TINY = bundle
+torch.manual_seed(0)
+# Published weights have three outputs more, which the pipeline removes.
+published = torchaudio.models.wav2vec2_model(**sizes, aux_num_out=len(labels) + 4)
+checkpoints = folder / "hub" / "checkpoints"
+checkpoints.mkdir(parents=True)
+torch.save(published.state_dict(), checkpoints / "tiny.pth")
+
+model = load_model("torchaudio:TINY")
+theirs = bundle.get_model()
+for samples in (1_300, 16_000):
+    audio = 0.1 * noise(samples)
+    with torch.inference_mode():
+        torch.testing.assert_close(model.module(audio), theirs(audio)[0], rtol=1e-3, atol=1e-4)
+for name in ("xnnpack", "executorch"):
+    target = load_target(name)
+    codes = random_codes(model, target, random_specs(model, target, seed=1))
+    path = folder / f"file{target.SUFFIX}"
+    order = target.write(model, codes, path, ExportOptions(1_300, 32_000))
+    assert compare(target.read(path), codes, order, model) == []
+    runner = open_system(System("file", "executorch", str(path)), threads=1)
+    for samples in (1_300, 32_000):
+        with torch.inference_mode():
+            expected = build_reference(model, codes).module(noise(samples))[0].numpy()
+        decibels = snr_db(expected, runner.logits(noise(samples)[0].numpy()))
+        assert decibels > 30, decibels
+print("same text:", model.transcribe(0.1 * noise(16_000)[0].numpy())[:20])
+"""
+
+
+@pytest.fixture(scope="module")
+def python_layer() -> Path:
+    """torchaudio without its compiled files, installed once for all runs of the suite."""
+    place = ROOT / "build" / "torchaudio-2.11.0"
+    if not place.is_dir():
+        draft = place.with_name(f"{place.name}.{os.getpid()}")
+        pip = [
+            sys.executable,
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--no-deps",
+            "--target",
+            str(draft),
+        ]
+        subprocess.run([*pip, WHEEL], check=True)
+        for library in (draft / "torchaudio" / "lib").glob("*.so"):
+            library.unlink()
+        if place.is_dir():
+            shutil.rmtree(draft)
+        else:
+            draft.rename(place)
+    return place
+
+
+@pytest.mark.parametrize("norm", ["group_norm", "layer_norm"])
+def test_a_pipeline_computes_in_its_file_what_torchaudio_computes(norm, python_layer, tmp_path):
+    environment = {
+        **os.environ,
+        "PYTHONPATH": f"{ROOT}{os.pathsep}{python_layer}",
+        "TORCH_HOME": str(tmp_path),
+        "OMP_NUM_THREADS": "1",
+    }
+    command = [sys.executable, "-c", SCRIPT, str(tmp_path), norm]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "same text:" in done.stdout
+
+
+def test_a_pipeline_without_torchaudio_says_what_to_install():
+    with pytest.raises(UserError, match=r"torchaudio:WAV2VEC2_ASR_BASE_960H needs torchaudio"):
+        load_model("torchaudio:WAV2VEC2_ASR_BASE_960H")
