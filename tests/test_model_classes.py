@@ -24,7 +24,9 @@ OPTIONS = ExportOptions(1_300, 32_000)
 
 
 def test_every_supported_class_is_tried():
-    assert {architecture for architecture, _ in CASES.values()} == set(ARCHITECTURES)
+    elsewhere = {"EncoderASR"}  # test_speechbrain.py
+    tried = {architecture for architecture, _ in CASES.values()}
+    assert tried | elsewhere == set(ARCHITECTURES)
 
 
 @pytest.mark.parametrize("case", [case for case, (name, _) in CASES.items() if name != "M5"])

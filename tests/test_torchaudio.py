@@ -4,7 +4,6 @@ Its wheel is linked to CUDA: the compiled files are removed, which leaves all th
 """
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,8 +12,8 @@ import pytest
 
 from speech.errors import UserError
 from speech.models import load_model
+from tests.python_layers import ROOT, installed
 
-ROOT = Path(__file__).parent.parent
 WHEEL = "torchaudio==2.11.0"
 
 SCRIPT = """
@@ -76,37 +75,16 @@ print("same text:", model.transcribe(0.1 * noise(16_000)[0].numpy())[:20])
 """
 
 
-@pytest.fixture(scope="module")
-def python_layer() -> Path:
-    """torchaudio without its compiled files, installed once for all runs of the suite."""
-    place = ROOT / "build" / "torchaudio-2.11.0"
-    if not place.is_dir():
-        draft = place.with_name(f"{place.name}.{os.getpid()}")
-        pip = [
-            sys.executable,
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--no-deps",
-            "--target",
-            str(draft),
-        ]
-        subprocess.run([*pip, WHEEL], check=True)
-        for library in (draft / "torchaudio" / "lib").glob("*.so"):
-            library.unlink()
-        if place.is_dir():
-            shutil.rmtree(draft)
-        else:
-            draft.rename(place)
-    return place
+def torchaudio_layer() -> Path:
+    """torchaudio without its compiled files."""
+    return installed("torchaudio-2.11.0", [WHEEL], without="torchaudio/lib/*.so")
 
 
 @pytest.mark.parametrize("norm", ["group_norm", "layer_norm"])
-def test_a_pipeline_computes_in_its_file_what_torchaudio_computes(norm, python_layer, tmp_path):
+def test_a_pipeline_computes_in_its_file_what_torchaudio_computes(norm, tmp_path):
     environment = {
         **os.environ,
-        "PYTHONPATH": f"{ROOT}{os.pathsep}{python_layer}",
+        "PYTHONPATH": f"{ROOT}{os.pathsep}{torchaudio_layer()}",
         "TORCH_HOME": str(tmp_path),
         "OMP_NUM_THREADS": "1",
     }

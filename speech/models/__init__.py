@@ -19,9 +19,11 @@ ARCHITECTURES = {
     "Wav2Vec2ForSequenceClassification": "speech.models.classifiers",
     "HubertForSequenceClassification": "speech.models.classifiers",
     "M5": "speech.models.m5",
+    "EncoderASR": "speech.models.speechbrain_asr",
 }
 """Model class named in config.json -> module with `load(source, model_id, architecture) -> SpeechModel`."""
 
+SPEECHBRAIN = "hyperparams.yaml"
 TORCHAUDIO = "torchaudio:"
 
 DEFAULT_MODEL = Path(__file__).parent.parent / "default_model"
@@ -78,6 +80,8 @@ def _architecture(source: str) -> str:
     path = Path(source)
     if path.exists():
         config = path / "config.json"
+        if (path / SPEECHBRAIN).is_file() and not config.is_file():
+            return "EncoderASR"
         if not config.is_file():
             raise UserError(
                 f"{source} is not a model: no config.json in it; pass the folder that holds "

@@ -1,0 +1,144 @@
+"""SpeechBrain's `EncoderASR` folders: a wav2vec 2.0 encoder with a network and CTC head of SpeechBrain's.
+
+SpeechBrain (Ravanelli et al., 2021) is an extra and imported only here. Its `hyperparams.yaml` names the code
+that builds the model: load folders that you trust.
+"""
+
+import functools
+import math
+import tempfile
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from speech.decoding import Tokens
+from speech.errors import UserError
+from speech.models.base import SpeechModel, min_input_samples
+from speech.models.pretrained import fold_weight_norm
+from speech.models.wav2vec2 import check_vocabulary
+
+NORM_EPSILON = 1e-5
+
+
+def load(source: str, model_id: str, architecture: str) -> SpeechModel:
+    """Load from a local savedir; raises UserError when SpeechBrain isn't there or can't build the model."""
+    try:
+        from speechbrain.inference.ASR import EncoderASR
+    except (ImportError, OSError) as error:
+        raise UserError(
+            f"{model_id} is a SpeechBrain model ({error}): pip install 'myqasr[speechbrain]'"
+        ) from error
+    try:
+        with tempfile.TemporaryDirectory() as scratch:
+            # Without a savedir of its own, SpeechBrain writes links into the working directory.
+            asr = EncoderASR.from_hparams(source=source, savedir=scratch)
+    except (OSError, ValueError, RuntimeError, AttributeError, KeyError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(f"{model_id} can't be loaded as {architecture}: {reason}") from error
+    stages = list(asr.mods.encoder.values())
+    lobe = stages[0]
+    config = getattr(getattr(lobe, "model", None), "config", None)
+    if config is None or not hasattr(config, "conv_stride"):
+        raise UserError(
+            f"{model_id}: its encoder starts with a {type(lobe).__name__}; supported are encoders that "
+            "start with a wav2vec 2.0 or HuBERT of transformers"
+        )
+    if lobe.output_all_hiddens:
+        raise UserError(f"{model_id} reads all hidden layers of its encoder, which isn't supported")
+    lobe.model.set_attn_implementation("eager")
+    fold_weight_norm(lobe.model)
+    module = WaveformToLogits(lobe, stages[1:]).eval().requires_grad_(False)
+    tokens = _tokens(asr, model_id)
+    shortest = min_input_samples(config.conv_kernel, config.conv_stride)
+    with torch.inference_mode():
+        outputs = module(torch.zeros(1, shortest)).shape[2]
+    check_vocabulary(model_id, outputs, tokens)
+    return SpeechModel(
+        model_id=model_id,
+        module=module,
+        layer_prefix="",
+        tokens=tokens,
+        normalize=False,
+        stride_samples=math.prod(config.conv_stride),
+        min_samples=shortest,
+    )
+
+
+class WaveformToLogits(nn.Module):
+    """SpeechBrain's encoder for one utterance without a mask."""
+
+    def __init__(self, lobe: Any, stages: list[nn.Module]) -> None:
+        super().__init__()
+        self.wav2vec2 = lobe.model
+        self.normalize: bool = lobe.normalize_wav
+        self.output_norm: bool = lobe.output_norm
+        self.stages = nn.ModuleList(stages)
+        for stage in self.stages:
+            _replace_norms(stage)
+
+    def forward(self, waveform: Tensor) -> Tensor:
+        """[1, samples] -> [1, frames, vocab]."""
+        if self.normalize:
+            waveform = standardised(waveform, (1,))
+        hidden = self.wav2vec2(waveform).last_hidden_state
+        if self.output_norm:
+            hidden = standardised(hidden, (1, 2))
+        for stage in self.stages:
+            hidden = stage(hidden)
+        logits: Tensor = hidden
+        return logits
+
+
+def standardised(x: Tensor, axes: tuple[int, ...]) -> Tensor:
+    """Zero mean and unit variance over `axes`, of any length: layer norm without weights."""
+    centred = x - x.mean(dim=axes, keepdim=True)
+    variance = (centred * centred).mean(dim=axes, keepdim=True)
+    return centred * torch.rsqrt(variance + NORM_EPSILON)
+
+
+class ScaleAndShift(nn.Module):
+    """Batch norm in evaluation, over the last dimension."""
+
+    def __init__(self, norm: nn.BatchNorm1d) -> None:
+        super().__init__()
+        if norm.running_mean is None or norm.running_var is None:
+            raise UserError("a batch norm without running statistics can't be exported")
+        scale = (norm.running_var.double() + norm.eps).rsqrt()
+        shift = -norm.running_mean.double() * scale
+        if norm.affine:
+            scale, shift = (
+                scale * norm.weight.double(),
+                shift * norm.weight.double() + norm.bias.double(),
+            )
+        self.scale = nn.Parameter(scale.float(), requires_grad=False)
+        self.shift = nn.Parameter(shift.float(), requires_grad=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[1, frames, channels] in and out."""
+        return x * self.scale + self.shift
+
+
+def _replace_norms(module: nn.Module) -> None:
+    """SpeechBrain's BatchNorm1d reshapes around the norm of every frame's features."""
+    for name, child in list(module.named_children()):
+        norm = getattr(child, "norm", None)
+        if isinstance(norm, nn.BatchNorm1d) and not getattr(child, "skip_transpose", False):
+            setattr(module, name, ScaleAndShift(norm))
+        else:
+            _replace_norms(child)
+
+
+def _tokens(asr: Any, model_id: str) -> Tokens:
+    """What SpeechBrain's tokenizer writes for each output."""
+    tokenizer, decoding = asr.tokenizer, asr.hparams.decoding_function
+    blank = decoding.keywords.get("blank_id") if isinstance(decoding, functools.partial) else None
+    if blank is None:
+        blank = getattr(asr.hparams, "blank_index", 0)
+    if hasattr(tokenizer, "id_to_piece"):
+        pieces = [tokenizer.id_to_piece(index) for index in range(tokenizer.get_piece_size())]
+        return Tokens(tuple(pieces), blank, "▁")
+    if hasattr(tokenizer, "ind2lab"):
+        labels = [str(tokenizer.ind2lab[index]) for index in range(len(tokenizer.ind2lab))]
+        return Tokens(tuple(labels), blank, " ")
+    raise UserError(f"{model_id} has a tokenizer that isn't supported: {type(tokenizer).__name__}")
