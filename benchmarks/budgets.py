@@ -2,8 +2,9 @@
 
 python -m benchmarks.budgets [--steps 20] [--target xnnpack]
 
-Each step plans with the overhead that the export of the smallest plan measured, so the prediction is a
-real one.
+Each step goes the way of `myqasr export`: planned with the overhead that the export of the smallest plan
+measured, so that the prediction is a real one, and planned again where the file is over the budget or leaves
+room for a better plan.
 """
 
 import argparse
@@ -12,7 +13,7 @@ from pathlib import Path
 
 from benchmarks.results import BUILD, save_result
 from exporters import planning
-from exporters.export import export_options, export_plan
+from exporters.export import export_options, export_plan, export_within_budget
 from exporters.run_folder import RunFolder
 from exporters.target import load_target
 from personalize.allocate import plan_mean_bits
@@ -34,6 +35,7 @@ class Step:
     expected_cost: float
     gap: float
     layers: int
+    attempts: int
 
     @property
     def prediction_error_bytes(self) -> int:
@@ -67,23 +69,24 @@ def main() -> None:
     for index in range(options.steps):
         budget = smallest + (floats - smallest) * index // (options.steps - 1)
         plan = planning.plan_for(profile, target, budget, sizes.overhead_bytes)
-        result = export_plan(model, profile, plan, target, path, export)
+        result = export_within_budget(model, profile, plan, target, path, export, print)
         steps.append(
             Step(
                 budget,
-                plan.predicted_bytes,
+                result.artifact.predicted_bytes,
                 result.artifact.size_bytes,
-                round(plan_mean_bits(profile, plan), 3),
-                plan.expected_cost,
-                plan.gap,
-                len(plan.layers),
+                round(plan_mean_bits(profile, result.plan), 3),
+                result.plan.expected_cost,
+                result.plan.gap,
+                len(result.plan.layers),
+                result.attempts,
             )
         )
         step = steps[-1]
         print(
             f"budget {budget:>11,}  predicted {step.predicted_bytes:>11,}  actual "
             f"{step.actual_bytes:>11,} ({step.prediction_error_bytes:+,})  "
-            f"{step.actual_bytes / budget:.2%} used  {step.mean_bits:.2f} bits  gap {step.gap:.1e}",
+            f"{step.attempts} attempts  {step.actual_bytes / budget:.2%} used  {step.mean_bits:.2f} bits  gap {step.gap:.1e}",
             flush=True,
         )
     name = "budgets" if options.target == "xnnpack" else f"budgets_{options.target}"

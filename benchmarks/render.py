@@ -79,11 +79,12 @@ def budgets(figures: Figures) -> str:
             f"{row['mean_bits']:.2f}",
             f"{row['expected_cost']:.2e}",
             f"{row['gap']:.0e}",
+            str(row["attempts"]),
         ]
         for row in figures
     ]
     header = ["budget", "predicted", "written", "error", "used", "bits", "nats a frame", "gap"]
-    return table(header, rows)
+    return table([*header, "exports"], rows)
 
 
 def base_model(figures: Figures) -> str:

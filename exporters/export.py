@@ -66,7 +66,7 @@ def export_run(
         )
     options = export_options(model, max_seconds)
     path = run.exports / f"{run.path.name}{target.SUFFIX}"
-    written = _export_within_budget(
+    written = export_within_budget(
         model, profile, run.load_plan(target.NAME), target, path, options, say
     )
     save_plan(run, model, profile, written.plan, target)
@@ -102,7 +102,7 @@ def export_plan(
     return Written(path, measured, artifact, attempts=1)
 
 
-def _export_within_budget(
+def export_within_budget(
     model: SpeechModel,
     profile: Profile,
     plan: Plan,
@@ -111,7 +111,10 @@ def _export_within_budget(
     options: ExportOptions,
     say: Callable[[str], None],
 ) -> Written:
-    """Write, measure, plan again until the file is within the budget and nothing better would be."""
+    """Write, measure, plan again until the file is within the budget and nothing better would be.
+
+    Raises UserError when the file doesn't hold its plan, or no plan fits with the measured overhead.
+    """
     overhead_bytes = 0
     with _draft(path) as draft:
         for attempt in range(1, MAX_ATTEMPTS + 1):
