@@ -86,7 +86,8 @@ def main() -> None:
         print(
             f"budget {budget:>11,}  predicted {step.predicted_bytes:>11,}  actual "
             f"{step.actual_bytes:>11,} ({step.prediction_error_bytes:+,})  "
-            f"{step.attempts} attempts  {step.actual_bytes / budget:.2%} used  {step.mean_bits:.2f} bits  gap {step.gap:.1e}",
+            f"{step.attempts} exports  {step.actual_bytes / budget:.2%} used  "
+            f"{step.mean_bits:.2f} bits  gap {step.gap:.1e}",
             flush=True,
         )
     name = "budgets" if options.target == "xnnpack" else f"budgets_{options.target}"
