@@ -10,6 +10,7 @@ the clip is held against the torch reference of the plan. Finished rows are kept
 import argparse
 import gc
 import json
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -20,7 +21,7 @@ import numpy as np
 import torch
 import transformers
 
-from benchmarks.results import BUILD, save_result
+from benchmarks.results import BUILD, run_command, save_result
 from exporters.export import export_options, export_plan
 from exporters.planning import round_plan
 from exporters.target import TARGETS, Target, load_target
@@ -65,6 +66,11 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "Parakeet 0.6b, 6 of 24 layers": ("ParakeetForCTC", {"encoder_config": SHALLOW}),
 }
 """Name -> class and what differs from the defaults of its configuration."""
+
+TIMED = ("wav2vec 2.0 large, stable layer norm",)
+"""Models whose `myqasr personalize` is timed."""
+
+THREADS = 2
 
 
 def save_random(architecture: str, options: dict[str, Any], folder: Path) -> None:
@@ -158,6 +164,21 @@ def one_model(name: str) -> dict[str, Any]:
     return row
 
 
+def personalize_cost(name: str) -> dict[str, Any]:
+    """Wall clock and peak memory of `myqasr personalize` on two clips, the command itself."""
+    architecture, options = CASES[name]
+    with tempfile.TemporaryDirectory(dir=BUILD) as folder:
+        model = Path(folder) / "model"
+        model.mkdir()
+        save_random(architecture, options, model)
+        command = [
+            *(sys.executable, "-m", "cli.main", "personalize", str(model), str(CLIP.parent)),
+            *("--budget", "0.2x", "--clips", "2", "--out", str(Path(folder) / "out")),
+        ]
+        cost = run_command(command, THREADS)
+    return {"wall_seconds": cost.wall_seconds, "peak_rss_bytes": cost.peak_rss_bytes}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", help="one row, measured again")
@@ -171,6 +192,9 @@ def main() -> None:
             rows[name] = one_model(name)
             write_bytes(kept, json.dumps(rows).encode())
             gc.collect()
+        if name in TIMED and name in rows and "personalize" not in rows[name]:
+            rows[name]["personalize"] = personalize_cost(name)
+            write_bytes(kept, json.dumps(rows).encode())
     figures = [rows[name] for name in CASES if name in rows]
     print(save_result("models", "python -m benchmarks.models", figures))
 

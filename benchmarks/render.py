@@ -155,8 +155,16 @@ def models(figures: Figures) -> str:
                 ),
             ]
         )
+    timed = [
+        f"`myqasr personalize` on {row['name']}, 2 clips, 2 threads: "
+        f"{row['personalize']['wall_seconds']:.0f} s, "
+        f"{format_bytes(row['personalize']['peak_rss_bytes'])} at its peak."
+        for row in figures
+        if "personalize" in row
+    ]
     targets = [f"{name}, {bits} bit" for name in figures[0]["targets"] for bits in (8, 4)]
-    return table(["model", "class", "parameters", "float", *targets], rows)
+    header = ["model", "class", "parameters", "float", *targets]
+    return "\n\n".join([table(header, rows), *timed])
 
 
 SECTIONS: dict[str, tuple[str, Callable[[Figures], str]]] = {
