@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from cli.output import reports_user_errors
+from cli.rules import rules_of
 from cli.selection import Gender, Language, Speakers, Split, selection_of
 
 app = typer.Typer(
@@ -21,6 +22,13 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instea
 Threads = Annotated[int, typer.Option(help="CPU threads of every runner.", min=1)]
 MaxSeconds = Annotated[
     float, typer.Option(help="Longest input the file takes; longer audio is cut at pauses.")
+]
+Precisions = Annotated[
+    str, typer.Option(help="Only these and fp32, e.g. int4-a8d,int8-a8d,int8-a8s; default: all.")
+]
+Keep = Annotated[
+    list[str] | None,
+    typer.Option(help="PATTERN=BITS: layers that get at least so many bits, e.g. 'lm_head=8'."),
 ]
 Run = Annotated[Path, typer.Argument(help="Run folder made by `myqasr personalize`.")]
 
@@ -40,10 +48,8 @@ def personalize(
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     clips: Annotated[int, typer.Option(help="Recordings to measure on.", min=1)] = 32,
     seed: Annotated[int, typer.Option(help="Decides which labels are drawn.")] = 0,
-    precisions: Annotated[
-        str,
-        typer.Option(help="Only these and fp32, e.g. int4-a8d,int8-a8d,int8-a8s; default: all."),
-    ] = "",
+    precisions: Precisions = "",
+    keep: Keep = None,
     speakers: Speakers = None,
     gender: Gender = None,
     language: Language = None,
@@ -55,7 +61,8 @@ def personalize(
 
     selection = selection_of(speakers, gender, language, split)
     run(
-        model, audio, selection, budget, out, target, device, clips, seed, precisions, as_json
+        model, audio, selection, budget, out, target, device, clips, seed,
+        rules_of(precisions, keep), as_json,
     )  # fmt: skip
 
 
@@ -71,6 +78,25 @@ def export(
     from cli.export import run
 
     run(run_folder, target, max_seconds, as_json)
+
+
+@app.command()
+@reports_user_errors
+def curve(
+    run_folder: Run,
+    target: Target = "xnnpack",
+    budgets: Annotated[
+        str, typer.Option(help="E.g. 3MB,4MB,0.3x; default: steps from the smallest to the float.")
+    ] = "",
+    steps: Annotated[int, typer.Option(help="How many budgets when none are named.", min=2)] = 12,
+    precisions: Precisions = "",
+    keep: Keep = None,
+    as_json: Json = False,
+) -> None:
+    """What each budget would buy this speaker: the best plan's size, bits and expected divergence."""
+    from cli.curve import run
+
+    run(run_folder, target, budgets, steps, rules_of(precisions, keep), as_json)
 
 
 @app.command()

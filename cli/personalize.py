@@ -9,7 +9,7 @@ from cli.output import print_json, print_skipped, progress_bar, tell
 
 if TYPE_CHECKING:
     from exporters.planning import SizeRange
-    from personalize.plan import Plan, Profile
+    from personalize.plan import Plan, PlanRules, Profile
     from speech.datasets import Selection
 
 
@@ -23,7 +23,7 @@ def run(
     device: str,
     clips: int,
     seed: int,
-    precisions: str,
+    rules: PlanRules,
     as_json: bool,
 ) -> None:
     """Measure, allocate, round, and say in words what was found."""
@@ -35,7 +35,6 @@ def run(
     from speech.models import load_model
 
     target = load_target(target_name)
-    allowed = tuple(label.strip() for label in precisions.split(",") if label.strip())
     options = ProfileOptions(pick_device(device), seed)
     recordings, skipped = choose_clips(find_clips(audio, selection), clips)
     print_skipped(skipped)
@@ -46,9 +45,9 @@ def run(
         profile = planning.profile_speaker(
             folder, model, model_source, recordings, options, lambda: progress.advance(task)
         )
-    sizes = planning.size_range(folder, model, profile, target, allowed)
+    sizes = planning.size_range(folder, model, profile, target, rules)
     budget_bytes = planning.budget_in_range(budget, sizes, target.NAME)
-    plan = planning.plan_for(profile, target, budget_bytes, sizes.overhead_bytes, allowed)
+    plan = planning.plan_for(profile, target, budget_bytes, sizes.overhead_bytes, rules)
     planning.save_plan(folder, model, profile, plan, target)
     if as_json:
         print_json(plan)

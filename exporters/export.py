@@ -122,7 +122,7 @@ def export_within_budget(
             measured_bytes = found.size_bytes - (plan.predicted_bytes - plan.overhead_bytes)
             # It differs by some bytes from plan to plan; taking the largest seen makes this end.
             overhead_bytes = max(overhead_bytes, measured_bytes)
-            best = plan_for(profile, target, plan.budget_bytes, overhead_bytes, plan.precisions)
+            best = plan_for(profile, target, plan.budget_bytes, overhead_bytes, plan.rules)
             fits = found.size_bytes <= plan.budget_bytes
             if fits and (attempt == MAX_ATTEMPTS or not _worth_it(plan, best, found.size_bytes)):
                 predicted_bytes = plan.predicted_bytes

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 
 from exporters.run_folder import (
     SCHEMA_VERSION,
@@ -16,7 +17,16 @@ from exporters.target import TARGETS, Target, load_target
 from personalize.allocate import allocate, size_limits
 from personalize.budget import parse_budget
 from personalize.codes import LayerCodes, save_codes
-from personalize.plan import FLOAT32, LayerShape, Plan, Profile, QuantSpec
+from personalize.plan import (
+    FLOAT32,
+    NO_RULES,
+    LayerShape,
+    Plan,
+    PlanRules,
+    Profile,
+    QuantSpec,
+    parse_keep,
+)
 from personalize.rounding import round_layer
 from personalize.sensitivity import ClipCosts, ProfileOptions, layer_shape, measure
 from speech.datasets import Recording, audio_hash
@@ -129,12 +139,19 @@ def size_range(
     model: SpeechModel,
     profile: Profile,
     target: Target,
-    precisions: tuple[str, ...] = (),
+    rules: PlanRules = NO_RULES,
 ) -> SizeRange:
     """What the target's files can weigh, with the overhead measured on an earlier export if there is one."""
     overhead = known_overhead(run, profile, target)
     overhead_bytes = target.overhead_bytes(model) if overhead is None else overhead
-    menu = allowed_menu(profile, target, precisions)
+    return sizes_with(profile, target, overhead_bytes, rules)
+
+
+def sizes_with(
+    profile: Profile, target: Target, overhead_bytes: int, rules: PlanRules
+) -> SizeRange:
+    """What plans that keep to the rules can weigh, with this overhead."""
+    menu = allowed_menu(profile, target, rules)
     smallest, floats = size_limits(profile, menu, target.layer_bytes, overhead_bytes)
     return SizeRange(smallest, floats, overhead_bytes)
 
@@ -169,33 +186,59 @@ def plan_for(
     target: Target,
     budget_bytes: int,
     overhead_bytes: int,
-    precisions: tuple[str, ...] = (),
+    rules: PlanRules = NO_RULES,
 ) -> Plan:
-    """The best plan for a target and budget, of these precisions only (empty: all that it runs)."""
-    menu = allowed_menu(profile, target, precisions)
+    """The best plan for a target and budget that keeps to the user's rules."""
+    menu = allowed_menu(profile, target, rules)
     plan = allocate(profile, target.NAME, menu, target.layer_bytes, budget_bytes, overhead_bytes)
-    return replace(plan, precisions=precisions)
+    return replace(plan, rules=rules)
+
+
+def curve(
+    profile: Profile,
+    target: Target,
+    overhead_bytes: int,
+    budgets: Sequence[int],
+    rules: PlanRules = NO_RULES,
+) -> list[Plan]:
+    """The best plan for each budget: what every further byte buys."""
+    return [plan_for(profile, target, budget, overhead_bytes, rules) for budget in budgets]
 
 
 def allowed_menu(
-    profile: Profile, target: Target, precisions: tuple[str, ...]
+    profile: Profile, target: Target, rules: PlanRules
 ) -> Callable[[LayerShape], tuple[QuantSpec, ...]]:
     """The target's menu without what the user ruled out; fp32 stays, so that every layer has a choice.
 
-    Raises UserError listing the target's labels when one of `precisions` isn't among them.
+    Raises UserError listing the target's labels when a precision isn't among them, and listing layers when
+    a pattern matches none.
     """
-    if not precisions:
-        return target.menu
+    _refuse_unmatched(profile, rules)
     known = dict.fromkeys(
         spec.label for layer in profile.layers for spec in target.menu(layer.shape)
     )
-    for label in precisions:
+    for label in rules.precisions:
         if label not in known:
             raise UserError(
                 f"{target.NAME} runs no layer of this model at {label!r}; it runs {', '.join(known)}"
             )
-    allowed = {*precisions, FLOAT32.label}
-    return lambda shape: tuple(spec for spec in target.menu(shape) if spec.label in allowed)
+    allowed = {*(rules.precisions or known), FLOAT32.label}
+    return lambda shape: tuple(
+        spec
+        for spec in target.menu(shape)
+        if spec.label in allowed and spec.bits >= rules.least_bits(shape.name)
+    )
+
+
+def _refuse_unmatched(profile: Profile, rules: PlanRules) -> None:
+    names = [layer.shape.name for layer in profile.layers]
+    for rule in rules.keep:
+        pattern, _ = parse_keep(rule)
+        if not any(fnmatchcase(name, pattern) for name in names):
+            raise UserError(
+                f"--keep {rule}: no layer is called {pattern!r}; there are e.g. "
+                f"{', '.join([*names[:2], names[-1]])} (shell patterns work: '*.0.*=8')"
+            )
 
 
 def round_plan(

@@ -110,6 +110,11 @@ class RunFolder:
 
     def load_profile(self) -> Profile:
         """Raises UserError when the run was never measured."""
+        if not self.profile.is_file():
+            raise UserError(
+                f"{self.path} has no profile.json: nothing was measured there, or the measuring was killed; "
+                "run `myqasr personalize` (again: it goes on where it stopped)"
+            )
         return load_record(self.profile, Profile)
 
     def load_plan(self, target: str) -> Plan:

@@ -7,6 +7,7 @@ float model's posteriors and the quantised model's, estimated without any transc
 import math
 import re
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from typing import Literal
 
 from speech.errors import UserError
@@ -154,13 +155,46 @@ class Profile:
 
 
 @dataclass(frozen=True, slots=True)
+class PlanRules:
+    """What the user asked of a plan beside its budget.
+
+    precisions: the labels allowed besides fp32; empty for all of the target's menu.
+    keep: `PATTERN=BITS`, e.g. `lm_head=8` or `*.attention.*=16`: layers whose name the shell pattern matches
+    get that many bits or more.
+    """
+
+    precisions: tuple[str, ...] = ()
+    keep: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for rule in self.keep:
+            parse_keep(rule)
+
+    def least_bits(self, name: str) -> int:
+        """Fewest bits that the layer may get."""
+        rules = map(parse_keep, self.keep)
+        return max((bits for pattern, bits in rules if fnmatchcase(name, pattern)), default=0)
+
+
+NO_RULES = PlanRules()
+
+
+def parse_keep(rule: str) -> tuple[str, int]:
+    """Pattern and bits of `PATTERN=BITS`; raises UserError for anything else."""
+    pattern, _, bits = rule.rpartition("=")
+    if not pattern or bits not in ("4", "8", "16", "32"):
+        raise UserError(f"{rule!r} is not PATTERN=BITS with 4, 8, 16 or 32 bits, e.g. lm_head=8")
+    return pattern, int(bits)
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """A precision for every layer, under a byte budget, for one target.
 
     expected_cost: sum of the layers' costs, nats per frame.
     lower_bound: no plan within the budget costs less than this (dual bound of the solver).
     overhead_bytes: bytes of the file that no choice of precision changes (float rest, container).
-    precisions: the labels that the user allowed besides fp32; empty when all of the target's menu.
+    rules: what the user asked for beside the budget; a plan that is made again keeps to them.
     """
 
     profile_hash: str
@@ -172,7 +206,7 @@ class Plan:
     expected_cost: float
     lower_bound: float
     layers: dict[str, QuantSpec]
-    precisions: tuple[str, ...] = ()
+    rules: PlanRules = NO_RULES
 
     def __post_init__(self) -> None:
         if self.predicted_bytes > self.budget_bytes:

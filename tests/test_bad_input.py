@@ -126,6 +126,21 @@ def test_precision_that_the_target_does_not_run_names_those_it_does(
     assert "int8-a8s" in message
 
 
+def test_a_rule_for_layers_that_do_not_exist_is_refused_instead_of_doing_nothing(
+    run_copy, tiny_model, tune_clips
+):
+    arguments = personalize_arguments(tiny_model, tune_clips, run_copy)
+    message = fails(*arguments, "--keep", "head=8")
+    assert "'head'" in message
+    assert "lm_head" in message
+    assert "PATTERN=BITS" in fails(*arguments, "--keep", "lm_head:8")
+    assert "PATTERN=BITS" in fails(*arguments, "--keep", "lm_head=7")
+
+
+def test_a_curve_of_a_run_that_was_never_measured_says_what_to_run_first(tmp_path):
+    assert "personalize" in fails("curve", tmp_path)
+
+
 def test_cuda_where_there_is_none(tiny_model, tune_clips, tmp_path):
     import torch
 

@@ -11,6 +11,7 @@ import pytest
 from exporters.manifest import load_artifact, load_manifest
 from exporters.run_folder import RunFolder
 from personalize.codes import load_codes
+from personalize.plan import QuantSpec
 from speech.storage import record_hash
 from tests.conftest import USERS, invoke
 
@@ -122,6 +123,40 @@ def test_precisions_that_were_ruled_out_are_not_in_the_plan_nor_in_the_file(
     assert done.exit_code == 0, done.output
     (artifact,) = json.loads(done.stdout)
     assert set(artifact["layers"].values()) <= allowed
+
+
+def test_layers_that_must_keep_their_bits_do_so_in_the_plan_and_in_the_file(
+    run_copy, tiny_model, tune_clips
+):
+    rules = ("--keep", "lm_head=16", "--keep", "*.layers.0.attention.*=8")
+    done = invoke(
+        "personalize", tiny_model, tune_clips, "--budget", "0.5x", "--out", run_copy, *rules
+    )
+    assert done.exit_code == 0, done.output
+    done = invoke("export", run_copy, "--max-seconds", 6, "--json")
+    assert done.exit_code == 0, done.output
+    (artifact,) = json.loads(done.stdout)
+    stored = {name: QuantSpec.from_label(label) for name, label in artifact["layers"].items()}
+    kept = [spec.bits for name, spec in stored.items() if ".layers.0.attention." in name]
+    assert stored["lm_head"].bits >= 16
+    assert len(kept) == 4
+    assert min(kept) >= 8
+    assert min(spec.bits for spec in stored.values()) == 4
+
+
+def test_the_curve_says_what_the_plan_for_each_budget_would_be(run_copy):
+    done = invoke("curve", run_copy, "--steps", 5, "--json")
+    assert done.exit_code == 0, done.output
+    points = json.loads(done.stdout)
+    assert len(points) == 5
+    costs = [point["expected_cost"] for point in points]
+    assert costs == sorted(costs, reverse=True)
+    assert costs[-1] == 0
+    assert all(point["predicted_bytes"] <= point["budget_bytes"] for point in points)
+    plan = RunFolder(run_copy).load_plan("xnnpack")
+    done = invoke("curve", run_copy, "--budgets", f"{plan.budget_bytes},0.9x", "--json")
+    assert json.loads(done.stdout)[0]["expected_cost"] == pytest.approx(plan.expected_cost)
+    assert "nats per frame" in invoke("curve", run_copy).stdout
 
 
 def test_partitions_by_speaker_keep_tune_and_test_clips_apart(tiny_model, tmp_path, run_copy):
