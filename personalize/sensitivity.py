@@ -40,6 +40,16 @@ ScaleDtype = Callable[[QuantSpec], str]
 Waveforms = Sequence[NDArray[np.float32]]
 
 
+OUTPUT_STATISTICS: dict[str, Callable[[Tensor], float]] = {
+    "mean": lambda output: float(output.mean()),
+    "median": lambda output: float(output.median()),
+    "std": lambda output: float(output.std()),
+    "l1": lambda output: float(output.abs().mean()),
+    "l2": lambda output: float(output.square().mean().sqrt()),
+}
+"""Figures of a layer's output that heuristics rank layers by; the mean over clips is kept."""
+
+
 @dataclass(frozen=True, slots=True)
 class ProfileOptions:
     """device: torch device name. seed: of the labels.
@@ -109,19 +119,25 @@ def observe(
             x = inputs[0]
             low_in, high_in = x.aminmax()
             low_out, high_out = output.aminmax()
-            ranges = {
+            found = {
                 "input_min": float(low_in),
                 "input_max": float(high_in),
                 "output_min": float(low_out),
                 "output_max": float(high_out),
+                **{f"output_{key}": figure(output) for key, figure in OUTPUT_STATISTICS.items()},
             }
             if name not in seen:
                 _, first = readers.setdefault(x.data_ptr(), (x, name))
-                seen[name] = _Observed(layer_shape(name, module), first, ranges)
+                seen[name] = _Observed(layer_shape(name, module), first, found)
                 return
             known = seen[name].statistics
-            for key, value in ranges.items():
-                known[key] = (min if key.endswith("min") else max)(known[key], value)
+            for key, value in found.items():
+                if key.endswith("min"):
+                    known[key] = min(known[key], value)
+                elif key.endswith("max"):
+                    known[key] = max(known[key], value)
+                else:  # the mean over clips, summed here and divided at the end
+                    known[key] += value
 
         return hook
 
@@ -134,6 +150,9 @@ def observe(
                     f"{model.model_id} gives NaN or infinite logits on a clip; its weights are damaged"
                 )
             progress()
+    for layer in seen.values():
+        for key in OUTPUT_STATISTICS:
+            layer.statistics[f"output_{key}"] /= len(waveforms)
     return seen
 
 
