@@ -138,6 +138,25 @@ def sensitivity(figures: Figures) -> str:
     )
 
 
+def allocation(figures: Figures) -> str:
+    """Methods at equal bytes, by true divergence."""
+    exact = {row["budget_bytes"]: row["kl"] for row in figures if row["method"] == "exact"}
+    rows = [
+        [
+            f"{row['budget_bytes']:,}",
+            row["method"],
+            f"{row['mean_bits']:.2f}",
+            f"{row['kl']:.2e}",
+            f"{row['kl'] / exact[row['budget_bytes']]:.2f}",
+            f"{row['expected']:.2e}",
+            f"{100 * row['word_errors'] / row['words']:.1f} %",
+        ]
+        for row in figures
+    ]
+    header = ["budget", "method", "bits", "true nats a frame", "times exact", "expected", "WER"]
+    return table(header, rows)
+
+
 def models(figures: Figures) -> str:
     """Every model class through every target."""
     rows = []
@@ -174,6 +193,7 @@ SECTIONS: dict[str, tuple[str, Callable[[Figures], str]]] = {
     "budgets": ("Budgets are kept to the byte", budgets),
     "base_model": ("A model of wav2vec2-base size, random weights", base_model),
     "sensitivity": ("Are the costs right?", sensitivity),
+    "allocation": ("Solving against heuristics, at equal bytes", allocation),
 }
 
 BEGIN, END = "<!-- demo table: python -m benchmarks.render -->", "<!-- end -->"
