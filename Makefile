@@ -32,6 +32,9 @@ bench: setup
 	$(BIN)/python -m benchmarks.demo --all-users
 	$(BIN)/python -m benchmarks.budgets
 	$(BIN)/python -m benchmarks.sensitivity
+	$(BIN)/python -m benchmarks.allocation
+	$(BIN)/python -m benchmarks.personalisation
+	$(BIN)/python -m benchmarks.models
 	$(BIN)/python -m benchmarks.base_model
 	$(BIN)/python -m benchmarks.real_speakers
 	$(BIN)/python -m benchmarks.render

@@ -157,6 +157,34 @@ def allocation(figures: Figures) -> str:
     return table(header, rows)
 
 
+def personalisation(figures: Figures) -> str:
+    """Tune by test matrix."""
+
+    def thousandths(values: list[float]) -> list[str]:
+        return [f"{1000 * value:.2f}" for value in values]
+
+    names = [name.removeprefix("synth-") for name in figures["users"]]
+    rows = [
+        [f"{name}'s plan", *thousandths(row)]
+        for name, row in zip(names, figures["kl"], strict=True)
+    ]
+    rows.append(["generic, without the tested user", *thousandths(figures["generic"])])
+    ratios = [
+        f"Own over {what}: {mean:.3f} (95 % interval over users {low:.3f} to {high:.3f})."
+        for what, (mean, low, high) in (
+            ("somebody else's", figures["own_over_other"]),
+            ("generic", figures["own_over_generic"]),
+        )
+    ]
+    return "\n\n".join(
+        [
+            f"KL on the test clips, thousandths of a nat per frame, {figures['budget_bytes']:,} bytes:",
+            table(["plan tuned on", *names], rows),
+            *ratios,
+        ]
+    )
+
+
 def models(figures: Figures) -> str:
     """Every model class through every target."""
     rows = []
@@ -193,6 +221,7 @@ SECTIONS: dict[str, tuple[str, Callable[[Figures], str]]] = {
     "budgets": ("Budgets are kept to the byte", budgets),
     "base_model": ("A model of wav2vec2-base size, random weights", base_model),
     "sensitivity": ("Are the costs right?", sensitivity),
+    "personalisation": ("Does personalising help?", personalisation),
     "allocation": ("Solving against heuristics, at equal bytes", allocation),
 }
 
