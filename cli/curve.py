@@ -51,10 +51,15 @@ def curve_points(
     if budgets:
         wanted = [planning.budget_in_range(text, sizes, target.NAME) for text in listed(budgets)]
     else:
-        span = sizes.float_bytes - sizes.smallest_bytes
-        wanted = [sizes.smallest_bytes + span * step // (steps - 1) for step in range(steps)]
+        wanted = equal_ratios(sizes.smallest_bytes, sizes.float_bytes, steps)
     plans = planning.curve(profile, target, sizes.overhead_bytes, wanted, rules)
     return [_point(plan, plan_mean_bits(profile, plan)) for plan in plans]
+
+
+def equal_ratios(first: int, last: int, count: int) -> list[int]:
+    """Budgets from `first` to `last`, each as many times the one before: most is decided at the small end."""
+    ratio = (last / first) ** (1 / (count - 1))
+    return [first, *(round(first * ratio**step) for step in range(1, count - 1)), last]
 
 
 def _point(plan: Plan, bits: float) -> Point:
