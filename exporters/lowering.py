@@ -18,8 +18,8 @@ from exporters.graph_windows import drop_transposes
 from exporters.target import ExportOptions
 from personalize.codes import LayerCodes
 from personalize.kernels import has_rows
+from personalize.observe import layer_shape
 from personalize.plan import FLOAT32, LayerShape, QuantSpec
-from personalize.sensitivity import layer_shape
 from speech.errors import UserError
 from speech.models.base import SpeechModel
 from speech.storage import replacing

@@ -17,6 +17,7 @@ from exporters.target import TARGETS, Target, load_target
 from personalize.allocate import allocate, size_limits
 from personalize.budget import parse_budget
 from personalize.codes import LayerCodes, save_codes
+from personalize.observe import layer_shape
 from personalize.plan import (
     FLOAT32,
     NO_RULES,
@@ -28,7 +29,7 @@ from personalize.plan import (
     parse_keep,
 )
 from personalize.rounding import round_layer
-from personalize.sensitivity import ClipCosts, ProfileOptions, layer_shape, measure
+from personalize.sensitivity import ClipCosts, ProfileOptions, measure
 from speech.datasets import Recording, audio_hash
 from speech.errors import UserError
 from speech.models.base import SpeechModel

@@ -9,10 +9,10 @@ from transformers import Wav2Vec2Config, Wav2Vec2ForCTC
 
 from exporters.export import check_file
 from exporters.target import ExportOptions, load_target
+from personalize.observe import layer_shape
 from personalize.plan import FLOAT32, LayerProfile
 from personalize.reference import build_reference
 from personalize.rounding import round_layer
-from personalize.sensitivity import layer_shape
 from runtime_bench.exported import TARGET_RUNNERS
 from runtime_bench.runners.base import System, open_system
 from speech.decoding import Tokens

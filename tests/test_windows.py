@@ -9,9 +9,9 @@ from torch.nn import functional
 from exporters.audit import compare
 from exporters.target import ExportOptions, load_target
 from personalize.kernels import has_rows, rows
+from personalize.observe import layer_shape
 from personalize.plan import QuantSpec
 from personalize.reference import build_reference
-from personalize.sensitivity import layer_shape
 from runtime_bench.runners.base import System, open_system
 from speech.models.base import SpeechModel
 from tests.test_exporters import snr_db

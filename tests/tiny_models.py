@@ -8,8 +8,8 @@ from transformers import Wav2Vec2Config, Wav2Vec2ForCTC
 
 from exporters.target import Target
 from personalize.codes import ActivationRange, LayerCodes
+from personalize.observe import layer_shape
 from personalize.plan import LayerShape, QuantSpec
-from personalize.sensitivity import layer_shape
 from speech.decoding import Tokens
 from speech.models.base import SpeechModel
 from speech.models.wav2vec2 import from_module

@@ -1,0 +1,117 @@
+"""What the float model's layers see and give on one speaker's clips: shapes, ranges and plain figures."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from personalize.kernels import has_rows, kind_of
+from personalize.plan import LayerShape
+from speech.errors import UserError
+from speech.models.base import SpeechModel
+from speech.models.spectrogram import FixedConv1d, FixedLinear
+
+Waveforms = Sequence[NDArray[np.float32]]
+
+OUTPUT_STATISTICS: dict[str, Callable[[Tensor], float]] = {
+    "mean": lambda output: float(output.mean()),
+    "median": lambda output: float(output.median()),
+    "std": lambda output: float(output.std()),
+    "l1": lambda output: float(output.abs().mean()),
+    "l2": lambda output: float(output.square().mean().sqrt()),
+}
+"""Figures of a layer's output that heuristics rank layers by; the mean over clips is kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """One layer in the float model: shape, which tensor it reads, and the ranges seen."""
+
+    shape: LayerShape
+    share_group: str
+    statistics: dict[str, float]
+
+
+def layer_shape(name: str, module: nn.Module) -> LayerShape:
+    """The shape record of a Linear, Conv1d or Conv2d."""
+    weight = module.weight
+    if not isinstance(weight, Tensor):
+        raise UserError(f"layer {name} has no weight tensor")
+    groups = module.groups if isinstance(module, nn.Conv1d | nn.Conv2d) else 1
+    return LayerShape(
+        name,
+        kind_of(module),
+        tuple(weight.shape),
+        module.bias is not None,
+        groups,
+        has_rows(module),
+        isinstance(module, FixedLinear | FixedConv1d),
+    )
+
+
+def observe(
+    model: SpeechModel, waveforms: Waveforms, device: str, progress: Callable[[], None]
+) -> dict[str, Observed]:
+    """Run the float model over the clips: layers in order of execution, what they share, their ranges."""
+    seen: dict[str, Observed] = {}
+    # First reader of every tensor of the first clip; kept alive, so that no address is used twice.
+    readers: dict[int, tuple[Tensor, str]] = {}
+
+    def watch(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
+        def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+            x = inputs[0]
+            low_in, high_in = x.aminmax()
+            low_out, high_out = output.aminmax()
+            found = {
+                "input_min": float(low_in),
+                "input_max": float(high_in),
+                "output_min": float(low_out),
+                "output_max": float(high_out),
+                **{f"output_{key}": figure(output) for key, figure in OUTPUT_STATISTICS.items()},
+            }
+            if name not in seen:
+                _, first = readers.setdefault(x.data_ptr(), (x, name))
+                seen[name] = Observed(layer_shape(name, module), first, found)
+                return
+            known = seen[name].statistics
+            for key, value in found.items():
+                if key.endswith("min"):
+                    known[key] = min(known[key], value)
+                elif key.endswith("max"):
+                    known[key] = max(known[key], value)
+                else:  # the mean over clips, summed here and divided at the end
+                    known[key] += value
+
+        return hook
+
+    with hooks(model, watch), torch.inference_mode():
+        for waveform in waveforms:
+            logits = model.module(model.features(waveform).to(device))
+            readers.clear()
+            if not torch.isfinite(logits).all():
+                raise UserError(
+                    f"{model.model_id} gives NaN or infinite logits on a clip; its weights are damaged"
+                )
+            progress()
+    for layer in seen.values():
+        for key in OUTPUT_STATISTICS:
+            layer.statistics[f"output_{key}"] /= len(waveforms)
+    return seen
+
+
+@contextmanager
+def hooks(
+    model: SpeechModel,
+    make: Callable[[str], Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]],
+) -> Iterator[None]:
+    """A forward hook on every layer for the duration of the block."""
+    handles = [module.register_forward_hook(make(name)) for name, module in model.layers().items()]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
