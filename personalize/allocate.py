@@ -6,7 +6,10 @@ program; dominated precisions are dropped first, and the integers are checked ag
 No model is needed: this is arithmetic on costs and bytes.
 """
 
-from collections.abc import Callable, Sequence
+import contextlib
+import ctypes
+import os
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -105,16 +108,17 @@ def _solve_program(
     room = capacity_bytes - smallest
     slack = room
     for _ in range(8):
-        result = milp(
-            costs / scale * 1e4,
-            integrality=np.ones(len(flat), dtype=np.int64),
-            bounds=Bounds(0, 1),
-            constraints=[
-                LinearConstraint(one_each, 1, 1),
-                LinearConstraint(extra[None, :] / room, -np.inf, slack / room),
-            ],
-            options={"mip_rel_gap": 0.0, "presolve": True},
-        )
+        with _nothing_printed():
+            result = milp(
+                costs / scale * 1e4,
+                integrality=np.ones(len(flat), dtype=np.int64),
+                bounds=Bounds(0, 1),
+                constraints=[
+                    LinearConstraint(one_each, 1, 1),
+                    LinearConstraint(extra[None, :] / room, -np.inf, slack / room),
+                ],
+                options={"mip_rel_gap": 0.0, "presolve": True},
+            )
         if result.x is None:
             raise UserError(f"the solver found no plan: {result.message}")
         picked = [flat[column] for column in np.flatnonzero(result.x > 0.5)]
@@ -131,6 +135,22 @@ def _solve_program(
     if bound == 0.0 and result.mip_dual_bound is not None:
         bound = min(cost, float(result.mip_dual_bound) * scale / 1e4)
     return Allocation(tuple(improved), bound)
+
+
+@contextlib.contextmanager
+def _nothing_printed() -> Iterator[None]:
+    """HiGHS at times leaves a remark on the C library's standard output, where `--json` prints."""
+    library = ctypes.CDLL(None)
+    library.fflush(None)
+    kept = os.dup(1)
+    try:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 1)
+            yield
+            library.fflush(None)
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
 
 
 def _improve_by_swaps(

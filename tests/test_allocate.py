@@ -45,6 +45,25 @@ def test_no_selection_within_the_budget_is_better_than_the_plan(rows, fill):
     assert found.lower_bound <= found.cost
 
 
+def test_a_remark_of_the_solver_does_not_end_up_in_json_output(monkeypatch, capfd):
+    import ctypes
+
+    import personalize.allocate
+
+    solver = personalize.allocate.milp
+
+    def talkative(*args, **options):
+        ctypes.CDLL(None).printf(b"HighsMipSolverData::remark\n")
+        return solver(*args, **options)
+
+    monkeypatch.setattr(personalize.allocate, "milp", talkative)
+    options = as_choices([[(3.0, 10), (1.0, 20)], [(5.0, 10), (1.0, 30)]])
+    assert solve(options, 40).cost == 4.0
+    print("{}", flush=True)
+    ctypes.CDLL(None).fflush(None)
+    assert capfd.readouterr().out == "{}\n"
+
+
 @settings(max_examples=50, deadline=None)
 @given(
     st.lists(st.integers(1, 4000), min_size=5, max_size=60),
