@@ -18,6 +18,9 @@ from speech.decoding import Tokens
 from speech.errors import UserError
 from speech.models.base import SAMPLE_RATE
 
+LAYER_NORM_EPSILON = 1e-5
+"""torch's default."""
+
 NOT_NEEDED = ".masked_spec_embed"
 """How the names of weights end that only training uses."""
 
@@ -120,16 +123,32 @@ def fold_weight_norm(model: nn.Module) -> None:
 def fold_batch_norm(convolution: nn.Conv1d, norm: nn.BatchNorm1d) -> None:
     """Give `convolution` the scale and shift that `norm` applies to its output; `norm` is then not needed.
 
-    In float64, rounded once. Raises ValueError when the norm keeps no running statistics.
+    In float64, rounded once. Raises UserError when the norm keeps no running statistics.
     """
-    mean, variance = norm.running_mean, norm.running_var
-    if mean is None or variance is None:
-        raise ValueError("a batch norm without running statistics can't be folded")
-    gain = (variance.double() + norm.eps).rsqrt()
-    shift = -mean.double() * gain
-    if norm.affine:
-        gain, shift = gain * norm.weight.double(), shift * norm.weight.double() + norm.bias.double()
+    gain, shift = batch_norm_terms(norm)
     before = convolution.bias.double() if convolution.bias is not None else 0.0
     weight = convolution.weight.double() * gain[:, None, None]
     convolution.weight.data = weight.float()
     convolution.bias = nn.Parameter((before * gain + shift).float(), requires_grad=False)
+
+
+def batch_norm_terms(norm: nn.BatchNorm1d) -> tuple[Tensor, Tensor]:
+    """Scale and shift [channels] that a batch norm applies in evaluation, float64.
+
+    Raises UserError when it keeps no running statistics.
+    """
+    mean, variance = norm.running_mean, norm.running_var
+    if mean is None or variance is None:
+        raise UserError("a batch norm without running statistics can't be exported")
+    gain = (variance.double() + norm.eps).rsqrt()
+    shift = -mean.double() * gain
+    if norm.affine:
+        gain, shift = gain * norm.weight.double(), shift * norm.weight.double() + norm.bias.double()
+    return gain, shift
+
+
+def plain_layer_norm(x: Tensor, axes: tuple[int, ...]) -> Tensor:
+    """Zero mean and unit variance over `axes`, whatever their lengths: layer norm without weights."""
+    centred = x - x.mean(dim=axes, keepdim=True)
+    variance = (centred * centred).mean(dim=axes, keepdim=True)
+    return centred * torch.rsqrt(variance + LAYER_NORM_EPSILON)

@@ -15,10 +15,8 @@ from torch import Tensor, nn
 from speech.decoding import Tokens
 from speech.errors import UserError
 from speech.models.base import SpeechModel, min_input_samples
-from speech.models.pretrained import fold_weight_norm
+from speech.models.pretrained import batch_norm_terms, fold_weight_norm, plain_layer_norm
 from speech.models.wav2vec2 import check_vocabulary
-
-NORM_EPSILON = 1e-5
 
 
 def load(source: str, model_id: str, architecture: str) -> SpeechModel:
@@ -80,21 +78,14 @@ class WaveformToLogits(nn.Module):
     def forward(self, waveform: Tensor) -> Tensor:
         """[1, samples] -> [1, frames, vocab]."""
         if self.normalize:
-            waveform = standardised(waveform, (1,))
+            waveform = plain_layer_norm(waveform, (1,))
         hidden = self.wav2vec2(waveform).last_hidden_state
         if self.output_norm:
-            hidden = standardised(hidden, (1, 2))
+            hidden = plain_layer_norm(hidden, (1, 2))
         for stage in self.stages:
             hidden = stage(hidden)
         logits: Tensor = hidden
         return logits
-
-
-def standardised(x: Tensor, axes: tuple[int, ...]) -> Tensor:
-    """Zero mean and unit variance over `axes`, of any length: layer norm without weights."""
-    centred = x - x.mean(dim=axes, keepdim=True)
-    variance = (centred * centred).mean(dim=axes, keepdim=True)
-    return centred * torch.rsqrt(variance + NORM_EPSILON)
 
 
 class ScaleAndShift(nn.Module):
@@ -102,15 +93,7 @@ class ScaleAndShift(nn.Module):
 
     def __init__(self, norm: nn.BatchNorm1d) -> None:
         super().__init__()
-        if norm.running_mean is None or norm.running_var is None:
-            raise UserError("a batch norm without running statistics can't be exported")
-        scale = (norm.running_var.double() + norm.eps).rsqrt()
-        shift = -norm.running_mean.double() * scale
-        if norm.affine:
-            scale, shift = (
-                scale * norm.weight.double(),
-                shift * norm.weight.double() + norm.bias.double(),
-            )
+        scale, shift = batch_norm_terms(norm)
         self.scale = nn.Parameter(scale.float(), requires_grad=False)
         self.shift = nn.Parameter(shift.float(), requires_grad=False)
 

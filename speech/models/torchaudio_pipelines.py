@@ -7,15 +7,12 @@ build its Python layer works once the compiled files are removed from `torchaudi
 import math
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from speech.decoding import Tokens
 from speech.errors import UserError
 from speech.models.base import SAMPLE_RATE, SpeechModel, min_input_samples
-from speech.models.pretrained import fold_weight_norm
-
-NORM_EPSILON = 1e-5
+from speech.models.pretrained import fold_weight_norm, plain_layer_norm
 
 
 def load(name: str, model_id: str) -> SpeechModel:
@@ -62,9 +59,7 @@ class WaveformToLogits(nn.Module):
     def forward(self, waveform: Tensor) -> Tensor:
         """[1, samples] -> [1, frames, vocab]."""
         if self.normalize:
-            centred = waveform - waveform.mean(dim=1, keepdim=True)
-            variance = (centred * centred).mean(dim=1, keepdim=True)
-            waveform = centred * torch.rsqrt(variance + NORM_EPSILON)
+            waveform = plain_layer_norm(waveform, (1,))
         logits: Tensor = self.model(waveform)[0]
         return logits
 

@@ -18,7 +18,7 @@ from speech.models.spectrogram import (
     without_offset,
 )
 from speech.models.wav2vec2 import check_vocabulary
-from speech.models.wav2vec2_conformer import attend, attend_rotated, positions
+from speech.models.wav2vec2_conformer import RelativeAttention, RotaryAttention, positions
 
 FRAME, HOP, TRANSFORM = 400, 160, 512
 INT16 = 2.0**15
@@ -76,32 +76,6 @@ class FeaturesToLogits(nn.Module):
         ]
         logits: Tensor = self.model(torch.cat(rows, 2)).logits
         return logits
-
-
-class RelativeAttention(Wav2Vec2BertSelfAttention):
-    """The same attention with Transformer-XL's relative positions, for one utterance without a mask."""
-
-    def forward(
-        self,
-        hidden_states: Tensor,
-        attention_mask: None = None,
-        relative_position_embeddings: Tensor | None = None,
-    ) -> tuple[Tensor, None]:
-        """[1, frames, hidden], positions [1, 2 * frames - 1, hidden] -> [1, frames, hidden]."""
-        return attend(self, hidden_states, relative_position_embeddings), None
-
-
-class RotaryAttention(Wav2Vec2BertSelfAttention):
-    """The same attention with rotary positions, for one utterance without a mask."""
-
-    def forward(
-        self,
-        hidden_states: Tensor,
-        attention_mask: None = None,
-        relative_position_embeddings: Tensor | None = None,
-    ) -> tuple[Tensor, None]:
-        """[1, frames, hidden], rotations [2, 1, frames, 1, head_size] -> [1, frames, hidden]."""
-        return attend_rotated(self, hidden_states, relative_position_embeddings), None
 
 
 class NearbyAttention(Wav2Vec2BertSelfAttention):

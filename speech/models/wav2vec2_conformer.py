@@ -49,7 +49,10 @@ def positions(config: Any) -> nn.Module | None:
 
 
 class RelativeAttention(Wav2Vec2ConformerSelfAttention):
-    """The same attention with relative positions, for one utterance without a mask."""
+    """The same attention with relative positions, for one utterance without a mask.
+
+    Serves wav2vec 2.0 BERT as well, whose attention has projections of the same names.
+    """
 
     def forward(
         self,
@@ -62,7 +65,7 @@ class RelativeAttention(Wav2Vec2ConformerSelfAttention):
 
 
 class RotaryAttention(Wav2Vec2ConformerSelfAttention):
-    """The same attention with rotary positions, for one utterance without a mask."""
+    """The same attention with rotary positions, for one utterance without a mask; BERT's as well."""
 
     def forward(
         self,
