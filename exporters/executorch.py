@@ -11,6 +11,7 @@ stay float32, so the result is that of the dequantised weights. Smaller than flo
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from exporters import embeddings
 from exporters.target import ExportOptions, StoredLayer
 from personalize.plan import FLOAT32, LayerShape, QuantSpec
 
@@ -48,6 +49,8 @@ def menu(shape: LayerShape) -> tuple[QuantSpec, ...]:
     """Precisions that ExecuTorch's kernels run for this layer, fp32 last."""
     if shape.fixed or shape.kind == "conv2d":
         return (FLOAT32,)
+    if shape.kind == "embedding":
+        return embeddings.menu(shape)
     row = shape.row_weights
     grouped = tuple(
         QuantSpec(4, "int", group) for group in GROUP_SIZES if row % group == 0 and group < row
@@ -63,6 +66,8 @@ def scale_dtype(spec: QuantSpec) -> str:
 
 def layer_bytes(shape: LayerShape, spec: QuantSpec) -> int:
     """Weights, scales and bias as they lie in the file, and the layer's part of the program."""
+    if shape.kind == "embedding":
+        return embeddings.layer_bytes(shape, spec)
     if spec.scheme == "float":
         pieces = [shape.weights * spec.bits // 8]
     else:
@@ -90,11 +95,13 @@ def write(
 ) -> tuple[str, ...]:
     """Write the .pte, whole or not at all; returns layer names in the order the program runs them.
 
-    Input float32 [1, samples] up to options.max_samples, output logits float32 [1, frames, vocab].
+    Method `forward`: float32 [1, samples] up to options.max_samples to logits float32 [1, frames, vocab].
+    Models that write token by token have `encode` and `decode` instead.
     Raises UserError when codes and model don't fit, or a layer's precision isn't on its menu.
     """
     import executorch.kernels.quantized  # noqa: F401  registers the kernels' schemas
 
+    from exporters.graph_embeddings import REWRITES as EMBEDDING_REWRITES
     from exporters.graph_layers import expanded_bytes, expanded_halves, expanded_nibbles
     from exporters.lowering import check_menu, planned_program, save, to_executorch
 
@@ -105,7 +112,7 @@ def write(
         for kind in ("linear", "conv1d", "windows")
         for bits, rewrite in by_bits.items()
     }
-    planned = planned_program(model, codes, options, rewrites)
+    planned = planned_program(model, codes, options, {**rewrites, **EMBEDDING_REWRITES})
     program, order = to_executorch(planned, None)
     save(program, path)
     return order

@@ -194,7 +194,12 @@ def check_file(
 
 
 def export_options(model: SpeechModel, max_seconds: float) -> ExportOptions:
-    """Whole output frames up to `max_seconds`; raises UserError when that isn't longer than one frame."""
+    """Whole output frames up to `max_seconds`, or the model's own window of audio.
+
+    Raises UserError when the longest input isn't longer than one frame.
+    """
+    if model.max_samples == model.min_samples:
+        return ExportOptions(model.min_samples, model.min_samples)
     frames = int(max_seconds * SAMPLE_RATE) // model.stride_samples
     max_samples = frames * model.stride_samples
     if max_samples <= model.min_samples:

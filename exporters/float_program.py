@@ -1,4 +1,4 @@
-"""The float model as an edge-dialect graph: traced once per model and length range, shared by all plans.
+"""The float model as edge-dialect graphs: traced once per model and length range, shared by all plans.
 
 Tracing and decomposing are most of an export's time and don't depend on the plan, so the graph is kept
 for as long as the model lives; a plan gets a copy of the graph that shares the weights.
@@ -8,20 +8,31 @@ import contextlib
 import logging
 import warnings
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import fx, nn
 from torch.export import Dim, ExportedProgram
+from torch.export.graph_signature import ExportGraphSignature
 
 from exporters.graph_cleanup import simplify
+from exporters.methods import Method, Part, methods
 from exporters.target import ExportOptions
 from speech.errors import UserError
 from speech.models.base import SpeechModel
 
-_CACHE: "weakref.WeakKeyDictionary[nn.Module, dict[ExportOptions, ExportedProgram]]" = (
+_CACHE: "weakref.WeakKeyDictionary[nn.Module, dict[ExportOptions, dict[str, ExportedProgram]]]" = (
     weakref.WeakKeyDictionary()
 )
+
+WEIGHT_ARGUMENT = {
+    "aten.linear.default": 1,
+    "aten.convolution.default": 1,
+    "aten.embedding.default": 0,
+}
+"""Node that can be a layer -> which of its arguments is the weight."""
 
 
 @contextlib.contextmanager
@@ -37,42 +48,47 @@ def quiet() -> Iterator[None]:
         logging.disable(previous)
 
 
-def float_program(model: SpeechModel, options: ExportOptions) -> ExportedProgram:
-    """A fresh copy of the model's edge graph; weights are shared with `model.module`.
+def float_programs(model: SpeechModel, options: ExportOptions) -> dict[str, ExportedProgram]:
+    """Fresh copies of the edge graphs of the model's methods; weights are shared with `model.module`.
 
-    Input [1, samples], output [1, frames, vocab], both float32. Linear and convolution nodes are whole.
-    Raises UserError when the lengths make no sense or the model can't take all of them.
+    Inputs and outputs are those of the methods, logits float32. Linear, convolution and embedding nodes are
+    whole. Raises UserError when the lengths make no sense or the model can't take all of them.
     """
     by_options = _CACHE.setdefault(model.module, {})
     if options not in by_options:
-        edge = _edge(_trace(model, options))
-        simplify(edge, model.min_samples + model.stride_samples, options.max_samples)
-        by_options[options] = edge
-    return _copy(by_options[options])
+        programs = {}
+        for name, method in methods(model, options).items():
+            edge = _edge(_trace(model.model_id, method))
+            simplify(edge, *(method.varying or (1, 1)))
+            _name_as_in_model(method.module, edge)
+            programs[name] = edge
+        by_options[options] = programs
+    return {name: _copy(program) for name, program in by_options[options].items()}
 
 
-def weight_nodes(program: ExportedProgram, model: SpeechModel) -> dict[str, fx.Node]:
-    """The node that computes each layer, by layer name, in graph order.
+def weight_nodes(
+    programs: Mapping[str, ExportedProgram], model: SpeechModel
+) -> dict[str, tuple[ExportedProgram, fx.Node]]:
+    """The node that computes each layer and its program, by layer name, in the order of the graphs.
 
-    Raises UserError when a layer of the model is not in the graph, or runs more than once.
+    Raises UserError when a layer of the model is in no graph, or runs more than once.
     """
-    signature = program.graph_signature
-    # A weight whose norm was folded is a buffer.
-    parameters = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
     wanted = {f"{model.layer_prefix}{name}.weight": name for name in model.layers()}
-    found: dict[str, fx.Node] = {}
-    for node in program.graph.nodes:
-        if node.op != "call_function" or not _is_layer(node):
-            continue
-        weight = node.args[1]
-        name = wanted.get(parameters.get(getattr(weight, "name", ""), ""))
-        if name is None:
-            continue
-        if name in found:
-            raise UserError(
-                f"{model.model_id}: layer {name} runs twice; shared layers can't be exported"
-            )
-        found[name] = node
+    found: dict[str, tuple[ExportedProgram, fx.Node]] = {}
+    for program in programs.values():
+        signature = program.graph_signature
+        # A weight whose norm was folded is a buffer.
+        parameters = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
+        for node in program.graph.nodes:
+            weight = weight_of(node)
+            name = wanted.get(parameters.get(getattr(weight, "name", ""), ""))
+            if name is None:
+                continue
+            if name in found:
+                raise UserError(
+                    f"{model.model_id}: layer {name} runs twice; shared layers can't be exported"
+                )
+            found[name] = (program, node)
     missing = set(wanted.values()) - set(found)
     if missing:
         raise UserError(
@@ -82,38 +98,46 @@ def weight_nodes(program: ExportedProgram, model: SpeechModel) -> dict[str, fx.N
     return found
 
 
-def _is_layer(node: fx.Node) -> bool:
-    name = getattr(node.target, "__name__", "")
-    return name in ("aten.linear.default", "aten.convolution.default")
+def weight_of(node: fx.Node) -> Any:
+    """The argument that holds the weight of a linear, convolution or embedding node; None for others."""
+    place = WEIGHT_ARGUMENT.get(getattr(node.target, "__name__", ""))
+    return None if node.op != "call_function" or place is None else node.args[place]
 
 
-def _trace(model: SpeechModel, options: ExportOptions) -> ExportedProgram:
-    """Export with a dynamic number of samples."""
-    # A single frame would be specialised away; from two frames on the graph is general, and the
-    # runtime takes one frame too.
-    shortest = max(options.min_samples, model.min_samples + model.stride_samples)
-    if options.max_samples <= shortest:
-        raise UserError(
-            f"a longest input of {options.max_samples:,} samples is too short for {model.model_id}; "
-            f"allow more than {shortest:,}"
-        )
-    samples = Dim("samples", min=shortest, max=options.max_samples)
-    example = torch.zeros(1, options.max_samples)
+def _name_as_in_model(part: nn.Module, program: ExportedProgram) -> None:
+    """Call the parameters of a traced part what the model calls them."""
+    prefix = "whole." if isinstance(part, Part) else ""
+    signature = program.graph_signature
+    specs = [
+        replace(spec, target=spec.target.removeprefix(prefix)) if spec.target else spec
+        for spec in signature.input_specs
+    ]
+    program._graph_signature = ExportGraphSignature(specs, list(signature.output_specs))
+    program._state_dict = {
+        name.removeprefix(prefix): tensor for name, tensor in program.state_dict.items()
+    }
+
+
+def _trace(model_id: str, method: Method) -> ExportedProgram:
+    """Export with a dynamic length of the first input, where it has one."""
+    shapes: list[dict[int, Dim] | None] = [None for _ in method.example]
+    if method.varying is not None:
+        shapes[0] = {1: Dim("length", min=method.varying[0], max=method.varying[1])}
     # oneDNN's choice of kernel depends on the length; traced with it, the file silently refuses long
     # inputs. The trace computes nothing, so nothing is lost without it.
     with quiet(), torch.no_grad(), torch.backends.mkldnn.flags(enabled=False):
         program = torch.export.export(
-            model.module,
-            (example,),
-            dynamic_shapes=({1: samples},),
+            method.module,
+            method.example,
+            dynamic_shapes=(tuple(shapes),) if isinstance(method.module, Part) else tuple(shapes),
             strict=False,
             prefer_deferred_runtime_asserts_over_guards=True,
         )
     for limits in program.range_constraints.values():
-        if int(limits.upper) < options.max_samples:
+        if method.varying is not None and int(limits.upper) < method.varying[1]:
             raise UserError(
-                f"{model.model_id} can only be exported for inputs up to {int(limits.upper):,} samples; "
-                f"{options.max_samples:,} were asked for"
+                f"{model_id} can only be exported for inputs up to {int(limits.upper):,}; "
+                f"{method.varying[1]:,} were asked for"
             )
     return program
 

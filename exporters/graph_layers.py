@@ -23,6 +23,8 @@ from personalize.codes import ActivationRange, LayerCodes
 _EDGE = exir_ops.edge
 _DECOMPOSED = _EDGE.quantized_decomposed
 _ACTIVATION_GRID = (-128, 127, torch.int8)
+EMBEDDING_BYTE = _DECOMPOSED.embedding_byte.default
+EMBEDDING_4BIT = _DECOMPOSED.embedding_4bit.default
 
 
 class LayerEditor:
@@ -75,7 +77,7 @@ class LayerEditor:
 
     def dequantized_weight(self, layer: LayerCodes, codes: Tensor) -> fx.Node:
         """int8 codes, shaped as the kernel wants them, and scales behind a dequantise node."""
-        scales = _scales(layer)
+        scales = stored_scales(layer)
         group = layer.spec.group_size
         largest = 2 ** (layer.spec.bits - 1)
         stored = self.constant("codes", codes.contiguous())
@@ -123,7 +125,7 @@ def dynamic_linear(editor: LayerEditor, layer: LayerCodes) -> None:
     source, weight = node.args[0], node.args[1]
     with editor.graph.inserting_before(node):
         value = editor.per_token(source)
-        dequantized = editor.dequantized_weight(layer, _codes(layer))
+        dequantized = editor.dequantized_weight(layer, stored_codes(layer))
     node.args = (value, dequantized, *node.args[2:])
     editor.drop_float_constant(weight)
 
@@ -154,7 +156,7 @@ def static_convolution(editor: LayerEditor, layer: LayerCodes) -> None:
         raise ValueError("a static layer needs an input and an output range")
     with editor.graph.inserting_before(node):
         value = editor.stored_range(node.args[0], layer.input_range)
-        dequantized = editor.dequantized_weight(layer, _codes(layer))
+        dequantized = editor.dequantized_weight(layer, stored_codes(layer))
     node.args = (value, dequantized, *node.args[2:])
     with editor.graph.inserting_after(node):
         anchor = editor.graph.call_function(_EDGE.aten.alias_copy.default, (node,))
@@ -169,9 +171,9 @@ def static_convolution(editor: LayerEditor, layer: LayerCodes) -> None:
 def expanded_bytes(editor: LayerEditor, layer: LayerCodes) -> None:
     """int8 codes that a kernel expands to float before the layer runs in float."""
     node = editor.node
-    weight, scales = node.args[1], _scales(layer)
+    weight, scales = node.args[1], stored_scales(layer)
     with editor.graph.inserting_before(node):
-        stored = editor.constant("codes", _codes(layer).contiguous())
+        stored = editor.constant("codes", stored_codes(layer).contiguous())
         per_channel = editor.constant("scales", scales[:, 0].contiguous())
         expanded = editor.call(
             _DECOMPOSED.dequantize_per_channel.default,
@@ -183,20 +185,22 @@ def expanded_bytes(editor: LayerEditor, layer: LayerCodes) -> None:
 def expanded_nibbles(editor: LayerEditor, layer: LayerCodes) -> None:
     """4-bit codes, two in a byte, expanded by the kernel that reads rows of a packed embedding."""
     node = editor.node
-    weight, codes = node.args[1], _codes(layer)
+    weight, codes = node.args[1], stored_codes(layer)
     shape = list(codes.shape)
-    pairs = (codes.reshape(shape[0], -1) + 8).to(torch.uint8)
-    packed = (pairs[:, ::2] << 4 | pairs[:, 1::2]).contiguous()
     with editor.graph.inserting_before(node):
-        stored = editor.constant("codes", packed)
-        scales = editor.constant("scales", _scales(layer).contiguous())
+        stored = editor.constant("codes", packed_nibbles(codes))
+        scales = editor.constant("scales", stored_scales(layer).contiguous())
         rows = editor.constant("rows", torch.arange(shape[0]))
-        expanded = editor.call(
-            _DECOMPOSED.embedding_4bit.default, stored, scales, None, -8, 7, rows
-        )
+        expanded = editor.call(EMBEDDING_4BIT, stored, scales, None, -8, 7, rows)
         if len(shape) > 2:
             expanded = editor.call(_EDGE.aten.view_copy.default, expanded, shape)
     _replace_weight(editor, weight, expanded)
+
+
+def packed_nibbles(codes: Tensor) -> Tensor:
+    """4-bit codes of each row, two in a byte: the first in the high half, stored with 8 added."""
+    pairs = (codes.reshape(codes.shape[0], -1) + 8).to(torch.uint8)
+    return (pairs[:, ::2] << 4 | pairs[:, 1::2]).contiguous()
 
 
 def expanded_halves(editor: LayerEditor, layer: LayerCodes) -> None:
@@ -217,13 +221,15 @@ def _replace_weight(editor: LayerEditor, weight: fx.Node, expanded: fx.Node) -> 
 Rewrite = Callable[[LayerEditor, LayerCodes], None]
 
 
-def _codes(layer: LayerCodes) -> Tensor:
+def stored_codes(layer: LayerCodes) -> Tensor:
+    """The codes of a layer that must have some."""
     if layer.codes is None:
         raise ValueError("a float layer has no codes")
     return layer.codes
 
 
-def _scales(layer: LayerCodes) -> Tensor:
+def stored_scales(layer: LayerCodes) -> Tensor:
+    """The scales of a layer that must have some."""
     if layer.scales is None:
         raise ValueError("a float layer has no scales")
     return layer.scales

@@ -75,8 +75,12 @@ def _to_linear(editor: LayerEditor) -> None:
 
 def _blocks(editor: LayerEditor, source: fx.Node, taps: int, stride: int) -> fx.Node:
     """Windows [1, frames, taps] of one channel [1, 1, samples]: blocks of `stride` samples, joined."""
-    samples = editor.call(torch.ops.aten.sym_size.int, source, 2)
-    whole = editor.call(operator.mul, editor.call(operator.floordiv, samples, stride), stride)
+    whole: Any = source.meta["val"].shape[2]
+    if isinstance(whole, int):
+        whole = whole // stride * stride
+    else:
+        samples = editor.call(torch.ops.aten.sym_size.int, source, 2)
+        whole = editor.call(operator.mul, editor.call(operator.floordiv, samples, stride), stride)
     even = editor.call(_ATEN.slice_copy.Tensor, source, 2, 0, whole)
     blocks = editor.call(_ATEN.view_copy.default, even, [1, -1, stride])
     return _side_by_side(editor, blocks, taps // stride, 1, 1)

@@ -12,16 +12,16 @@ from torch import fx
 from torch.export import ExportedProgram
 from torch.export.graph_signature import ExportGraphSignature, OutputSpec, TensorArgument
 
-from exporters.float_program import float_program, quiet, weight_nodes
-from exporters.graph_layers import LayerEditor, Rewrite
+from exporters.float_program import float_programs, quiet, weight_nodes, weight_of
+from exporters.graph_layers import EMBEDDING_4BIT, EMBEDDING_BYTE, LayerEditor, Rewrite
 from exporters.graph_windows import drop_transposes
 from exporters.target import ExportOptions
 from personalize.codes import LayerCodes
-from personalize.kernels import has_rows
+from personalize.kernels import has_rows, kind_of
 from personalize.observe import layer_shape
 from personalize.plan import FLOAT32, LayerShape, QuantSpec
 from speech.errors import UserError
-from speech.models.base import SpeechModel
+from speech.models.base import SpeechModel, TokenEmbedding
 from speech.storage import replacing
 
 _CONTAINER_BYTES = 20_000
@@ -29,12 +29,13 @@ _CONTAINER_BYTES = 20_000
 
 @dataclass(frozen=True, slots=True)
 class PlannedProgram:
-    """The model's graph at the planned precisions, before any backend sees it.
+    """The model's graphs at the planned precisions, before any backend sees them.
 
-    weight_constants: name of the constant that holds a layer's weight (or codes) -> layer name.
+    programs: one for each method of the file. weight_constants: name of the constant that holds a layer's
+    weight (or codes) -> layer name.
     """
 
-    program: ExportedProgram
+    programs: dict[str, ExportedProgram]
     weight_constants: dict[str, str]
 
 
@@ -56,10 +57,9 @@ def planned_program(
             f"the codes are not for {model.model_id}: {len(odd)} layers differ, e.g. {odd[0]}; "
             "run `myqasr personalize` again"
         )
-    program = float_program(model, options)
-    nodes = weight_nodes(program, model)
+    programs = float_programs(model, options)
     constants = {}
-    for index, (name, node) in enumerate(nodes.items()):
+    for index, (name, (program, node)) in enumerate(weight_nodes(programs, model).items()):
         layer = codes[name]
         weight = modules[name].weight
         if layer.codes is not None and layer.codes.shape != weight.shape:
@@ -69,16 +69,17 @@ def planned_program(
             )
         rewrite = rewrites.get(rewrite_key(modules[name], layer))
         if rewrite is None:
-            constants[_constant_of(program, node.args[1])] = name
+            constants[_constant_of(program, weight_of(node))] = name
         else:
             prefix = f"layer{index}"
             rewrite(LayerEditor(program, node, prefix), layer)
             constants.update({f"{prefix}_{what}": name for what in ("codes", "weight", "windows")})
-    drop_transposes(program)
-    _follow_output(program)
-    program.graph.lint()
-    program.graph_module.recompile()
-    return PlannedProgram(program, constants)
+    for program in programs.values():
+        drop_transposes(program)
+        _follow_outputs(program)
+        program.graph.lint()
+        program.graph_module.recompile()
+    return PlannedProgram(programs, constants)
 
 
 def check_menu(
@@ -115,22 +116,29 @@ def rewrite_key(module: torch.nn.Module, layer: LayerCodes) -> str:
     """Key into a target's table of rewrites, e.g. `linear int8-dynamic 4`, `windows float 32`."""
     windowed = "windows" if has_rows(module) else "conv1d"
     kind = "linear" if isinstance(module, torch.nn.Linear) else windowed
-    if isinstance(module, torch.nn.Conv2d):
-        kind = "conv2d"
+    if isinstance(module, torch.nn.Conv2d | TokenEmbedding):
+        kind = kind_of(module)
     return f"{kind} {layer.spec.activation} {layer.spec.bits}"
 
 
 def to_executorch(
     planned: PlannedProgram, partitioner: Any | None
 ) -> tuple[ExecutorchProgramManager, tuple[str, ...]]:
-    """Lower to a backend (None: ExecuTorch's own kernels); layer names in the order they run."""
+    """Lower to a backend (None: ExecuTorch's own kernels); layer names in the order they run.
+
+    Methods are taken in the order of their names.
+    """
     manager = EdgeProgramManager(
-        {"forward": planned.program}, None, EdgeCompileConfig(_check_ir_validity=False)
+        planned.programs, None, EdgeCompileConfig(_check_ir_validity=False)
     )
     with quiet():
         if partitioner is not None:
             manager = manager.to_backend(partitioner)
-        order = layer_order(manager.exported_program(), planned.weight_constants)
+        order = tuple(
+            name
+            for method in sorted(planned.programs)
+            for name in layer_order(manager.exported_program(method), planned.weight_constants)
+        )
         missing = set(planned.weight_constants.values()) - set(order)
         if missing:
             raise UserError(f"lowering lost {len(missing)} layers, e.g. {min(missing)}")
@@ -146,11 +154,10 @@ def layer_order(program: ExportedProgram, weight_constants: dict[str, str]) -> t
         if "executorch_call_delegate" in str(node.target):
             lowered = getattr(program.graph_module, node.args[0].target)
             names += layer_order(lowered.original_module, weight_constants)
-        elif getattr(node.target, "__name__", "") in (
-            "aten.linear.default",
-            "aten.convolution.default",
-        ):
-            constant = _constant_of(program, _behind_dequantise(node.args[1]))
+            continue
+        weight = _embedded_codes(program, node) or weight_of(node)
+        if weight is not None:
+            constant = _constant_of(program, _behind_dequantise(weight))
             if constant in weight_constants:
                 names.append(weight_constants[constant])
     return tuple(names)
@@ -160,6 +167,15 @@ def save(manager: ExecutorchProgramManager, path: Path) -> None:
     """Write the program, whole or not at all."""
     with replacing(path) as temporary, temporary.open("wb") as file:
         manager.write_to_file(file)
+
+
+def _embedded_codes(program: ExportedProgram, node: fx.Node) -> fx.Node | None:
+    """Codes of a quantised embedding; None where the kernel expands a weight, all of its rows."""
+    if node.target not in (EMBEDDING_BYTE, EMBEDDING_4BIT):
+        return None
+    codes: Any = node.args[0]
+    ids: Any = node.args[5]
+    return None if ids.name in program.graph_signature.inputs_to_buffers else codes
 
 
 def _behind_dequantise(node: fx.Node) -> fx.Node:
@@ -175,12 +191,14 @@ def _constant_of(program: ExportedProgram, node: fx.Node) -> str:
     return parameters.get(node.name) or buffers.get(node.name) or node.name
 
 
-def _follow_output(program: ExportedProgram) -> None:
-    """Name the graph's present result in the signature; rewriting the last layer changes it."""
-    (result,) = program.graph.output_node().args[0]
+def _follow_outputs(program: ExportedProgram) -> None:
+    """Name the graph's present results in the signature; rewriting the last layer changes them."""
+    results = program.graph.output_node().args[0]
     signature = program.graph_signature
-    (spec,) = signature.output_specs
     program._graph_signature = ExportGraphSignature(
         list(signature.input_specs),
-        [OutputSpec(spec.kind, TensorArgument(result.name), spec.target)],
+        [
+            OutputSpec(spec.kind, TensorArgument(result.name), spec.target)
+            for spec, result in zip(signature.output_specs, results, strict=True)
+        ],
     )

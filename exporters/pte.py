@@ -70,10 +70,61 @@ class Pte:
         plans = self.program.tables(1)
         if not plans:
             raise DamagedFileError("it holds no method")
-        self.plan = plans[0]
-        self._values = self.plan.tables(2)
+        self._plans = plans
         self._named = {entry.text(0): entry.number(1, "I") for entry in self.program.tables(7)}
         self._segments = self.program.tables(4)
+
+    def methods(self) -> "list[Method]":
+        """Entry points in the order of their names."""
+        return sorted((Method(self, plan) for plan in self._plans), key=lambda each: each.name)
+
+    def constant_data(self, index: int) -> memoryview:
+        """Bytes from the start of one constant on."""
+        if not self.program.has(5):
+            raise DamagedFileError("it holds constants but no segment for them")
+        where = self.program.table(5)
+        offsets = where.numbers(1, np.uint64)
+        if index >= len(offsets):
+            raise DamagedFileError(f"constant {index} of {len(offsets)}")
+        return self.segment(where.number(0, "I"))[int(offsets[index]) :]
+
+    def named(self, key: str) -> memoryview:
+        """Bytes that delegates share by name."""
+        if key not in self._named:
+            raise DamagedFileError(f"data named {key[:16]}… is missing")
+        return self.segment(self._named[key])
+
+    def segment(self, index: int) -> memoryview:
+        """Bytes of one segment."""
+        if index >= len(self._segments):
+            raise DamagedFileError(f"segment {index} of {len(self._segments)}")
+        entry = self._segments[index]
+        start = self._segment_base + entry.number(0, "Q")
+        size = entry.number(1, "Q")
+        if start + size > len(self.data):
+            raise DamagedFileError(f"segment {index} runs past the end of the file")
+        return self.data[start : start + size]
+
+    def compiled(self, reference: Table) -> memoryview:
+        """What a backend compiled, from the reference in a plan."""
+        index = reference.number(1, "I")
+        if reference.number(0, "b") == _IN_SEGMENT:
+            return self.segment(index)
+        inline = self.program.tables(3)
+        if index >= len(inline):
+            raise DamagedFileError(f"delegate data {index} of {len(inline)}")
+        start, size = inline[index].span(0)
+        return self.data[start : start + size]
+
+
+class Method:
+    """One entry point of a file: its values and what it runs."""
+
+    def __init__(self, pte: Pte, plan: Table) -> None:
+        self.pte = pte
+        self.name = plan.text(0)
+        self.plan = plan
+        self._values = plan.tables(2)
 
     def calls(self) -> Iterator[KernelCall | DelegateCall]:
         """What the program runs, in order."""
@@ -94,7 +145,7 @@ class Pte:
                     yield KernelCall(operators[index], args)
                 else:
                     delegate = delegates[index]
-                    yield DelegateCall(delegate.text(0), self._compiled(delegate.table(1)))
+                    yield DelegateCall(delegate.text(0), self.pte.compiled(delegate.table(1)))
 
     def shape(self, value: int) -> list[int]:
         """Sizes of one of the plan's tensors."""
@@ -121,47 +172,13 @@ class Pte:
         if dtype is None:
             raise DamagedFileError(f"a constant has the unknown type {tensor.number(0, 'b')}")
         shape = self.shape(value)
-        if not self.program.has(5):
-            raise DamagedFileError("it holds constants but no segment for them")
-        where = self.program.table(5)
-        offsets = where.numbers(1, np.uint64)
-        if index >= len(offsets):
-            raise DamagedFileError(f"constant {index} of {len(offsets)}")
-        segment = self.segment(where.number(0, "I"))
-        return tensor_from(segment[int(offsets[index]) :], dtype, shape)
-
-    def named(self, key: str) -> memoryview:
-        """Bytes that delegates share by name."""
-        if key not in self._named:
-            raise DamagedFileError(f"data named {key[:16]}… is missing")
-        return self.segment(self._named[key])
-
-    def segment(self, index: int) -> memoryview:
-        """Bytes of one segment."""
-        if index >= len(self._segments):
-            raise DamagedFileError(f"segment {index} of {len(self._segments)}")
-        entry = self._segments[index]
-        start = self._segment_base + entry.number(0, "Q")
-        size = entry.number(1, "Q")
-        if start + size > len(self.data):
-            raise DamagedFileError(f"segment {index} runs past the end of the file")
-        return self.data[start : start + size]
+        return tensor_from(self.pte.constant_data(index), dtype, shape)
 
     def _tensor(self, value: int) -> Table | None:
         if not 0 <= value < len(self._values):
             raise DamagedFileError(f"value {value} of {len(self._values)}")
         entry = self._values[value]
         return entry.table(1) if entry.number(0, "B") == _TENSOR else None
-
-    def _compiled(self, reference: Table) -> memoryview:
-        index = reference.number(1, "I")
-        if reference.number(0, "b") == _IN_SEGMENT:
-            return self.segment(index)
-        inline = self.program.tables(3)
-        if index >= len(inline):
-            raise DamagedFileError(f"delegate data {index} of {len(inline)}")
-        start, size = inline[index].span(0)
-        return self.data[start : start + size]
 
 
 def tensor_from(data: memoryview, dtype: torch.dtype, shape: list[int]) -> Tensor:
@@ -176,7 +193,7 @@ def tensor_from(data: memoryview, dtype: torch.dtype, shape: list[int]) -> Tenso
 
 
 def read_layers(path: Path) -> tuple[StoredLayer, ...]:
-    """Every weight-bearing layer of a .pte file in the order it runs, from the file alone.
+    """Every weight-bearing layer of a .pte file in the order it runs, method by method, from the file alone.
 
     Raises UserError naming the file when it is missing, truncated or not a .pte.
     """
@@ -190,12 +207,13 @@ def read_layers(path: Path) -> tuple[StoredLayer, ...]:
     layers: list[StoredLayer] = []
     try:
         pte = Pte(data)
-        kernels = KernelReader(pte)
-        for call in pte.calls():
-            if isinstance(call, KernelCall):
-                layers += kernels.layers(call)
-            elif call.backend == "XnnpackBackend":
-                layers += delegate_layers(pte, call.data)
+        for method in pte.methods():
+            kernels = KernelReader(method)
+            for call in method.calls():
+                if isinstance(call, KernelCall):
+                    layers += kernels.layers(call)
+                elif call.backend == "XnnpackBackend":
+                    layers += delegate_layers(pte, call.data)
     except (DamagedFileError, IndexError, OverflowError) as error:
         raise UserError(f"{path} is not a complete .pte file: {error}; export it again") from error
     return tuple(layers)

@@ -24,6 +24,7 @@ stored as fp32.
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from exporters import embeddings
 from exporters.target import ExportOptions, StoredLayer
 from personalize.plan import FLOAT32, LayerShape, QuantSpec
 
@@ -66,6 +67,8 @@ def menu(shape: LayerShape) -> tuple[QuantSpec, ...]:
     """Precisions that XNNPACK runs for this layer, fp32 last."""
     if shape.fixed or shape.kind == "conv2d":
         return (FLOAT32,)
+    if shape.kind == "embedding":
+        return embeddings.menu(shape)
     if shape.kind == "linear":
         in_features = shape.row_weights
         grouped = tuple(
@@ -88,6 +91,8 @@ def scale_dtype(spec: QuantSpec) -> str:
 
 def layer_bytes(shape: LayerShape, spec: QuantSpec) -> int:
     """Weights, scales and bias as they lie in the file, and the layer's part of the graph."""
+    if shape.kind == "embedding":
+        return embeddings.layer_bytes(shape, spec)
     if spec.scheme == "float":
         pieces = [shape.weights * spec.bits // 8]
     else:
@@ -116,14 +121,18 @@ def write(
 ) -> tuple[str, ...]:
     """Write the .pte, whole or not at all; returns layer names in the order the program runs them.
 
-    Input float32 [1, samples] up to options.max_samples, output logits float32 [1, frames, vocab].
+    Method `forward`: float32 [1, samples] up to options.max_samples to logits float32 [1, frames, vocab].
+    Models that write token by token have `encode` and `decode` instead.
     Raises UserError when codes and model don't fit, or a layer's precision isn't on its menu.
     """
+    import executorch.kernels.quantized  # noqa: F401  registers the kernels' schemas
+
+    from exporters.graph_embeddings import REWRITES as EMBEDDING_REWRITES
     from exporters.lowering import check_menu, planned_program, save, to_executorch
     from exporters.xnnpack_lowering import REWRITES, Partitioner, needed_passes_only
 
     check_menu(model, codes, menu, NAME)
-    planned = planned_program(model, codes, options, REWRITES)
+    planned = planned_program(model, codes, options, {**REWRITES, **EMBEDDING_REWRITES})
     with needed_passes_only():
         program, order = to_executorch(planned, Partitioner())
     save(program, path)

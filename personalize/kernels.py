@@ -13,6 +13,7 @@ from torch.nn import functional
 from personalize.codes import ActivationRange, LayerCodes
 from personalize.plan import LayerKind
 from speech.errors import UserError
+from speech.models.base import TokenEmbedding
 
 
 def quantize_static(x: Tensor, grid: ActivationRange) -> Tensor:
@@ -37,13 +38,15 @@ def quantize_per_row(x: Tensor) -> Tensor:
 
 
 def kind_of(module: nn.Module) -> LayerKind:
-    """`linear`, `conv1d` or `conv2d`; raises UserError for any other module."""
+    """`linear`, `conv1d`, `conv2d` or `embedding`; raises UserError for any other module."""
     if isinstance(module, nn.Linear):
         return "linear"
     if isinstance(module, nn.Conv1d):
         return "conv1d"
     if isinstance(module, nn.Conv2d):
         return "conv2d"
+    if isinstance(module, TokenEmbedding):
+        return "embedding"
     raise UserError(f"{type(module).__name__} layers can't be quantised")
 
 
@@ -102,12 +105,14 @@ def kernel_input(x: Tensor, codes: LayerCodes) -> Tensor:
 
 
 def layer_output(module: nn.Module, x: Tensor, codes: LayerCodes, weight: Tensor) -> Tensor:
-    """Output of a Linear or Conv1d as the kernel of `codes.spec` computes it.
+    """Output of a layer as the kernel of `codes.spec` computes it.
 
-    x: linear [..., in_features], conv1d [batch, in_channels, samples].
+    x: linear [..., in_features], conv1d [batch, in_channels, samples], embedding ids.
     weight: `codes.dequantized(module.weight)`, passed in so that a caller may keep it.
     """
     spec = codes.spec
+    if isinstance(module, TokenEmbedding):
+        return functional.embedding(x, weight)
     if spec.activation == "int8-dynamic" and isinstance(module, nn.Conv1d):
         seen = kernel_input(rows(module, x), codes)
         return functional.linear(seen, weight.flatten(1), module.bias).transpose(1, 2)

@@ -88,9 +88,11 @@ def observe(
 
         return hook
 
-    with hooks(model, watch), torch.inference_mode():
+    with torch.inference_mode():
         for waveform in waveforms:
-            logits = model.module(model.features(waveform).to(device))
+            inputs = model.inputs(waveform, device)
+            with hooks(model, watch):
+                logits = model.module(*inputs)
             readers.clear()
             if not torch.isfinite(logits).all():
                 raise UserError(

@@ -15,7 +15,7 @@ from speech.storage import converter
 
 Scheme = Literal["int", "lut", "float"]
 Activation = Literal["float", "int8-dynamic", "int8-static"]
-LayerKind = Literal["linear", "conv1d", "conv2d"]
+LayerKind = Literal["linear", "conv1d", "conv2d", "embedding"]
 
 _ACTIVATION_SUFFIX = {"float": "", "int8-dynamic": "-a8d", "int8-static": "-a8s"}
 _LABEL = re.compile(r"(fp|int|lut)(\d+)(?:-g(\d+))?(-a8d|-a8s)?")
@@ -80,7 +80,7 @@ class LayerShape:
     """What a target needs to know of a layer to say which precisions it runs and what they weigh.
 
     weight_shape: linear [out_features, in_features]; conv1d [out_channels, in_channels / groups, kernel];
-        conv2d [out_channels, in_channels / groups, kernel height, kernel width].
+        conv2d [out_channels, in_channels / groups, kernel height, kernel width]; embedding [tokens, size].
     has_rows: whether the layer can run as one matrix product, over tokens or a convolution's windows.
     fixed: whether it must stay as it is: the Fourier transform and mel filters of a front end.
     """
@@ -94,7 +94,7 @@ class LayerShape:
     fixed: bool = False
 
     def __post_init__(self) -> None:
-        expected = {"linear": 2, "conv1d": 3, "conv2d": 4}[self.kind]
+        expected = {"linear": 2, "conv1d": 3, "conv2d": 4, "embedding": 2}[self.kind]
         if len(self.weight_shape) != expected or min(self.weight_shape) < 1:
             raise UserError(f"layer {self.name}: {self.kind} weight of shape {self.weight_shape}")
 

@@ -13,7 +13,7 @@ from speech.models.base import SpeechModel
 
 
 class ReferenceLayer(nn.Module):
-    """A Linear or Conv1d that computes with its codes."""
+    """A layer that computes with its codes."""
 
     def __init__(self, layer: nn.Module, codes: LayerCodes) -> None:
         super().__init__()

@@ -126,9 +126,10 @@ def _clip_costs(
                 changes[places] = way(module, x, y, gradient, [rounded[name][i] for i in places])
         sums[name] += np.square(changes) / (2 * draws)
 
+    features, *written = model.inputs(waveform, device)
     with hooks(model, watch), torch.enable_grad():
-        features = model.features(waveform).to(device).requires_grad_()
-        log_posterior = model.module(features)[0].float().log_softmax(dim=-1)  # [frames, vocab]
+        logits = model.module(features.requires_grad_(), *written)[0].float()
+        log_posterior = _allowed(model, logits).log_softmax(dim=-1)  # [frames, vocab]
         drawn = torch.multinomial(
             log_posterior.detach().exp().cpu(),
             draws,
@@ -145,6 +146,15 @@ def _clip_costs(
             for name, codes in rounded.items()
         },
     )
+
+
+def _allowed(model: SpeechModel, logits: Tensor) -> Tensor:
+    """Logits [tokens, vocab] without the tokens that greedy decoding may not write at their place."""
+    how = model.tokens.autoregression
+    if how is None:
+        return logits
+    forbidden = torch.from_numpy(how.forbidden(*logits.shape)).to(logits.device)
+    return logits.masked_fill(forbidden, -torch.inf)
 
 
 def _direct_changes(

@@ -108,7 +108,7 @@ def bench(
     problems = timing_problems(tuple(results), options.threads, busy_cores, device.usable_cores)
     return BenchReport(
         schema_version=SCHEMA_VERSION,
-        task="transcription" if tokens.blank is not None else "classification",
+        task=tokens.task,
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         device=device,
         versions=runtime_versions(),

@@ -52,7 +52,14 @@ def exported_file(path: Path, name: str | None = None) -> Exported:
         )
     label = artifact.target if name is None else name
     return Exported(
-        System(label, runner, str(path), None, artifact.sha256, artifact.size_bytes),
+        System(
+            label,
+            runner,
+            str(path),
+            sha256=artifact.sha256,
+            size_bytes=artifact.size_bytes,
+            autoregression=manifest.tokens.autoregression,
+        ),
         AudioInput(manifest.input.normalize, artifact.min_samples, artifact.max_samples),
         manifest.tokens,
     )

@@ -14,6 +14,7 @@ from personalize.plan import FLOAT32, LayerProfile
 from personalize.reference import build_reference
 from personalize.rounding import round_layer
 from runtime_bench.exported import TARGET_RUNNERS
+from runtime_bench.quality import signal_to_noise_db
 from runtime_bench.runners.base import System, open_system
 from speech.decoding import Tokens
 from speech.errors import UserError
@@ -65,8 +66,7 @@ def probe_target(name: str) -> str:
         runner = open_system(System(name, TARGET_RUNNERS[name], str(path)), 1)
         found = runner.logits(model.features(waveform)[0].numpy())
     reference = expected.logits(waveform)
-    noise = float(np.square(found - reference).sum()) or 1e-30
-    snr_db = 10 * np.log10(float(np.square(reference).sum()) / noise)
+    snr_db = signal_to_noise_db(reference, found)
     if snr_db < MIN_SNR_DB:
         raise UserError(f"{name} computes something else than the plan: {snr_db:.0f} dB")
     kernels = sorted({spec.label for spec in (layer.spec for layer in codes.values())})

@@ -2,6 +2,9 @@
 
 from collections.abc import Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
 from speech.errors import UserError
 from speech.scoring import ErrorCounts, character_errors, word_errors
 
@@ -28,3 +31,9 @@ def errors_of(
     texts = [reference for reference, _ in pairs]
     heard = [transcript for _, transcript in pairs]
     return word_errors(texts, heard), character_errors(texts, heard)
+
+
+def signal_to_noise_db(expected: NDArray[np.floating], found: NDArray[np.floating]) -> float:
+    """How well logits agree with those of a reference of the same shape."""
+    error = float(np.square(expected - found).sum())
+    return float(10 * np.log10(float(np.square(expected).sum()) / max(error, 1e-30)))

@@ -17,7 +17,9 @@ def model_inputs(waveform: NDArray[np.float32], audio: AudioInput) -> list[NDArr
     Longer audio is cut at pauses; each piece is normalised by itself, then zero-padded if too short.
     """
     inputs = []
-    for piece in split_at_pauses(waveform, audio.max_samples, audio.min_samples):
+    # A model with a window of its own takes only whole ones, padded.
+    shortest = min(audio.min_samples, audio.max_samples // 2)
+    for piece in split_at_pauses(waveform, audio.max_samples, shortest):
         features = normalize_waveform(piece) if audio.normalize else piece
         missing = max(audio.min_samples - len(features), 0)
         inputs.append(np.ascontiguousarray(np.pad(features, (0, missing)), np.float32))

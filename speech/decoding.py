@@ -1,9 +1,13 @@
-"""Greedy decoding. CTC: the best token per frame, repeats merged, blanks dropped. Classifiers: one label.
+"""Greedy decoding, for the three kinds of model.
 
-Graves et al., "Connectionist temporal classification", ICML 2006, best path decoding.
+CTC: the best token per frame, repeats merged, blanks dropped (Graves et al., "Connectionist temporal
+classification", ICML 2006, best path decoding). Classifiers: one label. Models that write token by token,
+each after reading what they wrote: the best token, until the end token.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,21 +16,61 @@ from speech.errors import UserError
 
 
 @dataclass(frozen=True, slots=True)
+class Autoregression:
+    """How a model that writes token by token is started and stopped.
+
+    prompt: ids it is given to go on from. end: id that it ends with. max_tokens: most ids, prompt included.
+    suppressed: ids that are never written; suppressed_first: ids that the text doesn't start with.
+    """
+
+    prompt: tuple[int, ...]
+    end: int
+    max_tokens: int
+    suppressed: tuple[int, ...] = ()
+    suppressed_first: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if len(self.prompt) < 2 or self.max_tokens <= len(self.prompt):
+            raise UserError(
+                f"a prompt of {len(self.prompt)} tokens and at most {self.max_tokens} in all: there must "
+                "be two in the prompt and room for one more"
+            )
+
+    def forbidden(self, count: int, vocabulary: int) -> NDArray[np.bool_]:
+        """Which ids may not be written, at each of the first `count` places, [count, vocabulary]."""
+        never = np.zeros((count, vocabulary), dtype=bool)
+        never[:, list(self.suppressed)] = True
+        never[:1, list(self.suppressed_first)] = True
+        return never
+
+
+@dataclass(frozen=True, slots=True)
 class Tokens:
     """What each output of the model writes.
 
     symbols: text of every token id; special tokens such as `<pad>` write nothing.
-    blank: id of the CTC blank; None for a classifier, whose symbols are labels and whose output is one frame.
+    blank: id of the CTC blank; None for models without.
     word_delimiter: the symbol that stands for a space.
+    autoregression: for models that write token by token. Without it and without a blank the model is a
+    classifier: its symbols are labels, its output is one frame.
+    byte_level: symbols spell bytes of UTF-8, in the alphabet of GPT-2's tokenizer.
     """
 
     symbols: tuple[str, ...]
     blank: int | None
     word_delimiter: str = "|"
+    autoregression: Autoregression | None = None
+    byte_level: bool = False
 
     def __post_init__(self) -> None:
         if self.blank is not None and not 0 <= self.blank < len(self.symbols):
             raise UserError(f"CTC blank id {self.blank} is outside the {len(self.symbols)} tokens")
+
+    @property
+    def task(self) -> Literal["transcription", "classification"]:
+        """What the model does with a recording."""
+        writes = self.blank is not None or self.autoregression is not None
+        return "transcription" if writes else "classification"
 
 
 def collapse(best: NDArray[np.integer], blank: int) -> list[int]:
@@ -39,20 +83,75 @@ def collapse(best: NDArray[np.integer], blank: int) -> list[int]:
 
 def ids_to_text(ids: list[int], tokens: Tokens) -> str:
     """Join the symbols; delimiters become single spaces; `<...>` and `[...]` specials write nothing."""
+    symbols = [tokens.symbols[token] for token in ids]
+    if tokens.byte_level:
+        return spelled("".join(symbol for symbol in symbols if symbol[:2] != "<|"))
     written = [
         symbol
-        for symbol in (tokens.symbols[token] for token in ids)
+        for symbol in symbols
         if not (len(symbol) > 2 and symbol[0] + symbol[-1] in ("<>", "[]"))
     ]
     return " ".join("".join(written).replace(tokens.word_delimiter, " ").split())
 
 
+def spelled(symbols: str) -> str:
+    """Text of a string in GPT-2's byte alphabet, spaces made single.
+
+    The alphabet writes printable bytes as themselves and the n-th of the others as character 256 + n.
+    """
+    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    others = [byte for byte in range(256) if byte not in printable]
+    values = {chr(byte): byte for byte in printable}
+    values |= {chr(256 + place): byte for place, byte in enumerate(others)}
+    data = bytes(values[symbol] for symbol in symbols if symbol in values)
+    return " ".join(data.decode("utf-8", errors="replace").split())
+
+
 def greedy_text(logits: NDArray[np.floating], tokens: Tokens) -> str:
-    """Text of logits (or log posteriors) [frames, vocab]."""
+    """Text of logits (or log posteriors), [frames, vocab] or [tokens written, vocab]."""
     if logits.ndim != 2 or logits.shape[1] != len(tokens.symbols):
         raise UserError(
             f"logits of shape {tuple(logits.shape)} don't fit {len(tokens.symbols)} tokens"
         )
+    if tokens.autoregression is not None:
+        written = best_tokens(logits, tokens.autoregression)
+        return ids_to_text(
+            [token for token in written if token != tokens.autoregression.end], tokens
+        )
     if tokens.blank is None:
         return tokens.symbols[int(logits.mean(axis=0).argmax())]
     return ids_to_text(collapse(logits.argmax(axis=1), tokens.blank), tokens)
+
+
+def best_tokens(logits: NDArray[np.floating], how: Autoregression, first: bool = True) -> list[int]:
+    """The best id that may be written at each place.
+
+    logits: [tokens written, vocab]. first: whether the first of them starts the text.
+    """
+    forbidden = how.forbidden(len(logits) + (not first), logits.shape[1])
+    allowed = np.where(forbidden[-len(logits) :], -np.inf, logits)
+    return [int(token) for token in allowed.argmax(axis=1)]
+
+
+def greedy_logits(
+    next_logits: Callable[[NDArray[np.int64]], NDArray[np.float32]], how: Autoregression
+) -> NDArray[np.float32]:
+    """Logits [tokens written, vocab] of greedy decoding; the last row is that of the end token, if it came.
+
+    next_logits: from the ids so far, [1, ids], to the logits [vocab] of the next one.
+    """
+    ids = list(how.prompt)
+    rows: list[NDArray[np.float32]] = []
+    while len(ids) < how.max_tokens:
+        rows.append(next_logits(np.array([ids], dtype=np.int64)))
+        best = best_tokens(rows[-1][None], how, first=len(rows) == 1)
+        if best[0] == how.end:
+            break
+        ids += best
+    return np.stack(rows)
+
+
+def same_tokens(one: list[int], other: list[int]) -> int:
+    """How many tokens from the start on are the same in both."""
+    same = [a == b for a, b in zip(one, other, strict=False)]
+    return same.index(False) if False in same else len(same)

@@ -11,6 +11,7 @@ from torch import nn
 
 from speech.models.m5 import M5
 from tests.tiny_models import TOKENS
+from tools.random_whisper import save_whisper
 from tools.word_pieces import save_pieces
 
 SIZES = {
@@ -53,6 +54,19 @@ PARAKEET = {
     },
 }
 
+WHISPER = {
+    "d_model": 64,
+    "encoder_layers": 2,
+    "decoder_layers": 2,
+    "encoder_attention_heads": 2,
+    "decoder_attention_heads": 2,
+    "encoder_ffn_dim": 128,
+    "decoder_ffn_dim": 128,
+    "max_source_positions": 100,
+    "max_target_positions": 24,
+    "num_mel_bins": 80,
+}
+
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "wav2vec2 base": ("Wav2Vec2ForCTC", GROUP),
     "wav2vec2 large": ("Wav2Vec2ForCTC", LAYER),
@@ -79,6 +93,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
         {**BERT, **ADAPTER, "position_embeddings_type": "rotary"},
     ),
     "parakeet": ("ParakeetForCTC", PARAKEET),
+    "whisper": ("WhisperForConditionalGeneration", WHISPER),
     "wav2vec2 classifier": ("Wav2Vec2ForSequenceClassification", {**GROUP, **LABELS}),
     "hubert classifier, weighted layers": (
         "HubertForSequenceClassification",
@@ -104,6 +119,8 @@ def save_model(case: str, folder: Path) -> Any:
     torch.manual_seed(0)
     if architecture == "M5":
         return save_m5(options, folder)
+    if architecture == "WhisperForConditionalGeneration":
+        return save_whisper(options, folder)
     model_class = getattr(transformers, architecture)
     model = model_class(model_class.config_class(**options))
     with torch.no_grad():

@@ -13,6 +13,7 @@ from exporters.xnnpack import NAME as XNNPACK
 from personalize.codes import LayerCodes
 from personalize.plan import FLOAT32, LayerShape, QuantSpec
 from personalize.reference import build_reference
+from runtime_bench.quality import signal_to_noise_db
 from runtime_bench.runners.base import System, open_system
 from speech.errors import UserError
 from tests.tiny_models import layer_shapes, noise, random_codes, random_specs, tiny_ctc
@@ -51,11 +52,6 @@ KERNEL_WORDS = {
 }
 
 
-def snr_db(expected: np.ndarray, found: np.ndarray) -> float:
-    error = float(np.square(expected - found).sum())
-    return 10 * np.log10(float(np.square(expected).sum()) / max(error, 1e-30))
-
-
 def run_file(path: Path, waveform: torch.Tensor) -> np.ndarray:
     runner = open_system(System("file", "executorch", str(path)), threads=1)
     return runner.logits(waveform[0].numpy())
@@ -86,7 +82,9 @@ def test_every_precision_on_the_menu_computes_what_it_promises(
     assert len(kernels) == list(specs.values()).count(spec)
     reference = build_reference(model, codes)
     worst = min(
-        snr_db(run_module(reference, noise(n, seed=1)), run_file(path, noise(n, seed=1)))
+        signal_to_noise_db(
+            run_module(reference, noise(n, seed=1)), run_file(path, noise(n, seed=1))
+        )
         for n in LENGTHS
     )
     print(f"{target_name} {kind} {label}: {worst:.1f} dB, {kernels[0]}")
@@ -118,7 +116,7 @@ def test_mixed_plan_comes_back_from_the_file_bit_for_bit(name, seed, tmp_path):
     assert compare(stored, codes, order, model) == []
     waveform = noise(16_000, seed=1)
     expected = run_module(build_reference(model, codes), waveform)
-    assert snr_db(expected, run_file(path, waveform)) > 30
+    assert signal_to_noise_db(expected, run_file(path, waveform)) > 30
 
 
 @pytest.mark.parametrize(

@@ -6,21 +6,14 @@ import pytest
 import torch
 import transformers
 
-from exporters.audit import compare
-from exporters.target import ExportOptions, load_target
-from personalize.reference import build_reference
-from runtime_bench.runners.base import System, open_system
 from speech.errors import UserError
 from speech.models import ARCHITECTURES, load_model
 from speech.models.m5 import M5
 from tests.model_folders import CASES, save_model
-from tests.test_exporters import snr_db
-from tests.tiny_models import noise, random_codes, random_specs
+from tests.round_trips import LONGEST, SHORTEST, assert_its_file_computes_the_plan
+from tests.tiny_models import noise
 
-MIXED_PLAN_DB = 30
-"""fp16 layers, which the CPU sums as it likes, flip roundings of the integer layers after them."""
-
-OPTIONS = ExportOptions(1_300, 32_000)
+OTHERWISE_COMPARED = ("M5", "WhisperForConditionalGeneration")
 
 
 def test_every_supported_class_is_tried():
@@ -29,7 +22,9 @@ def test_every_supported_class_is_tried():
     assert tried | elsewhere == set(ARCHITECTURES)
 
 
-@pytest.mark.parametrize("case", [case for case, (name, _) in CASES.items() if name != "M5"])
+@pytest.mark.parametrize(
+    "case", [case for case, (name, _) in CASES.items() if name not in OTHERWISE_COMPARED]
+)
 def test_a_model_loaded_from_its_folder_computes_what_transformers_computes(case, tmp_path):
     theirs = save_model(case, tmp_path).from_pretrained(tmp_path).float().eval()
     extractor = transformers.AutoFeatureExtractor.from_pretrained(tmp_path)
@@ -55,17 +50,8 @@ def test_a_model_loaded_from_its_folder_computes_what_transformers_computes(case
 @pytest.mark.parametrize("case", CASES)
 def test_its_file_holds_the_plan_and_computes_it_at_every_length(case, target_name, tmp_path):
     save_model(case, tmp_path)
-    model, target = load_model(str(tmp_path)), load_target(target_name)
-    codes = random_codes(model, target, random_specs(model, target, seed=1))
-    path = tmp_path / f"file{target.SUFFIX}"
-    order = target.write(model, codes, path, OPTIONS)
-    assert compare(target.read(path), codes, order, model) == []
-    runner = open_system(System("file", "executorch", str(path)), threads=1)
-    reference = build_reference(model, codes)
-    for samples in (max(1_300, model.min_samples), 7_777, 32_000):
-        with torch.inference_mode():
-            expected = reference.module(noise(samples))[0].numpy()
-        assert snr_db(expected, runner.logits(noise(samples)[0].numpy())) > MIXED_PLAN_DB
+    model = load_model(str(tmp_path))
+    assert_its_file_computes_the_plan(model, target_name, tmp_path, (SHORTEST, 7_777, LONGEST))
 
 
 def test_weights_that_a_class_needs_but_the_file_lacks_are_not_made_up(tmp_path):

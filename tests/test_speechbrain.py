@@ -27,14 +27,10 @@ from pathlib import Path
 import torch
 from speechbrain.inference.ASR import EncoderASR
 
-from exporters.audit import compare
-from exporters.target import ExportOptions, load_target
-from personalize.reference import build_reference
-from runtime_bench.runners.base import System, open_system
 from speech.models import load_model
-from tests.test_exporters import snr_db
+from tests.round_trips import assert_its_file_computes_the_plan
 from tests.test_speechbrain import save_folder
-from tests.tiny_models import noise, random_codes, random_specs
+from tests.tiny_models import noise
 
 folder = Path(sys.argv[1])
 save_folder(folder)
@@ -48,17 +44,7 @@ for samples in (1_300, 16_000):
         words, _ = theirs.transcribe_batch(audio, torch.ones(1))
     assert model.transcribe(audio[0].numpy()) == " ".join(words[0].split()), words
 for name in ("xnnpack", "executorch"):
-    target = load_target(name)
-    codes = random_codes(model, target, random_specs(model, target, seed=1))
-    path = folder / f"file{target.SUFFIX}"
-    order = target.write(model, codes, path, ExportOptions(1_300, 32_000))
-    assert compare(target.read(path), codes, order, model) == []
-    runner = open_system(System("file", "executorch", str(path)), threads=1)
-    for samples in (1_300, 32_000):
-        with torch.inference_mode():
-            expected = build_reference(model, codes).module(noise(samples))[0].numpy()
-        decibels = snr_db(expected, runner.logits(noise(samples)[0].numpy()))
-        assert decibels > 30, decibels
+    assert_its_file_computes_the_plan(model, name, folder, (1_300, 32_000))
 print("same text and same file")
 """
 

@@ -12,9 +12,9 @@ from personalize.kernels import has_rows, rows
 from personalize.observe import layer_shape
 from personalize.plan import QuantSpec
 from personalize.reference import build_reference
+from runtime_bench.quality import signal_to_noise_db
 from runtime_bench.runners.base import System, open_system
 from speech.models.base import SpeechModel
-from tests.test_exporters import snr_db
 from tests.tiny_models import TOKENS, noise, random_codes
 
 
@@ -96,4 +96,4 @@ def test_padded_and_dilated_convolutions_of_other_models_run_as_windows_too(tmp_
             waveform = noise(samples, seed=1)
             with torch.inference_mode():
                 expected = reference.module(waveform)[0].numpy()
-            assert snr_db(expected, runner.logits(waveform[0].numpy())) > 50
+            assert signal_to_noise_db(expected, runner.logits(waveform[0].numpy())) > 50

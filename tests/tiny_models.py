@@ -133,7 +133,7 @@ def observed_ranges(
 
     hooks = [m.register_forward_hook(record(name)) for name, m in model.layers().items()]
     with torch.inference_mode():
-        model.module(waveform)
+        model.module(*model.inputs(waveform[0].numpy()))
     for hook in hooks:
         hook.remove()
     return seen

@@ -8,6 +8,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from speech.decoding import Autoregression
 from speech.errors import UserError
 
 RUNNERS = {
@@ -25,7 +26,8 @@ class System:
 
     runner: a key of RUNNERS. source: an exported file, or a model's folder or id. codes: safetensors
     of the plan's integers, for `torch-reference`. sha256, size_bytes: of the file, where there is one.
-    timed: False for simulations, whose latency says nothing.
+    timed: False for simulations, whose latency says nothing. autoregression: for exported files of models
+    that write token by token.
     """
 
     name: str
@@ -35,6 +37,7 @@ class System:
     sha256: str | None = None
     size_bytes: int | None = None
     timed: bool = True
+    autoregression: Autoregression | None = None
 
 
 class Runner(Protocol):
@@ -51,7 +54,7 @@ class Runner(Protocol):
         ...
 
     def logits(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Logits [frames, vocab] of one utterance's features [samples]."""
+        """Logits [frames, vocab], or [tokens written, vocab], of one utterance's features [samples]."""
         ...
 
 

@@ -17,6 +17,7 @@ import executorch.extension.pybindings._C as runtime  # noqa: N811  # isort: ski
 import executorch.kernels.quantized  # noqa: F401  # isort: skip
 
 from runtime_bench.runners.base import System
+from speech.decoding import Autoregression, greedy_logits
 from speech.errors import UserError
 
 _MISSING_KERNEL = re.compile(r"Missing operator: \[\d+\] ([\w:.]+)")
@@ -24,28 +25,39 @@ _MISSING_KERNEL = re.compile(r"Missing operator: \[\d+\] ([\w:.]+)")
 
 @dataclass(frozen=True, slots=True)
 class ExecuTorchRunner:
-    """A loaded program. `program` is kept because its methods point into it."""
+    """A loaded program's methods by name. `program` is kept because they point into it."""
 
     description: str
     threads: int
     program: Any
-    method: Any
+    methods: dict[str, Any]
+    autoregression: Autoregression | None = None
 
     def logits(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Logits [frames, vocab] of features [samples]; raises UserError when the length doesn't fit."""
+        """Logits of features [samples]: [frames, vocab], or of greedy decoding [tokens written, vocab].
+
+        Raises UserError when the length doesn't fit.
+        """
+        waveform = torch.from_numpy(features)[None]
         try:
-            outputs = self.method((torch.from_numpy(features)[None],))
+            if self.autoregression is None:
+                return _numbers(self.methods["forward"]((waveform,)))
+            heard = self.methods["encode"]((waveform,))
+            decode = self.methods["decode"]
+            return greedy_logits(
+                lambda ids: _numbers(decode((torch.from_numpy(ids), *heard))), self.autoregression
+            )
         except RuntimeError as error:
             raise UserError(
                 f"ExecuTorch can't run {len(features)} samples ({_first_line(error)}); "
                 "is this between the shortest and longest input of the file?"
             ) from error
-        result: NDArray[np.float32] = outputs[0][0].float().numpy()
-        return result
 
 
 def open_runner(system: System, threads: int) -> ExecuTorchRunner:
-    """Load a .pte's `forward`; raises UserError when the file is missing, damaged or needs a kernel."""
+    """Load a .pte's methods; raises UserError when the file is missing, damaged or needs a kernel."""
+    how = system.autoregression
+    wanted = ("forward",) if how is None else ("encode", "decode")
     path = Path(system.source)
     if not path.is_file():
         raise UserError(f"{path} does not exist")
@@ -57,14 +69,21 @@ def open_runner(system: System, threads: int) -> ExecuTorchRunner:
             program = runtime._load_program(
                 str(path), program_verification=runtime.Verification.InternalConsistency
             )
-            method = program.load_method("forward")
+            methods = {name: program.load_method(name) for name in wanted}
         except RuntimeError as error:
             missing = _MISSING_KERNEL.findall(log.getvalue())
             reason = f"no kernel for {missing[0]}" if missing else _first_line(error)
             raise UserError(
                 f"{path} can't be loaded by ExecuTorch ({reason}); export it again"
             ) from error
-    return ExecuTorchRunner("ExecuTorch", runtime._threadpool_get_thread_count(), program, method)
+    used = runtime._threadpool_get_thread_count()
+    return ExecuTorchRunner("ExecuTorch", used, program, methods, how)
+
+
+def _numbers(outputs: Any) -> NDArray[np.float32]:
+    """The first and only output of a batch of one."""
+    result: NDArray[np.float32] = outputs[0][0].float().numpy()
+    return result
 
 
 def _first_line(error: Exception) -> str:

@@ -13,40 +13,41 @@ import speech.models.wav2vec2  # noqa: F401  so that loading a model isn't impor
 from personalize.codes import load_codes
 from personalize.reference import build_reference
 from runtime_bench.runners.base import System
+from speech.decoding import Tokens
 from speech.errors import UserError
 from speech.models import load_model
+from speech.models.base import run
 
 
 @dataclass(frozen=True, slots=True)
 class TorchRunner:
-    """A module [1, samples] -> [1, frames, vocab] in eval mode."""
+    """The module of a `SpeechModel`, perhaps at another precision, and its tokens."""
 
     description: str
     threads: int
     module: nn.Module
+    tokens: Tokens
 
     def logits(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """Logits [frames, vocab] of features [samples]."""
-        with torch.inference_mode():
-            result: NDArray[np.float32] = self.module(torch.from_numpy(features)[None])[0].numpy()
-        return result
+        return run(self.module, torch.from_numpy(features)[None], self.tokens)
 
 
 def open_runner(system: System, threads: int) -> TorchRunner:
     """Load the model and bring it to the precision that `system.runner` stands for."""
     torch.set_num_threads(threads)
     model = load_model(system.source)
+    used = torch.get_num_threads()
     if system.runner == "torch-float":
-        return TorchRunner("torch eager fp32", torch.get_num_threads(), model.module)
+        return TorchRunner("torch eager fp32", used, model.module, model.tokens)
     if system.runner == "torch-int8-dynamic":
-        return TorchRunner(
-            "torch dynamic int8 linears", torch.get_num_threads(), dynamic_int8(model.module)
-        )
+        module = dynamic_int8(model.module)
+        return TorchRunner("torch dynamic int8 linears", used, module, model.tokens)
     if system.codes is None:
         raise UserError(f"{system.name}: a {system.runner} needs the file with the plan's codes")
     codes, _ = load_codes(Path(system.codes))
     reference = build_reference(model, codes)
-    return TorchRunner("torch simulation of the plan", torch.get_num_threads(), reference.module)
+    return TorchRunner("torch simulation of the plan", used, reference.module, model.tokens)
 
 
 def dynamic_int8(module: nn.Module) -> nn.Module:

@@ -16,6 +16,7 @@ ARCHITECTURES = {
     "Wav2Vec2ConformerForCTC": "speech.models.wav2vec2_conformer",
     "Wav2Vec2BertForCTC": "speech.models.wav2vec2_bert",
     "ParakeetForCTC": "speech.models.parakeet",
+    "WhisperForConditionalGeneration": "speech.models.whisper",
     "Wav2Vec2ForSequenceClassification": "speech.models.classifiers",
     "HubertForSequenceClassification": "speech.models.classifiers",
     "M5": "speech.models.m5",

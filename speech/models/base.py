@@ -3,28 +3,38 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from speech.decoding import Tokens, greedy_text
+from speech.decoding import Tokens, best_tokens, greedy_logits, greedy_text
 from speech.errors import UserError
 
 SAMPLE_RATE = 16_000
 NORMALIZE_EPSILON = 1e-7
 
 
+class TokenEmbedding(nn.Embedding):
+    """A table of token vectors: a layer, where other embeddings are small and stay as they are."""
+
+    bias = None
+
+
 @dataclass(frozen=True, slots=True)
 class SpeechModel:
-    """A float32 model in eval mode: a recogniser with CTC, or a classifier that gives one frame.
+    """A float32 model in eval mode: a recogniser, or a classifier that gives one frame.
 
     module: [1, samples] normalised waveform -> [1, frames, vocab] logits. Exportable: batch 1, no mask,
-        eager attention, weight norm folded.
+        eager attention, weight norm folded. A module that writes token by token also takes the ids so far
+        [1, ids] and gives [1, tokens written, vocab]; it is exported as its methods `encode` and `decode`
+        (see speech/models/whisper.py).
     layer_prefix: what stands before the architecture's own layer names inside `module`.
     normalize: the waveform is shifted and scaled to zero mean and unit variance first.
     stride_samples: samples per output frame. min_samples: shortest input that gives one frame.
+    max_samples: longest input; what lies after it is not heard. None: any length.
     """
 
     model_id: str
@@ -34,32 +44,43 @@ class SpeechModel:
     normalize: bool
     stride_samples: int
     min_samples: int
+    max_samples: int | None = None
 
     def features(self, waveform: NDArray[np.float32]) -> Tensor:
         """Model input [1, samples] from a 16 kHz mono waveform [samples]; short ones are zero-padded."""
-        signal = waveform.astype(np.float32)
+        signal = waveform[: self.max_samples].astype(np.float32)
         if self.normalize:
             signal = normalize_waveform(signal)
         if len(signal) < self.min_samples:
             signal = np.pad(signal, (0, self.min_samples - len(signal)))
         return torch.from_numpy(signal)[None]
 
+    def inputs(self, waveform: NDArray[np.float32], device: str = "cpu") -> tuple[Tensor, ...]:
+        """All that `module`, lying on `device`, takes for one waveform [samples].
+
+        For a model that writes token by token this includes what it writes, which is found out here.
+        """
+        features = self.features(waveform).to(device)
+        how = self.tokens.autoregression
+        if how is None:
+            return (features,)
+        written = best_tokens(run(self.module, features, self.tokens), how)
+        return features, torch.tensor([[*how.prompt, *written[:-1]]], device=device)
+
     def logits(self, waveform: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Float logits [frames, vocab] of one waveform [samples]."""
-        with torch.inference_mode():
-            result: NDArray[np.float32] = self.module(self.features(waveform))[0].float().numpy()
-        return result
+        """Float logits of one waveform [samples]: [frames, vocab], or [tokens written, vocab]."""
+        return run(self.module, self.features(waveform), self.tokens)
 
     def transcribe(self, waveform: NDArray[np.float32]) -> str:
         """Greedy text of one waveform [samples]."""
         return greedy_text(self.logits(waveform), self.tokens)
 
     def layers(self) -> dict[str, nn.Module]:
-        """Linear and convolution modules by their own names; those that hold the bulk of the weights."""
+        """Linear, convolution and token embedding modules by their own names: the bulk of the weights."""
         return {
             name.removeprefix(self.layer_prefix): module
             for name, module in self.module.named_modules()
-            if isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d)
+            if isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d | TokenEmbedding)
         }
 
     def weights_hash(self) -> str:
@@ -78,6 +99,24 @@ class SpeechModel:
                     f"{self.model_id}: weight {name.removeprefix(self.layer_prefix)} holds NaN or "
                     "infinite values; the checkpoint is damaged, fetch or train it again"
                 )
+
+
+def run(module: nn.Module, features: Tensor, tokens: Tokens) -> NDArray[np.float32]:
+    """Logits [frames, vocab], or of greedy decoding [tokens written, vocab], of features [1, samples].
+
+    module: a `SpeechModel`'s, on the device of the features.
+    """
+    with torch.inference_mode():
+        if tokens.autoregression is None:
+            result: NDArray[np.float32] = module(features)[0].float().cpu().numpy()
+            return result
+        encode: Any = module.encode
+        decode: Any = module.decode
+        heard = encode(features)
+        return greedy_logits(
+            lambda ids: decode(torch.from_numpy(ids).to(features.device), *heard)[0].cpu().numpy(),
+            tokens.autoregression,
+        )
 
 
 def normalize_waveform(waveform: NDArray[np.float32]) -> NDArray[np.float32]:

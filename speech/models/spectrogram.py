@@ -60,6 +60,7 @@ class MelSpectrogram(nn.Module):
         self.transform.weight.data[:] = 0
         self.transform.weight.data[:, 0, :taps] = torch.from_numpy(frame)
         self.mel.weight.data = torch.from_numpy(np.asarray(filters, np.float32).copy())
+        self.requires_grad_(False)
 
     def forward(self, waveform: Tensor) -> Tensor:
         """[1, samples] -> [1, frames, mels]."""

@@ -1,0 +1,191 @@
+"""Whisper (Radford et al., ICML 2023) from the waveform on, in two steps: listening once, then writing.
+
+`encode` takes the whole window of audio (30 s, zeros after the clip) to the keys and values that every layer
+of the decoder looks up; `decode` takes the tokens so far and those to the logits of the next token. The
+projections to keys and values run in `encode`, once a clip instead of once a token.
+"""
+
+import copy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import AutoTokenizer
+from transformers.models.whisper.tokenization_whisper import TO_LANGUAGE_CODE
+
+from speech.decoding import Autoregression, Tokens
+from speech.errors import UserError
+from speech.models.base import SpeechModel, TokenEmbedding
+from speech.models.pretrained import feature_extractor, in_id_order, load_pretrained, refused
+from speech.models.relative_positions import split_heads
+from speech.models.spectrogram import MelSpectrogram, fourier
+from speech.models.wav2vec2 import check_vocabulary
+
+MEL_FLOOR = 1e-10
+DECADES = 8.0  # features further below the loudest are cut off
+UNSEEN = -1e9
+LANGUAGE = "en"
+
+
+def load(source: str, model_id: str, architecture: str) -> SpeechModel:
+    """Load from a local folder or hub id; raises UserError when files are missing or don't fit.
+
+    The language is the one that generation_config.json names, else English.
+    """
+    model = load_pretrained(source, model_id, architecture).eval().requires_grad_(False)
+    with refused(model_id, architecture):
+        extractor = feature_extractor(source)
+        vocabulary = AutoTokenizer.from_pretrained(source).get_vocab()
+        symbols = in_id_order(vocabulary, source)
+    how = autoregression(model, vocabulary, model_id)
+    tokens = Tokens(symbols, None, autoregression=how, byte_level=True)
+    check_vocabulary(model_id, model.config.vocab_size, tokens)
+    samples = extractor.n_samples
+    frames = samples // extractor.hop_length // 2
+    if frames != model.config.max_source_positions:
+        raise UserError(
+            f"{model_id}: the feature extractor gives {frames} positions, the encoder wants "
+            f"{model.config.max_source_positions}"
+        )
+    return SpeechModel(
+        model_id=model_id,
+        module=Whisper(model, extractor, len(how.prompt)).eval(),
+        layer_prefix="",
+        tokens=tokens,
+        normalize=False,
+        stride_samples=2 * extractor.hop_length,
+        min_samples=samples,
+        max_samples=samples,
+    )
+
+
+def autoregression(model: Any, vocabulary: dict[str, int], model_id: str) -> Autoregression:
+    """Prompt for a transcript without timestamps, and the tokens that generation leaves out.
+
+    Raises UserError naming the token that the tokenizer doesn't have.
+    """
+    config, generation = model.config, model.generation_config
+
+    def token(name: str) -> int:
+        if f"<|{name}|>" not in vocabulary:
+            raise UserError(
+                f"{model_id}: the tokenizer has no token <|{name}|>; pass a folder with Whisper's own"
+            )
+        return vocabulary[f"<|{name}|>"]
+
+    prompt = [token("startoftranscript")]
+    if getattr(generation, "is_multilingual", True):
+        language = (getattr(generation, "language", None) or LANGUAGE).strip("<|>").lower()
+        prompt += [token(TO_LANGUAGE_CODE.get(language, language)), token("transcribe")]
+    prompt.append(token("notimestamps"))
+    return Autoregression(
+        prompt=tuple(prompt),
+        end=token("endoftext"),
+        max_tokens=min(config.max_target_positions, generation.max_length or 1 << 20),
+        suppressed=tuple(generation.suppress_tokens or ()),
+        suppressed_first=tuple(generation.begin_suppress_tokens or ()),
+    )
+
+
+class Whisper(nn.Module):
+    """The layers by their names in transformers, run for one clip without a cache.
+
+    prompt_tokens: ids before the first that the model writes. The head has its own copy of the weights that
+    it shares with the token embedding: files store the two apart, each at its own precision.
+    """
+
+    def __init__(self, model: Any, extractor: Any, prompt_tokens: int) -> None:
+        super().__init__()
+        taps: int = extractor.n_fft
+        window = torch.hann_window(taps, dtype=torch.float64).numpy()
+        self.features = MelSpectrogram(
+            fourier(taps, taps) * window, extractor.mel_filters.T, extractor.hop_length, (0, 0)
+        )
+        self.reflected = taps // 2
+        self.encoder, self.decoder = model.model.encoder, model.model.decoder
+        self.decoder.embed_tokens.__class__ = TokenEmbedding
+        self.proj_out = copy.deepcopy(model.proj_out)
+        self.prompt_tokens = prompt_tokens
+
+    def forward(self, waveform: Tensor, ids: Tensor) -> Tensor:
+        """What the model thinks of each token that it wrote.
+
+        [1, samples] and the prompt with all it wrote but the last token, [1, ids] ->
+        [1, tokens written, vocab].
+        """
+        hidden = self.hidden(ids, self.encode(waveform))
+        logits: Tensor = self.proj_out(hidden[:, self.prompt_tokens - 1 :])
+        return logits
+
+    def encode(self, waveform: Tensor) -> tuple[Tensor, ...]:
+        """[1, samples] -> by turns keys [1, heads, size, positions], values [1, heads, positions, size]."""
+        encoder = self.encoder
+        hidden = functional.gelu(encoder.conv1(self.log_mel(waveform).transpose(1, 2)))
+        hidden = functional.gelu(encoder.conv2(hidden)).transpose(1, 2)
+        hidden = hidden + encoder.embed_positions.weight
+        for layer in encoder.layers:
+            even = layer.self_attn_layer_norm(hidden)
+            hidden = hidden + attention(layer.self_attn, even, *looked_up(layer.self_attn, even))
+            hidden = hidden + feed_forward(layer, hidden)
+        hidden = encoder.layer_norm(hidden)
+        pairs = [looked_up(layer.encoder_attn, hidden) for layer in self.decoder.layers]
+        return tuple(tensor for pair in pairs for tensor in pair)
+
+    def decode(self, ids: Tensor, *heard: Tensor) -> Tensor:
+        """Logits [1, vocab] of the token after `ids` [1, ids]; heard: what `encode` gave."""
+        logits: Tensor = self.proj_out(self.hidden(ids, heard)[:, -1])
+        return logits
+
+    def hidden(self, ids: Tensor, heard: tuple[Tensor, ...]) -> Tensor:
+        """[1, ids] -> [1, ids, hidden]."""
+        decoder, count = self.decoder, ids.shape[1]
+        hidden = decoder.embed_tokens(ids) + decoder.embed_positions.weight[:count]
+        places = torch.arange(count, device=ids.device)
+        ahead = (places[None, :] - places[:, None]).clamp(0, 1)
+        mask = ahead.to(hidden.dtype) * UNSEEN
+        for index, layer in enumerate(decoder.layers):
+            even = layer.self_attn_layer_norm(hidden)
+            seen = looked_up(layer.self_attn, even)
+            hidden = hidden + attention(layer.self_attn, even, *seen, mask)
+            even = layer.encoder_attn_layer_norm(hidden)
+            pair = heard[2 * index : 2 * index + 2]
+            hidden = hidden + attention(layer.encoder_attn, even, *pair)
+            hidden = hidden + feed_forward(layer, hidden)
+        result: Tensor = decoder.layer_norm(hidden)
+        return result
+
+    def log_mel(self, waveform: Tensor) -> Tensor:
+        """[1, samples] -> [1, frames, mels], as Whisper's feature extractor scales them."""
+        around = (self.reflected, self.reflected)
+        padded = functional.pad(waveform[:, None], around, mode="reflect")[:, 0]
+        powers = self.features(padded)[:, :-1].clamp_min(MEL_FLOOR).log10()
+        return (torch.maximum(powers, powers.amax() - DECADES) + 4.0) / 4.0
+
+
+def looked_up(module: Any, hidden: Tensor) -> tuple[Tensor, Tensor]:
+    """Keys [1, heads, size, rows] and values [1, heads, rows, size] of rows [1, rows, hidden]."""
+    keys, values = module.k_proj(hidden), module.v_proj(hidden)
+    return (
+        split_heads(keys, module.head_dim).transpose(2, 3),
+        split_heads(values, module.head_dim),
+    )
+
+
+def attention(
+    module: Any, hidden: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None = None
+) -> Tensor:
+    """[1, rows, hidden] -> [1, rows, hidden]; keys and values as `looked_up` gives them."""
+    queries = split_heads(module.q_proj(hidden) * module.scaling, module.head_dim)
+    scores = queries @ keys
+    if mask is not None:
+        scores = scores + mask
+    mixed: Tensor = module.out_proj((scores.softmax(-1) @ values).transpose(1, 2).flatten(2))
+    return mixed
+
+
+def feed_forward(layer: Any, hidden: Tensor) -> Tensor:
+    """The second half of a layer, without its residual; [1, rows, hidden] in and out."""
+    even = layer.final_layer_norm(hidden)
+    mixed: Tensor = layer.fc2(layer.activation_fn(layer.fc1(even)))
+    return mixed

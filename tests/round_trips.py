@@ -1,0 +1,49 @@
+"""A model to a file at random precisions and back: what it holds, and what it computes."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from exporters.audit import compare
+from exporters.target import ExportOptions, load_target
+from personalize.reference import build_reference
+from runtime_bench.quality import signal_to_noise_db
+from runtime_bench.runners.base import System, open_system
+from speech.decoding import best_tokens, same_tokens
+from speech.models.base import SpeechModel
+from tests.tiny_models import noise, random_codes, random_specs
+
+MIXED_PLAN_DB = 30
+"""fp16 layers, which the CPU sums as it likes, flip roundings of the integer layers after them."""
+
+SHORTEST, LONGEST = 1_300, 32_000
+
+
+def assert_its_file_computes_the_plan(
+    model: SpeechModel, target_name: str, folder: Path, lengths: Sequence[int], seed: int = 1
+) -> None:
+    """Export at random precisions; compare the file with its plan and its runtime with the reference.
+
+    lengths: samples of the inputs tried.
+    """
+    target = load_target(target_name)
+    codes = random_codes(model, target, random_specs(model, target, seed))
+    path = folder / f"file{target.SUFFIX}"
+    options = ExportOptions(SHORTEST, LONGEST)
+    order = target.write(model, codes, path, options)
+    assert compare(target.read(path), codes, order, model) == []
+    how = model.tokens.autoregression
+    runner = open_system(System("file", "executorch", str(path), autoregression=how), threads=1)
+    reference = build_reference(model, codes)
+    for samples in lengths:
+        waveform = noise(samples)[0].numpy()
+        expected = reference.logits(waveform)
+        found = runner.logits(model.features(waveform)[0].numpy())
+        if how is not None:
+            # What follows a token that was written differently is about something else.
+            rows = same_tokens(best_tokens(expected, how), best_tokens(found, how)) + 1
+            expected, found = expected[:rows], found[:rows]
+        decibels = signal_to_noise_db(expected, found)
+        assert decibels > MIXED_PLAN_DB, f"{samples} samples: {decibels:.1f} dB"
+        assert np.isfinite(found).all()
