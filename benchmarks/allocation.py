@@ -22,7 +22,7 @@ from personalize.allocate import plan_mean_bits
 from personalize.heuristics import by_statistic, greedy, shuffled, sweep
 from personalize.plan import Plan, Profile
 from personalize.reference import build_reference
-from personalize.sensitivity import ProfileOptions, measure
+from personalize.sensitivity import Measurement, ProfileOptions, measure
 from speech.datasets import audio_hash, choose_clips, find_clips, read_clips
 from speech.decoding import greedy_text
 from speech.models import load_model
@@ -90,10 +90,11 @@ def main() -> None:
     for name in names:
         recordings, _ = choose_clips(find_clips(USERS / name / "tune"), 16)
         waveforms = [recording.waveform for recording in recordings]
-        profile = measure(
+        speaker = measure(
             model, waveforms, target.menu, target.scale_dtype, audio_hash(recordings),
             ProfileOptions(),
         )  # fmt: skip
+        profile = speaker.profile
         tests, _ = read_clips(find_clips(USERS / name / "test"), need_text=True)
         heard = [recording.waveform for recording in tests]
         texts = [recording.clip.text or "" for recording in tests]
@@ -104,7 +105,7 @@ def main() -> None:
             budget = smallest + int(share * (floats - smallest))
             for method, planner in METHODS.items():
                 plan = planner(profile, target, budget, overhead)
-                kl, errors, words = measured(model, profile, plan, target, heard, texts, base)
+                kl, errors, words = measured(model, speaker, plan, heard, texts, base)
                 bits = plan_mean_bits(profile, plan)
                 found.setdefault((method, budget), []).append(
                     (kl, bits, plan.expected_cost, errors, words)
@@ -128,15 +129,14 @@ def main() -> None:
 
 def measured(
     model: SpeechModel,
-    profile: Profile,
+    speaker: Measurement,
     plan: Plan,
-    target: Target,
     heard: list[NDArray[np.float32]],
     texts: list[str],
     base: list[NDArray[np.float32]],
 ) -> tuple[float, int, int]:
     """KL from the float model in nats per frame, word errors, and words, of a plan on test clips."""
-    reference = build_reference(model, round_plan(model, profile, plan, target))
+    reference = build_reference(model, round_plan(speaker, plan))
     logits = [reference.logits(waveform) for waveform in heard]
     total = sum(divergence(p, q) for p, q in zip(base, logits, strict=True))
     counts = word_errors(texts, [greedy_text(each, model.tokens) for each in logits])

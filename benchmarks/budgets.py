@@ -52,15 +52,16 @@ def main() -> None:
     model = load_model("default")
     recordings, _ = choose_clips(find_clips(USER), 16)
     run = RunFolder(BUILD / "budgets")
-    profile = planning.profile_speaker(
+    speaker = planning.profile_speaker(
         run, model, "default", recordings, ProfileOptions(), lambda: None
     )
+    profile = speaker.profile
     export = export_options(model, 15.0)
     path = BUILD / "budgets" / f"file{target.SUFFIX}"
     estimate = target.overhead_bytes(model)
     smallest, _ = planning.size_limits(profile, target.menu, target.layer_bytes, estimate)
     first = planning.plan_for(profile, target, smallest, estimate)
-    written = export_plan(model, profile, first, target, path, export)
+    written = export_plan(model, speaker, first, target, path, export)
     sizes = planning.SizeRange(0, 0, written.plan.overhead_bytes)
     smallest, floats = planning.size_limits(
         profile, target.menu, target.layer_bytes, sizes.overhead_bytes
@@ -69,7 +70,7 @@ def main() -> None:
     for index in range(options.steps):
         budget = smallest + (floats - smallest) * index // (options.steps - 1)
         plan = planning.plan_for(profile, target, budget, sizes.overhead_bytes)
-        result = export_within_budget(model, profile, plan, target, path, export, print)
+        result = export_within_budget(model, speaker, plan, target, path, export, print)
         steps.append(
             Step(
                 budget,

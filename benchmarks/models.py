@@ -26,9 +26,9 @@ from exporters.export import export_options, export_plan
 from exporters.planning import round_plan
 from exporters.target import TARGETS, Target, load_target
 from personalize.allocate import uniform_plan
-from personalize.plan import LayerShape, Profile, QuantSpec
+from personalize.plan import LayerShape, QuantSpec
 from personalize.reference import build_reference
-from personalize.sensitivity import ProfileOptions, measure
+from personalize.sensitivity import Measurement, ProfileOptions, measure
 from runtime_bench.quality import signal_to_noise_db
 from runtime_bench.runners.base import System, open_system
 from speech.audio import load_audio
@@ -110,18 +110,18 @@ def per_channel(target: Target) -> Callable[[LayerShape], list[QuantSpec]]:
 
 
 def one_file(
-    model: SpeechModel, profile: Profile, target: Target, bits: int, waveform: np.ndarray
+    model: SpeechModel, speaker: Measurement, target: Target, bits: int, waveform: np.ndarray
 ) -> dict[str, Any]:
     """Export a uniform plan and run it; figures of the file."""
     started = time.perf_counter()
     overhead = target.overhead_bytes(model)
     plan = uniform_plan(
-        profile, target.NAME, per_channel(target), target.layer_bytes, overhead, bits
+        speaker.profile, target.NAME, per_channel(target), target.layer_bytes, overhead, bits
     )
     path = BUILD / f"model{target.SUFFIX}"
-    written = export_plan(model, profile, plan, target, path, export_options(model, MAX_SECONDS))
+    written = export_plan(model, speaker, plan, target, path, export_options(model, MAX_SECONDS))
     seconds = time.perf_counter() - started
-    reference = build_reference(model, round_plan(model, profile, written.plan, target))
+    reference = build_reference(model, round_plan(speaker, written.plan))
     how = model.tokens.autoregression
     runner = open_system(System("file", "executorch", str(path), autoregression=how), threads=1)
     padded = model.features(waveform)[0].numpy()
@@ -148,7 +148,7 @@ def one_model(name: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(dir=BUILD) as folder:
         save_random(architecture, options, Path(folder))
         model = load_model(folder)
-    profile = measure(
+    speaker = measure(
         model,
         [waveform],
         lambda shape: list(
@@ -171,7 +171,7 @@ def one_model(name: str) -> dict[str, Any]:
     for target_name in TARGETS:
         target = load_target(target_name)
         row["targets"][target_name] = {
-            str(bits): one_file(model, profile, target, bits, waveform) for bits in (8, 4)
+            str(bits): one_file(model, speaker, target, bits, waveform) for bits in (8, 4)
         }
         print(name, target_name, row["targets"][target_name], flush=True)
     return row

@@ -74,7 +74,7 @@ def bench_speaker(audio: Path, budget: str, clips: str) -> BenchReport:
     subprocess.run([*myqasr, "export", str(out)], cwd=ROOT, check=True)
     run, target = RunFolder(out), load_target("xnnpack")
     controls = export_controls(
-        "default", run.load_profile(), target, out / "controls", MAX_SECONDS, print
+        "default", run.load_measurement(), target, out / "controls", MAX_SECONDS, print
     )
     settings = run.load_settings()
     files = [exported_file(item.path, name) for name, item in controls.items()]

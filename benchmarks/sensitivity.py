@@ -22,10 +22,9 @@ from benchmarks.results import save_result
 from exporters.planning import union_scale_dtype
 from exporters.target import load_target
 from personalize.kernels import layer_output
-from personalize.plan import FLOAT32, Profile, QuantSpec
+from personalize.plan import FLOAT32, QuantSpec
 from personalize.reference import build_reference
-from personalize.rounding import round_layer
-from personalize.sensitivity import ProfileOptions, measure
+from personalize.sensitivity import Measurement, ProfileOptions, measure
 from speech.datasets import choose_clips, find_clips
 from speech.models import load_model
 from speech.models.base import SpeechModel
@@ -49,33 +48,31 @@ def log_posteriors(model: SpeechModel, waveforms: Waveforms) -> list[torch.Tenso
     return [torch.from_numpy(model.logits(w)).double().log_softmax(-1) for w in waveforms]
 
 
-def brute_force(model: SpeechModel, waveforms: Waveforms, profile: Profile) -> Pairs:
+def brute_force(model: SpeechModel, waveforms: Waveforms, speaker: Measurement) -> Pairs:
     """True divergence, nats per frame, with one layer quantised at a time."""
-    modules, base = model.layers(), log_posteriors(model, waveforms)
+    base = log_posteriors(model, waveforms)
     found = {}
-    for layer in profile.layers:
+    for layer in speaker.profile.layers:
         for label in layer.costs:
-            spec = QuantSpec.from_label(label)
-            weight: Any = modules[layer.shape.name].weight
-            codes = round_layer(weight, layer, spec, union_scale_dtype(spec))
+            codes = speaker.rounding.codes(layer, QuantSpec.from_label(label))
             changed = log_posteriors(build_reference(model, {layer.shape.name: codes}), waveforms)
             total = sum(
                 float((p.exp() * (p - q)).sum()) for p, q in zip(base, changed, strict=True)
             )
-            found[layer.shape.name, label] = total / profile.frames
+            found[layer.shape.name, label] = total / speaker.profile.frames
     return found
 
 
-def frame_by_frame(model: SpeechModel, waveforms: Waveforms, profile: Profile, draws: int) -> Pairs:
+def frame_by_frame(
+    model: SpeechModel, waveforms: Waveforms, speaker: Measurement, draws: int
+) -> Pairs:
     """The estimate that squares the product at every output position."""
     modules, generator = model.layers(), torch.Generator().manual_seed(0)
-    by_name = {layer.shape.name: layer for layer in profile.layers}
-    candidates = {}
-    for name, layer in by_name.items():
-        for label in layer.costs:
-            spec = QuantSpec.from_label(label)
-            weight: Any = modules[name].weight
-            candidates[name, label] = round_layer(weight, layer, spec, union_scale_dtype(spec))
+    candidates = {
+        (layer.shape.name, label): speaker.rounding.codes(layer, QuantSpec.from_label(label))
+        for layer in speaker.profile.layers
+        for label in layer.costs
+    }
     found = dict.fromkeys(candidates, 0.0)
     for waveform in waveforms:
         seen: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
@@ -102,7 +99,9 @@ def frame_by_frame(model: SpeechModel, waveforms: Waveforms, profile: Profile, d
                 error = layer_output(module, x, codes, codes.dequantized(module.weight)) - y
                 channels = -1 if isinstance(module, torch.nn.Linear) else 1
                 product = (error * gradients[name]).sum(dim=channels).double()
-                found[name, label] += float(product.square().sum()) / (2 * draws * profile.frames)
+                found[name, label] += float(product.square().sum()) / (
+                    2 * draws * speaker.profile.frames
+                )
         for handle in handles:
             handle.remove()
     return found
@@ -119,16 +118,16 @@ def main() -> None:
     recordings, _ = choose_clips(find_clips(folder), options.clips)
     waveforms = [recording.waveform for recording in recordings]
 
-    def estimate(draws: int) -> tuple[Profile, float]:
+    def estimate(draws: int) -> tuple[Measurement, float]:
         started = time.perf_counter()
-        profile = measure(
+        speaker = measure(
             model, waveforms, target.menu, union_scale_dtype, "", ProfileOptions(label_draws=draws)
         )
-        return profile, time.perf_counter() - started
+        return speaker, time.perf_counter() - started
 
-    profile, _ = estimate(options.clips)
+    speaker, _ = estimate(options.clips)
     started = time.perf_counter()
-    true = brute_force(model, waveforms, profile)
+    true = brute_force(model, waveforms, speaker)
     brute_seconds = time.perf_counter() - started
     keys = [key for key in true if key[1] != FLOAT32.label]
     narrow = [key for key in keys if key[1].startswith("int4")]
@@ -145,12 +144,14 @@ def main() -> None:
     methods = []
     for per_clip in (1, 2, 4, 8):
         draws = per_clip * options.clips
-        profile, seconds = estimate(draws)
-        costs = {(la.shape.name, k): c for la in profile.layers for k, c in la.costs.items()}
+        speaker, seconds = estimate(draws)
+        costs = {
+            (la.shape.name, k): c for la in speaker.profile.layers for k, c in la.costs.items()
+        }
         methods.append(compare("per clip", draws, costs, seconds))
     for per_clip in (1, 4):
         started = time.perf_counter()
-        costs = frame_by_frame(model, waveforms, profile, per_clip)
+        costs = frame_by_frame(model, waveforms, speaker, per_clip)
         seconds = time.perf_counter() - started
         methods.append(compare("per frame", per_clip * options.clips, costs, seconds))
     figures = {

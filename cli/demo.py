@@ -33,17 +33,18 @@ def run(out: Path, user: str | None, budget: str, threads: int, as_json: bool) -
     say(f"listening to {len(recordings)} unlabelled clips of {clips.name}")
     with progress_bar() as progress:
         task = progress.add_task("measuring", total=2 * len(recordings))
-        profile = planning.profile_speaker(
+        measured = planning.profile_speaker(
             folder, model, "default", recordings, ProfileOptions(), lambda: progress.advance(task)
         )
+    profile = measured.profile
     sizes = planning.size_range(folder, model, profile, target)
     budget_bytes = planning.budget_in_range(budget, sizes, target.NAME)
     plan = planning.plan_for(profile, target, budget_bytes, sizes.overhead_bytes)
-    planning.save_plan(folder, model, profile, plan, target)
-    files = export_controls("default", profile, target, folder.path / "controls", MAX_SECONDS, say)
+    planning.save_plan(folder, measured, plan, target)
+    files = export_controls("default", measured, target, folder.path / "controls", MAX_SECONDS, say)
     say("writing personalised")
     files["personalised"] = export_run(
-        folder, load_model("default"), profile, target, MAX_SECONDS, say
+        folder, load_model("default"), measured, target, MAX_SECONDS, say
     )
     exported = [exported_file(item.path, name) for name, item in files.items()]
     settings = folder.load_settings()

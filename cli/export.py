@@ -18,13 +18,13 @@ def run(run_folder: Path, target_name: str | None, max_seconds: float, as_json: 
     names = [target_name] if target_name is not None else folder.planned_targets()
     targets = [load_target(name) for name in names]
     plans = [folder.load_plan(target.NAME) for target in targets]
-    profile = folder.load_profile()
+    measured = folder.load_measurement()
     written = []
     for target, plan in zip(targets, plans, strict=True):
         # A fresh model each time: tracing may leave cached tables behind.
         model = load_model(settings.model)
         say(f"writing {format_bytes(plan.predicted_bytes)} for {target.NAME}")
-        written.append(export_run(folder, model, profile, target, max_seconds, say))
+        written.append(export_run(folder, model, measured, target, max_seconds, say))
     if as_json:
         print_json([item.artifact for item in written])
         return

@@ -48,6 +48,9 @@ def personalize(
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     clips: Annotated[int, typer.Option(help="Recordings to measure on.", min=1)] = 32,
     seed: Annotated[int, typer.Option(help="Decides which labels are drawn.")] = 0,
+    rounding: Annotated[
+        str, typer.Option(help="gptq: codes make up for each other's errors; or nearest.")
+    ] = "gptq",
     precisions: Precisions = "",
     keep: Keep = None,
     speakers: Speakers = None,
@@ -61,7 +64,7 @@ def personalize(
 
     selection = selection_of(speakers, gender, language, split)
     run(
-        model, audio, selection, budget, out, target, device, clips, seed,
+        model, audio, selection, budget, out, target, device, clips, seed, rounding,
         rules_of(precisions, keep), as_json,
     )  # fmt: skip
 

@@ -23,6 +23,7 @@ def run(
     device: str,
     clips: int,
     seed: int,
+    rounding: str,
     rules: PlanRules,
     as_json: bool,
 ) -> None:
@@ -35,20 +36,21 @@ def run(
     from speech.models import load_model
 
     target = load_target(target_name)
-    options = ProfileOptions(pick_device(device), seed)
+    options = ProfileOptions(pick_device(device), seed, rounding=rounding)
     recordings, skipped = choose_clips(find_clips(audio, selection), clips)
     print_skipped(skipped)
     model = load_model(model_source)
     folder = RunFolder(out)
     with progress_bar() as progress:
         task = progress.add_task("measuring", total=2 * len(recordings))
-        profile = planning.profile_speaker(
+        measured = planning.profile_speaker(
             folder, model, model_source, recordings, options, lambda: progress.advance(task)
         )
+    profile = measured.profile
     sizes = planning.size_range(folder, model, profile, target, rules)
     budget_bytes = planning.budget_in_range(budget, sizes, target.NAME)
     plan = planning.plan_for(profile, target, budget_bytes, sizes.overhead_bytes, rules)
-    planning.save_plan(folder, model, profile, plan, target)
+    planning.save_plan(folder, measured, plan, target)
     if as_json:
         print_json(plan)
     else:

@@ -7,7 +7,7 @@ from exporters.export import Written, export_options, export_plan, manifest
 from exporters.manifest import save_artifact
 from exporters.target import Target
 from personalize.allocate import uniform_plan
-from personalize.plan import Profile
+from personalize.sensitivity import Measurement
 from speech.models import load_model
 
 UNIFORM_BITS = {"float": 32, "uniform 8 bit": 8, "uniform 4 bit": 4}
@@ -15,7 +15,7 @@ UNIFORM_BITS = {"float": 32, "uniform 8 bit": 8, "uniform 4 bit": 4}
 
 def export_controls(
     model_source: str,
-    profile: Profile,
+    speaker: Measurement,
     target: Target,
     folder: Path,
     max_seconds: float,
@@ -27,7 +27,7 @@ def export_controls(
         say(f"writing {name}")
         model = load_model(model_source)
         plan = uniform_plan(
-            profile,
+            speaker.profile,
             target.NAME,
             target.menu,
             target.layer_bytes,
@@ -36,7 +36,7 @@ def export_controls(
         )
         path = folder / f"{plan.method}{target.SUFFIX}"
         options = export_options(model, max_seconds)
-        written[name] = export_plan(model, profile, plan, target, path, options)
-        entry = manifest(model, profile.weights_hash, written[name].artifact)
+        written[name] = export_plan(model, speaker, plan, target, path, options)
+        entry = manifest(model, speaker.profile.weights_hash, written[name].artifact)
         save_artifact(folder, entry)
     return written

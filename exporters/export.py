@@ -26,6 +26,7 @@ from exporters.target import ExportOptions, Target
 from personalize.allocate import plan_mean_bits
 from personalize.codes import LayerCodes
 from personalize.plan import Plan, Profile
+from personalize.sensitivity import Measurement
 from speech.errors import UserError
 from speech.models.base import SAMPLE_RATE, SpeechModel
 from speech.storage import record_hash, save_record, sha256_of_file
@@ -49,7 +50,7 @@ class Written:
 def export_run(
     run: RunFolder,
     model: SpeechModel,
-    profile: Profile,
+    speaker: Measurement,
     target: Target,
     max_seconds: float,
     say: Callable[[str], None] = lambda text: None,
@@ -59,28 +60,28 @@ def export_run(
     Raises UserError when the model isn't the one that was measured, when no plan fits the budget with
     the measured overhead, or when the file read back doesn't hold the plan.
     """
-    if model.weights_hash() != profile.weights_hash:
+    if model.weights_hash() != speaker.profile.weights_hash:
         raise UserError(
             f"{model.model_id} has changed since it was measured: weights {model.weights_hash()}, "
-            f"profile {profile.weights_hash}; run `myqasr personalize` again"
+            f"profile {speaker.profile.weights_hash}; run `myqasr personalize` again"
         )
     options = export_options(model, max_seconds)
     path = run.exports / f"{run.path.name}{target.SUFFIX}"
     written = export_within_budget(
-        model, profile, run.load_plan(target.NAME), target, path, options, say
+        model, speaker, run.load_plan(target.NAME), target, path, options, say
     )
-    save_plan(run, model, profile, written.plan, target)
+    save_plan(run, speaker, written.plan, target)
     measured = MeasuredOverhead(
-        profile.weights_hash, options.max_samples, written.plan.overhead_bytes
+        speaker.profile.weights_hash, options.max_samples, written.plan.overhead_bytes
     )
     save_record(measured, run.overhead(target.NAME))
-    save_artifact(run.exports, manifest(model, profile.weights_hash, written.artifact))
+    save_artifact(run.exports, manifest(model, speaker.profile.weights_hash, written.artifact))
     return written
 
 
 def export_plan(
     model: SpeechModel,
-    profile: Profile,
+    speaker: Measurement,
     plan: Plan,
     target: Target,
     path: Path,
@@ -91,12 +92,12 @@ def export_plan(
     Raises UserError naming the layers whose stored form isn't the planned one.
     """
     with _draft(path) as draft:
-        found = _write_checked(model, profile, plan, target, draft, options)
+        found = _write_checked(model, speaker, plan, target, draft, options)
         overhead_bytes = found.size_bytes - (plan.predicted_bytes - plan.overhead_bytes)
         measured = replace(plan, budget_bytes=max(plan.budget_bytes, found.size_bytes))
         measured = with_overhead(measured, overhead_bytes)
         artifact = _artifact(
-            draft, path.name, profile, measured, plan.predicted_bytes, found.order, options
+            draft, path.name, speaker.profile, measured, plan.predicted_bytes, found.order, options
         )
         draft.replace(path)
     return Written(path, measured, artifact, attempts=1)
@@ -104,7 +105,7 @@ def export_plan(
 
 def export_within_budget(
     model: SpeechModel,
-    profile: Profile,
+    speaker: Measurement,
     plan: Plan,
     target: Target,
     path: Path,
@@ -118,18 +119,18 @@ def export_within_budget(
     overhead_bytes = 0
     with _draft(path) as draft:
         for attempt in range(1, MAX_ATTEMPTS + 1):
-            found = _write_checked(model, profile, plan, target, draft, options)
+            found = _write_checked(model, speaker, plan, target, draft, options)
             measured_bytes = found.size_bytes - (plan.predicted_bytes - plan.overhead_bytes)
             # It differs by some bytes from plan to plan; taking the largest seen makes this end.
             overhead_bytes = max(overhead_bytes, measured_bytes)
-            best = plan_for(profile, target, plan.budget_bytes, overhead_bytes, plan.rules)
+            best = plan_for(speaker.profile, target, plan.budget_bytes, overhead_bytes, plan.rules)
             fits = found.size_bytes <= plan.budget_bytes
             if fits and (attempt == MAX_ATTEMPTS or not _worth_it(plan, best, found.size_bytes)):
                 predicted_bytes = plan.predicted_bytes
                 plan = replace(plan, lower_bound=min(best.lower_bound, plan.expected_cost))
                 plan = with_overhead(plan, measured_bytes)
                 artifact = _artifact(
-                    draft, path.name, profile, plan, predicted_bytes, found.order, options
+                    draft, path.name, speaker.profile, plan, predicted_bytes, found.order, options
                 )
                 draft.replace(path)
                 return Written(path, plan, artifact, attempt)
@@ -163,14 +164,14 @@ class _Found:
 
 def _write_checked(
     model: SpeechModel,
-    profile: Profile,
+    speaker: Measurement,
     plan: Plan,
     target: Target,
     draft: Path,
     options: ExportOptions,
 ) -> _Found:
     """Write a draft and hold what it stores against the plan, bit for bit."""
-    codes = round_plan(model, profile, plan, target)
+    codes = round_plan(speaker, plan)
     order = target.write(model, codes, draft, options)
     check_file(draft, target, codes, order, model)
     return _Found(draft.stat().st_size, order)

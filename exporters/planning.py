@@ -12,11 +12,12 @@ from exporters.run_folder import (
     RunFolder,
     RunSettings,
     TuneClip,
+    rounding_key,
 )
 from exporters.target import TARGETS, Target, load_target
 from personalize.allocate import allocate, size_limits
 from personalize.budget import parse_budget
-from personalize.codes import LayerCodes, save_codes
+from personalize.codes import LayerCodes, save_codes, save_rounding
 from personalize.observe import layer_shape
 from personalize.plan import (
     FLOAT32,
@@ -28,8 +29,7 @@ from personalize.plan import (
     QuantSpec,
     parse_keep,
 )
-from personalize.rounding import round_layer
-from personalize.sensitivity import ClipCosts, ProfileOptions, measure
+from personalize.sensitivity import ClipCosts, Measurement, ProfileOptions, measure
 from speech.datasets import Recording, audio_hash
 from speech.errors import UserError
 from speech.models.base import SpeechModel
@@ -65,8 +65,8 @@ def profile_speaker(
     recordings: Sequence[Recording],
     options: ProfileOptions,
     progress: Callable[[], None],
-) -> Profile:
-    """The run's profile: taken as it is when it fits these clips and weights, else measured and kept.
+) -> Measurement:
+    """The run's profile and codes: taken as they are when they fit clips and weights, else measured and kept.
 
     A run that was killed in the middle goes on with the clips it had finished.
     """
@@ -76,7 +76,8 @@ def profile_speaker(
         name: [spec.label for spec in union_menu(layer_shape(name, module))]
         for name, module in model.layers().items()
     }
-    key = sha256_of_text(f"{weights} {heard} {options.seed} {options.label_draws} {wanted}")
+    choices = f"{options.seed} {options.label_draws} {options.rounding}"
+    key = sha256_of_text(f"{weights} {heard} {choices} {wanted}")
     settings = RunSettings(
         SCHEMA_VERSION,
         model_source,
@@ -85,7 +86,7 @@ def profile_speaker(
         options.seed,
         tuple(TuneClip(str(r.clip.path), audio_hash([r]), round(r.seconds, 3)) for r in recordings),
     )
-    previous = _complete_profile(run, weights, heard, options.seed, wanted)
+    previous = _complete_profile(run, (weights, heard, options.seed, options.rounding), wanted)
     if previous is not None:
         save_record(settings, run.settings)
         return previous
@@ -100,29 +101,33 @@ def profile_speaker(
             saved_at = time.monotonic()
 
     waveforms = [recording.waveform for recording in recordings]
-    profile = measure(
+    measured = measure(
         model, waveforms, union_menu, union_scale_dtype, heard, options, progress,
         dict(finished), keep,
     )  # fmt: skip
     save_record(settings, run.settings)
-    save_record(profile, run.profile)
+    save_rounding(measured.rounding, rounding_key(measured.profile), run.rounding)
+    save_record(measured.profile, run.profile)
     run.partial_profile.unlink(missing_ok=True)
-    return profile
+    return measured
 
 
 def _complete_profile(
-    run: RunFolder, weights: str, heard: str, seed: int, wanted: dict[str, list[str]]
-) -> Profile | None:
+    run: RunFolder, made_of: tuple[str, str, int, str], wanted: dict[str, list[str]]
+) -> Measurement | None:
+    """What is there already; None when it is missing, incomplete, or made of anything else."""
     if not run.profile.is_file():
         return None
     try:
         profile = run.load_profile()
+        found = (profile.weights_hash, profile.audio_hash, profile.seed, profile.rounding)
+        measured = {layer.shape.name: {*layer.costs, "fp32"} for layer in profile.layers}
+        complete = all(set(wanted[name]) <= labels for name, labels in measured.items())
+        if found != made_of or not complete:
+            return None
+        return Measurement(profile, run.load_rounding(profile))
     except UserError:
-        return None  # of an older version: measured again
-    measured = {layer.shape.name: {*layer.costs, "fp32"} for layer in profile.layers}
-    complete = all(set(wanted[name]) <= labels for name, labels in measured.items())
-    same = (profile.weights_hash, profile.audio_hash, profile.seed) == (weights, heard, seed)
-    return profile if same and complete else None
+        return None  # of an older version, or damaged: measured again
 
 
 def _finished_clips(run: RunFolder, key: str) -> dict[int, ClipCosts]:
@@ -242,29 +247,19 @@ def _refuse_unmatched(profile: Profile, rules: PlanRules) -> None:
             )
 
 
-def round_plan(
-    model: SpeechModel, profile: Profile, plan: Plan, target: Target
-) -> dict[str, LayerCodes]:
-    """Codes of every layer of a plan, as the target stores them."""
-    modules = model.layers()
-    codes = {}
-    for layer in profile.layers:
-        spec = plan.layers[layer.shape.name]
-        weight = modules[layer.shape.name].weight
-        codes[layer.shape.name] = round_layer(
-            weight,  # type: ignore[arg-type]
-            layer,
-            spec,
-            target.scale_dtype(spec),
-        )
-    return codes
+def round_plan(measured: Measurement, plan: Plan) -> dict[str, LayerCodes]:
+    """Codes of every layer of a plan."""
+    return {
+        layer.shape.name: measured.rounding.codes(layer, plan.layers[layer.shape.name])
+        for layer in measured.profile.layers
+    }
 
 
 def save_plan(
-    run: RunFolder, model: SpeechModel, profile: Profile, plan: Plan, target: Target
+    run: RunFolder, measured: Measurement, plan: Plan, target: Target
 ) -> dict[str, LayerCodes]:
     """Write codes, then the plan that they belong to."""
-    codes = round_plan(model, profile, plan, target)
+    codes = round_plan(measured, plan)
     save_codes(codes, record_hash(plan), run.codes(target.NAME))
     save_record(plan, run.plan(target.NAME))
     return codes

@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from personalize.codes import Rounding, load_rounding
 from personalize.plan import Plan, Profile
-from personalize.sensitivity import ClipCosts
+from personalize.sensitivity import ClipCosts, Measurement
 from speech.errors import UserError
 from speech.storage import load_record
 
@@ -77,6 +78,11 @@ class RunFolder:
         """`PartialProfile`; gone once the profile is complete."""
         return self.path / "profile.partial.json"
 
+    @property
+    def rounding(self) -> Path:
+        """Codes and scales of every layer at every precision that was measured."""
+        return self.path / "rounding.safetensors"
+
     def plan(self, target: str) -> Path:
         """`Plan` for one target."""
         return self.path / f"plan.{target}.json"
@@ -117,6 +123,15 @@ class RunFolder:
             )
         return load_record(self.profile, Profile)
 
+    def load_rounding(self, profile: Profile) -> Rounding:
+        """Raises UserError when it is missing, damaged, or not this profile's."""
+        return load_rounding(self.rounding, rounding_key(profile))
+
+    def load_measurement(self) -> Measurement:
+        """Profile and codes; raises UserError when the run was never measured."""
+        profile = self.load_profile()
+        return Measurement(profile, self.load_rounding(profile))
+
     def load_plan(self, target: str) -> Plan:
         """Raises UserError naming the targets that have a plan."""
         path = self.plan(target)
@@ -131,3 +146,8 @@ class RunFolder:
     def planned_targets(self) -> list[str]:
         """Targets that have a plan, by name."""
         return sorted(path.name.split(".")[1] for path in self.path.glob("plan.*.json"))
+
+
+def rounding_key(profile: Profile) -> str:
+    """What a profile and its codes have in common."""
+    return f"{profile.weights_hash} {profile.audio_hash} {profile.seed} {profile.rounding}"

@@ -8,9 +8,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from personalize.plan import QuantSpec
+from personalize.plan import LayerProfile, QuantSpec
 from speech.errors import UserError
 from speech.storage import replacing
+
+MIN_SCALE = 2.0**-24
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,115 @@ class LayerCodes:
         out_channels, groups = self.scales.shape
         grouped = self.codes.reshape(out_channels, groups, -1).float() * self.scales[:, :, None]
         return grouped.reshape(weight.shape)
+
+
+@dataclass(frozen=True, slots=True)
+class Rounding:
+    """Codes and scales of every layer at every integer precision that was measured; serves all plans.
+
+    layers: layer name -> label of what is stored (`QuantSpec.stored`) -> codes int8 shaped like the weight,
+    scales float32 [out_channels, groups].
+    """
+
+    layers: dict[str, dict[str, tuple[Tensor, Tensor]]]
+
+    def to(self, device: str) -> "Rounding":
+        """The same on another device."""
+        return Rounding(
+            {
+                name: {
+                    label: (codes.to(device), scales.to(device))
+                    for label, (codes, scales) in precisions.items()
+                }
+                for name, precisions in self.layers.items()
+            }
+        )
+
+    def codes(self, layer: LayerProfile, spec: QuantSpec) -> LayerCodes:
+        """One layer at one precision, with the static ranges its profile measured, if it needs any.
+
+        Raises UserError when that precision wasn't measured.
+        """
+        if spec.scheme == "float":
+            return LayerCodes(spec)
+        found = self.layers.get(layer.shape.name, {}).get(spec.stored.label)
+        if found is None:
+            raise UserError(
+                f"layer {layer.shape.name} has no codes at {spec.label}; run `myqasr personalize` again"
+            )
+        if spec.activation != "int8-static":
+            return LayerCodes(spec, *found)
+        seen = layer.statistics
+        return LayerCodes(
+            spec,
+            *found,
+            activation_range(seen["input_min"], seen["input_max"]),
+            activation_range(seen["output_min"], seen["output_max"]),
+        )
+
+
+def activation_range(low: float, high: float) -> ActivationRange:
+    """Asymmetric int8 grid that holds [low, high] and represents zero exactly."""
+    low, high = min(low, 0.0), max(high, 0.0)
+    scale = max((high - low) / 255.0, MIN_SCALE)
+    zero_point = round(-128 - low / scale)
+    return ActivationRange(scale, max(-128, min(127, zero_point)))
+
+
+def save_rounding(rounding: Rounding, key: str, path: Path) -> None:
+    """Write one safetensors file, whole or not at all. 4-bit codes lie two in a byte.
+
+    key: what the codes belong to; `load_rounding` wants the same.
+    """
+    tensors: dict[str, Tensor] = {}
+    shapes: dict[str, str] = {"key": key}
+    for name, precisions in rounding.layers.items():
+        for label, (codes, scales) in precisions.items():
+            place = f"{name}:{label}"
+            even = codes.numel() % 2 == 0
+            narrow = QuantSpec.from_label(label).bits <= 4 and even
+            tensors[f"{place}:nibbles" if narrow else f"{place}:codes"] = (
+                packed(codes) if narrow else codes.contiguous()
+            )
+            tensors[f"{place}:scales"] = scales.contiguous()
+            shapes[place] = " ".join(map(str, codes.shape))
+    with replacing(path) as temporary:
+        save_file(tensors, temporary, metadata=shapes)
+
+
+def load_rounding(path: Path, key: str) -> Rounding:
+    """Raises UserError when the file is missing or damaged, or belongs to other recordings."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            shapes = dict(file.metadata() or {})
+            stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise UserError(
+            f"{path} can't be read ({error}); run `myqasr personalize` again"
+        ) from error
+    if shapes.pop("key", None) != key:
+        raise UserError(
+            f"{path} belongs to other recordings or weights; run `myqasr personalize` again"
+        )
+    layers: dict[str, dict[str, tuple[Tensor, Tensor]]] = {}
+    for place, text in shapes.items():
+        name, label = place.rsplit(":", 1)
+        shape = [int(size) for size in text.split()]
+        nibbles = stored.get(f"{place}:nibbles")
+        codes = stored[f"{place}:codes"] if nibbles is None else unpacked(nibbles)
+        layers.setdefault(name, {})[label] = (codes.reshape(shape), stored[f"{place}:scales"])
+    return Rounding(layers)
+
+
+def packed(codes: Tensor) -> Tensor:
+    """Codes of -8 to 7, an even number of them, two in a byte."""
+    pairs = (codes.flatten() + 8).to(torch.uint8)
+    return (pairs[::2] << 4 | pairs[1::2]).contiguous()
+
+
+def unpacked(nibbles: Tensor) -> Tensor:
+    """Inverse of `packed`, flat, int8."""
+    return torch.stack((nibbles >> 4, nibbles & 15), dim=1).flatten().to(torch.int8) - 8
 
 
 def save_codes(layers: dict[str, LayerCodes], plan_hash: str, path: Path) -> None:

@@ -9,13 +9,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from personalize.kernels import has_rows, kind_of
+from personalize.kernels import has_rows, kind_of, rows
 from personalize.plan import LayerShape
 from speech.errors import UserError
 from speech.models.base import SpeechModel
 from speech.models.spectrogram import FixedConv1d, FixedLinear
 
 Waveforms = Sequence[NDArray[np.float32]]
+
+ROWS_A_CLIP = 2048
+"""Neighbouring windows of a convolution say nearly the same: more rows would only take longer."""
 
 OUTPUT_STATISTICS: dict[str, Callable[[Tensor], float]] = {
     "mean": lambda output: float(output.mean()),
@@ -29,11 +32,17 @@ OUTPUT_STATISTICS: dict[str, Callable[[Tensor], float]] = {
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """One layer in the float model: shape, which tensor it reads, and the ranges seen."""
+    """One layer in the float model: shape, which tensor it reads, and the ranges seen.
+
+    share_group: the first layer that reads the same tensor. moments: sum over positions of the outer product
+    of the layer's input rows with themselves, [row, row], the same object for linear layers that share their
+    input; None where they weren't asked for or the layer has no rows.
+    """
 
     shape: LayerShape
     share_group: str
     statistics: dict[str, float]
+    moments: Tensor | None = None
 
 
 def layer_shape(name: str, module: nn.Module) -> LayerShape:
@@ -54,12 +63,20 @@ def layer_shape(name: str, module: nn.Module) -> LayerShape:
 
 
 def observe(
-    model: SpeechModel, waveforms: Waveforms, device: str, progress: Callable[[], None]
+    model: SpeechModel,
+    waveforms: Waveforms,
+    device: str,
+    progress: Callable[[], None],
+    with_moments: bool = False,
 ) -> dict[str, Observed]:
-    """Run the float model over the clips: layers in order of execution, what they share, their ranges."""
+    """Run the float model over the clips: layers in order of execution, what they share, their ranges.
+
+    with_moments: also sum up the second moments of the layers' inputs.
+    """
     seen: dict[str, Observed] = {}
     # First reader of every tensor of the first clip; kept alive, so that no address is used twice.
     readers: dict[int, tuple[Tensor, str]] = {}
+    owners: set[str] = set()
 
     def watch(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
         def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
@@ -75,7 +92,18 @@ def observe(
             }
             if name not in seen:
                 _, first = readers.setdefault(x.data_ptr(), (x, name))
-                seen[name] = Observed(layer_shape(name, module), first, found)
+                shape = layer_shape(name, module)
+                shared = (
+                    shape.kind == "linear" and first in seen and seen[first].shape.kind == "linear"
+                )
+                moments = seen[first].moments if shared else None
+                if moments is None and with_moments and shape.has_rows and not shape.fixed:
+                    moments = x.new_zeros(shape.row_weights, shape.row_weights)
+                    owners.add(name)
+                seen[name] = Observed(shape, first, found, moments)
+            if name in owners:
+                add_moments(seen[name].moments, module, x)
+            if seen[name].statistics is found:
                 return
             known = seen[name].statistics
             for key, value in found.items():
@@ -103,6 +131,16 @@ def observe(
         for key in OUTPUT_STATISTICS:
             layer.statistics[f"output_{key}"] /= len(waveforms)
     return seen
+
+
+def add_moments(moments: Tensor | None, module: nn.Module, x: Tensor) -> None:
+    """Add a clip's input [1, ...] to a layer's moments; a long clip is represented by some of its rows."""
+    if moments is None:
+        return
+    inputs = rows(module, x).flatten(0, -2)
+    step = -(-len(inputs) // ROWS_A_CLIP)
+    some = inputs[::step]
+    moments.addmm_(some.T, some, alpha=step)
 
 
 @contextmanager

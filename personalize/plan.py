@@ -53,6 +53,11 @@ class QuantSpec:
         group = "" if self.group_size is None else f"-g{self.group_size}"
         return f"{prefix}{self.bits}{group}{_ACTIVATION_SUFFIX[self.activation]}"
 
+    @property
+    def stored(self) -> "QuantSpec":
+        """What is stored, whatever the kernel does with its input."""
+        return QuantSpec(self.bits, self.scheme, self.group_size)
+
     @classmethod
     def from_label(cls, label: str) -> "QuantSpec":
         """Inverse of `label`; raises UserError on any other text."""
@@ -135,7 +140,10 @@ class LayerProfile:
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """What one speaker's recordings say about one model. Serves any number of plans."""
+    """What one speaker's recordings say about one model. Serves any number of plans.
+
+    rounding: how the codes were chosen whose costs these are, `gptq` or `nearest`.
+    """
 
     model: str
     weights_hash: str
@@ -147,6 +155,7 @@ class Profile:
     seed: int
     float_weight_bytes: int
     layers: tuple[LayerProfile, ...]
+    rounding: str = "nearest"
 
     def __post_init__(self) -> None:
         names = [layer.shape.name for layer in self.layers]

@@ -5,15 +5,19 @@ weight error, as in OCTAV (Sakr et al., ICML 2022) or the calibrations of post-t
 are rounded to what the target stores *before* codes are chosen, so that no later rounding shifts them.
 """
 
+from collections.abc import Callable, Mapping, Sequence
+
 import torch
 from torch import Tensor
 
-from personalize.codes import ActivationRange, LayerCodes
-from personalize.plan import LayerProfile, QuantSpec
+from personalize import gptq
+from personalize.codes import MIN_SCALE, LayerCodes, Rounding
+from personalize.observe import Observed
+from personalize.plan import LayerProfile, LayerShape, QuantSpec
 from speech.errors import UserError
+from speech.models.base import SpeechModel
 
 CHUNK_WEIGHTS = 1 << 18  # weights searched at a time: stays in the CPU's cache
-MIN_SCALE = 2.0**-24
 
 # Share of the largest magnitude that stays representable. Wide integers gain little from clipping.
 CLIP_GRID = {8: (1.0, 0.95, 0.9, 0.85, 0.8)}
@@ -69,30 +73,48 @@ def _store_scale(scale: Tensor, scale_dtype: str) -> Tensor:
     return stored
 
 
-def activation_range(low: float, high: float) -> ActivationRange:
-    """Asymmetric int8 grid that holds [low, high] and represents zero exactly."""
-    low, high = min(low, 0.0), max(high, 0.0)
-    scale = max((high - low) / 255.0, MIN_SCALE)
-    zero_point = round(-128 - low / scale)
-    return ActivationRange(scale, max(-128, min(127, zero_point)))
+def round_model(
+    model: SpeechModel,
+    observed: Mapping[str, Observed],
+    menu: Callable[[LayerShape], Sequence[QuantSpec]],
+    scale_dtype: Callable[[QuantSpec], str],
+) -> Rounding:
+    """Codes of every layer at every integer precision of its menu.
+
+    Layers whose input moments were observed get codes that make up for each other's errors; the others are
+    rounded to nearest. Raises UserError for a scheme that has no rounding.
+    """
+    modules = model.layers()
+    last_moments: Tensor | None = None
+    root = torch.empty(0)
+    layers: dict[str, dict[str, tuple[Tensor, Tensor]]] = {}
+    for name, layer in observed.items():
+        weight: Tensor = modules[name].weight  # type: ignore[assignment]
+        if layer.moments is not None and layer.moments is not last_moments:
+            last_moments, root = layer.moments, gptq.inverse_root(layer.moments)
+        wanted = dict.fromkeys(spec.stored for spec in menu(layer.shape))
+        layers[name] = {}
+        for spec in wanted:
+            if spec.scheme == "float":
+                continue
+            if spec.scheme != "int":
+                raise UserError(f"layer {name}: no rounding for {spec.label} yet")
+            codes, scales = round_weight(weight, spec, scale_dtype(spec))
+            if layer.moments is not None:
+                limits = code_limits(spec.bits)
+                codes = gptq.made_up_codes(weight.flatten(1), scales, limits, root)
+                codes = codes.reshape(weight.shape)
+            layers[name][spec.label] = (codes, scales)
+    return Rounding(layers)
 
 
 def round_layer(
     weight: Tensor, layer: LayerProfile, spec: QuantSpec, scale_dtype: str
 ) -> LayerCodes:
-    """Codes of one layer at one precision, with the static ranges its profile measured, if it needs any."""
+    """One layer at one precision, rounded to nearest, with the static ranges its profile measured."""
     if spec.scheme == "float":
         return LayerCodes(spec)
     if spec.scheme != "int":
         raise UserError(f"layer {layer.shape.name}: no rounding for {spec.label} yet")
-    codes, scales = round_weight(weight, spec, scale_dtype)
-    if spec.activation != "int8-static":
-        return LayerCodes(spec, codes, scales)
-    statistics = layer.statistics
-    return LayerCodes(
-        spec,
-        codes,
-        scales,
-        activation_range(statistics["input_min"], statistics["input_max"]),
-        activation_range(statistics["output_min"], statistics["output_max"]),
-    )
+    found = {spec.stored.label: round_weight(weight, spec, scale_dtype)}
+    return Rounding({layer.shape.name: found}).codes(layer, spec)

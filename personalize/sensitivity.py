@@ -26,11 +26,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from personalize.codes import LayerCodes
+from personalize.codes import LayerCodes, Rounding
 from personalize.kernels import has_rows, kernel_input, layer_output, rows
 from personalize.observe import Observed, Waveforms, hooks, observe
 from personalize.plan import FLOAT32, LayerProfile, LayerShape, Profile, QuantSpec
-from personalize.rounding import round_layer
+from personalize.rounding import round_model
 from speech.errors import UserError
 from speech.models.base import SAMPLE_RATE, SpeechModel
 
@@ -43,11 +43,28 @@ class ProfileOptions:
     """device: torch device name. seed: of the labels.
 
     label_draws: label sequences drawn over all clips, at least one a clip, one backward pass each.
+    rounding: `gptq`, or `nearest`.
     """
 
     device: str = "cpu"
     seed: int = 0
     label_draws: int = 64
+    rounding: str = "gptq"
+
+    def __post_init__(self) -> None:
+        if self.rounding not in ROUNDINGS:
+            raise UserError(f"unknown rounding {self.rounding!r}; use {' or '.join(ROUNDINGS)}")
+
+
+ROUNDINGS = ("gptq", "nearest")
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """What one speaker's recordings say: costs, and the codes whose costs they are."""
+
+    profile: Profile
+    rounding: Rounding
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,25 +86,17 @@ def pick_device(name: str) -> str:
 
 
 def _candidates(
-    model: SpeechModel, observed: dict[str, Observed], menu: Menu, scale_dtype: ScaleDtype
+    observed: dict[str, Observed], menu: Menu, rounding: Rounding
 ) -> dict[str, list[LayerCodes]]:
     """Codes of every layer at every precision of the menu but float32."""
-    modules = model.layers()
-    rounded: dict[str, list[LayerCodes]] = {}
-    for name, layer in observed.items():
-        record = LayerProfile(layer.shape, layer.share_group, {}, layer.statistics)
-        weight = modules[name].weight
-        # Precisions that differ only in what the kernel does with its input share their integers.
-        same_weights: dict[tuple[object, ...], LayerCodes] = {}
-        rounded[name] = []
-        for spec in sorted(menu(layer.shape), key=_storage_first):
-            if spec == FLOAT32:
-                continue
-            key = (spec.bits, spec.scheme, spec.group_size, scale_dtype(spec))
-            if key not in same_weights or spec.activation == "int8-static":
-                same_weights[key] = round_layer(weight, record, spec, scale_dtype(spec))  # type: ignore[arg-type]
-            rounded[name].append(replace(same_weights[key], spec=spec))
-    return rounded
+    return {
+        name: [
+            rounding.codes(LayerProfile(layer.shape, layer.share_group, {}, layer.statistics), spec)
+            for spec in sorted(menu(layer.shape), key=_storage_first)
+            if spec != FLOAT32
+        ]
+        for name, layer in observed.items()
+    }
 
 
 def _storage_first(spec: QuantSpec) -> tuple[str, int, int, str]:
@@ -172,7 +181,7 @@ def _direct_changes(
 def _row_changes(
     module: nn.Module, x: Tensor, y: Tensor, gradient: Tensor, candidates: list[LayerCodes]
 ) -> NDArray[np.float64]:
-    """g . dy of each candidate of a layer with rows at the price of two products per kind of input.
+    """g . dy of each candidate of a layer with rows at the price of a product per kind of input.
 
     With X' the input as the kernel sees it and W' the stored weight,
     g . (X'W'^T - XW^T) = <g^T (X' - X), W> + <g^T X', W' - W>: the sum over time is taken first, so
@@ -183,16 +192,19 @@ def _row_changes(
     inputs = rows(module, x)
     x2, g2 = inputs.flatten(0, -2), gradient.flatten(0, -2)  # [positions, row], [positions, out]
     weight = module.weight.flatten(1)  # type: ignore[operator]
+    plain = g2.T @ x2  # [out, row]
     by_input: dict[tuple[str, bool], tuple[Tensor, float]] = {}
     differences: dict[tuple[int, str, int], Tensor] = {}
     changes = []
     for codes in candidates:
         spec = codes.spec
         key = (spec.activation, spec.scheme == "float")
-        if key not in by_input:
-            seen = kernel_input(inputs, codes).flatten(0, -2)
-            by_input[key] = (g2.T @ seen, _dot(g2.T @ (seen - x2), weight))
-        outer, input_change = by_input[key]  # [out, row]
+        if key == ("float", False):  # the kernel sees the input as it is
+            by_input[key] = (plain, 0.0)
+        elif key not in by_input:
+            change = g2.T @ (kernel_input(inputs, codes).flatten(0, -2) - x2)
+            by_input[key] = (plain + change, _dot(change, weight))
+        outer, input_change = by_input[key]
         stored = (id(codes.codes), spec.scheme, spec.bits)
         if stored not in differences:
             # Candidates with the same integers follow each other.
@@ -216,7 +228,7 @@ def measure(
     progress: Callable[[], None] = lambda: None,
     known: Mapping[int, ClipCosts] = MappingProxyType({}),
     on_clip: Callable[[int, ClipCosts], None] = lambda index, costs: None,
-) -> Profile:
+) -> Measurement:
     """Profile a model on one speaker's clips (16 kHz mono float32 [samples] each).
 
     progress: called twice per clip. known: clips by index that an earlier, killed run has measured;
@@ -231,8 +243,11 @@ def measure(
     draws = max(1, math.ceil(options.label_draws / len(waveforms)))
     model.module.to(options.device)
     try:
-        observed = observe(model, waveforms, options.device, progress)
-        rounded = _candidates(model, observed, menu, scale_dtype)
+        made_up = options.rounding == "gptq"
+        observed = observe(model, waveforms, options.device, progress, made_up)
+        rounding = round_model(model, observed, menu, scale_dtype)
+        observed = {name: replace(layer, moments=None) for name, layer in observed.items()}
+        rounded = _candidates(observed, menu, rounding)
         for index, waveform in enumerate(waveforms):
             if index not in clips:
                 seed = options.seed * 1_000_003 + index
@@ -242,7 +257,7 @@ def measure(
     finally:
         model.module.to("cpu")
     frames = sum(clip.frames for clip in clips.values())
-    return Profile(
+    profile = Profile(
         model=model.model_id,
         weights_hash=weights_hash,
         audio_hash=audio_hash,
@@ -267,4 +282,6 @@ def measure(
             )
             for name, layer in observed.items()
         ),
+        rounding=options.rounding,
     )
+    return Measurement(profile, rounding.to("cpu"))

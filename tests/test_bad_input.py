@@ -260,6 +260,6 @@ def test_killed_measuring_goes_on_with_the_clips_it_had(tiny_model, tune_clips, 
     fresh = planning.profile_speaker(
         RunFolder(tmp_path / "carol"), model, "m", recordings, options, lambda: None
     )
-    for one, other in zip(resumed.layers, fresh.layers, strict=True):
+    for one, other in zip(resumed.profile.layers, fresh.profile.layers, strict=True):
         assert one.costs == pytest.approx(other.costs, rel=1e-3)
     assert not run.partial_profile.exists()

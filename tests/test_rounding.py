@@ -5,9 +5,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from personalize.codes import ActivationRange, LayerCodes, load_codes, save_codes
+from personalize.codes import ActivationRange, LayerCodes, activation_range, load_codes, save_codes
 from personalize.plan import FLOAT32, QuantSpec
-from personalize.rounding import activation_range, code_limits, round_weight
+from personalize.rounding import code_limits, round_weight
 from speech.errors import UserError
 
 

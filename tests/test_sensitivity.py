@@ -7,7 +7,6 @@ from scipy.stats import spearmanr
 
 from personalize.plan import FLOAT32, LayerShape, QuantSpec
 from personalize.reference import build_reference
-from personalize.rounding import round_layer
 from personalize.sensitivity import ProfileOptions, measure
 from speech.errors import UserError
 from tests.tiny_models import tiny_ctc
@@ -56,17 +55,16 @@ def kl_per_frame(model, reference, waveforms) -> float:
     return total / frames
 
 
-def test_costs_agree_with_brute_force_divergence():
+@pytest.mark.parametrize("rounding", ["gptq", "nearest"])
+def test_costs_agree_with_brute_force_divergence(rounding):
     model = sharpened()
     waveforms = [speech_like(seed) for seed in range(6)]
-    options = ProfileOptions(label_draws=48)
-    profile = measure(model, waveforms, menu, float32_scales, "audio", options)
-    modules = model.layers()
+    options = ProfileOptions(label_draws=48, rounding=rounding)
+    measured = measure(model, waveforms, menu, float32_scales, "audio", options)
     estimated, true = [], []
-    for layer in profile.layers:
+    for layer in measured.profile.layers:
         for label, cost in layer.costs.items():
-            spec = QuantSpec.from_label(label)
-            codes = round_layer(modules[layer.shape.name].weight, layer, spec, "float32")
+            codes = measured.rounding.codes(layer, QuantSpec.from_label(label))
             reference = build_reference(model, {layer.shape.name: codes})
             estimated.append(cost)
             true.append(kl_per_frame(model, reference, waveforms))
@@ -78,8 +76,8 @@ def test_costs_agree_with_brute_force_divergence():
 
 def test_same_clips_and_seed_give_the_same_profile():
     waveforms = [speech_like(1)]
-    first = measure(sharpened(), waveforms, menu, float32_scales, "audio")
-    second = measure(sharpened(), waveforms, menu, float32_scales, "audio")
+    first = measure(sharpened(), waveforms, menu, float32_scales, "audio").profile
+    second = measure(sharpened(), waveforms, menu, float32_scales, "audio").profile
     for one, other in zip(first.layers, second.layers, strict=True):
         assert one.shape == other.shape
         assert one.costs == pytest.approx(other.costs, rel=1e-3)
@@ -88,7 +86,7 @@ def test_same_clips_and_seed_give_the_same_profile():
 
 
 def test_query_key_and_value_are_known_to_read_the_same_tensor():
-    profile = measure(sharpened(), [speech_like(1)], menu, float32_scales, "audio")
+    profile = measure(sharpened(), [speech_like(1)], menu, float32_scales, "audio").profile
     groups = {layer.shape.name: layer.share_group for layer in profile.layers}
     attention = "wav2vec2.encoder.layers.0.attention."
     shared = {groups[attention + name] for name in ("q_proj", "k_proj", "v_proj")}
@@ -97,8 +95,8 @@ def test_query_key_and_value_are_known_to_read_the_same_tensor():
 
 
 def test_fewer_bits_never_look_cheaper():
-    profile = measure(sharpened(), [speech_like(s) for s in range(3)], menu, float32_scales, "a")
-    for layer in profile.layers:
+    clips = [speech_like(seed) for seed in range(3)]
+    for layer in measure(sharpened(), clips, menu, float32_scales, "a").profile.layers:
         if layer.shape.kind == "linear":
             assert layer.costs["int2-a8d"] > layer.costs["int8-a8d"] > layer.costs["fp16"]
 
@@ -118,7 +116,7 @@ def test_no_clips_is_an_error_not_an_empty_profile():
 
 def test_reference_refuses_layers_the_model_does_not_have():
     model = sharpened()
-    profile = measure(model, [speech_like(1)], menu, float32_scales, "audio")
-    codes = round_layer(model.layers()["lm_head"].weight, profile.layers[-1], SPECS[0], "float32")
+    measured = measure(model, [speech_like(1)], menu, float32_scales, "audio")
+    codes = measured.rounding.codes(measured.profile.layers[-1], SPECS[0])
     with pytest.raises(UserError, match="no layer nonsense"):
         build_reference(model, {"nonsense": codes})

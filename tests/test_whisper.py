@@ -112,9 +112,10 @@ def test_personalize_export_and_bench_take_a_whisper_and_write_with_two_methods(
 def test_costs_come_from_the_tokens_it_writes_and_every_layer_has_one(folder):
     model = load_model(str(folder))
     clips = [0.1 * noise(20_000)[0].numpy()]
-    profile = measure(
+    measured = measure(
         model, clips, union_menu, union_scale_dtype, "clips", ProfileOptions(label_draws=4)
     )
+    profile = measured.profile
     assert profile.frames == len(model.logits(clips[0]))
     assert {layer.shape.name for layer in profile.layers} == set(model.layers())
     coarse = {
