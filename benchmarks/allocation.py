@@ -1,53 +1,79 @@
-"""Exact allocation against heuristics at equal file bytes: true divergence on clips nobody was fitted on.
+"""Exact allocation with GPTQ against what others do at equal file bytes: true divergence on unheard clips.
 
-python -m benchmarks.allocation [--users 8]
+python -m benchmarks.allocation [--speakers embedded|real] [--workers 3]
 
-For every embedded user: one profile from the tune clips, a plan by every method for every budget, and the KL
-divergence of the plan's posteriors (torch reference) from the float model's on the test clips.
+For every speaker: one measurement from the tune clips for each rounding, a plan by every method for every
+budget, and on the test clips the KL divergence of the plan's posteriors (torch reference) from the float
+model's.
 """
 
 import argparse
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from benchmarks.results import save_result
-from exporters.planning import plan_for, round_plan, size_limits
+from benchmarks.speakers import Speaker, embedded_users, load_speaker, ratio, reserved_speakers
+from exporters.planning import plan_for, round_plan, size_limits, union_menu, union_scale_dtype
 from exporters.target import Target, load_target
 from personalize.allocate import plan_mean_bits
 from personalize.heuristics import by_statistic, greedy, shuffled, sweep
-from personalize.plan import Plan, Profile
+from personalize.plan import LayerShape, Plan, Profile, QuantSpec
 from personalize.reference import build_reference
 from personalize.sensitivity import Measurement, ProfileOptions, measure
-from speech.datasets import audio_hash, choose_clips, find_clips, read_clips
 from speech.decoding import greedy_text
 from speech.models import load_model
 from speech.models.base import SpeechModel
 from speech.scoring import word_errors
 
-USERS = Path("speech/default_users")
 SHARES = (0.012, 0.035, 0.07)
-"""Budgets between the smallest plan (0) and float (1)."""
+"""Budgets between the smallest plan (0) and float (1): 4.3 to 6 bits a weight."""
+
+LABEL_DRAWS = 32
+OURS = "exact, GPTQ"
 
 Planner = Callable[[Profile, Target, int, int], Plan]
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """One method at one budget, over all users. kl: nats per frame, mean over users, and each user's."""
+class Measured:
+    """One method at one budget for one speaker. kl: nats per frame on the test clips."""
 
+    speaker: str
+    share: float
     method: str
-    budget_bytes: int
+    size_bytes: int
     mean_bits: float
     kl: float
-    kl_of_users: tuple[float, ...]
     expected: float
     word_errors: int
     words: int
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One method at one budget, over all speakers.
+
+    ours_over_this: mean KL of exact allocation with GPTQ over this method's, with a bootstrap interval of
+    95 % over speakers.
+    """
+
+    method: str
+    share: float
+    size_bytes: int
+    mean_bits: float
+    kl: float
+    kl_of_speakers: tuple[float, ...]
+    expected: float
+    word_errors: int
+    words: int
+    ours_over_this: tuple[float, float, float]
 
 
 def swept(ranking: Callable[[Profile], list[str]], name: str) -> Planner:
@@ -58,88 +84,102 @@ def swept(ranking: Callable[[Profile], list[str]], name: str) -> Planner:
     )  # fmt: skip
 
 
-def by_cost(profile: Profile) -> list[str]:
-    """Layer names by rising cost of their cheapest 4-bit codes per weight."""
-    costs = {layer.shape.name: layer.costs.get("int4-a8d", 0.0) for layer in profile.layers}
-    return sorted(costs, key=lambda name: costs[name])
+def by_greed(profile: Profile, target: Target, budget: int, overhead: int) -> Plan:
+    """Steps by cost per byte."""
+    return greedy(profile, target.NAME, target.menu, target.layer_bytes, budget, overhead)
 
 
-METHODS: dict[str, Planner] = {
-    "exact": plan_for,
-    "greedy": lambda profile, target, budget, overhead: greedy(
-        profile, target.NAME, target.menu, target.layer_bytes, budget, overhead
+def best_uniform(profile: Profile, target: Target, budget: int, overhead: int) -> Plan:
+    """The same stored format everywhere (fp32 where a layer doesn't have it): the cheapest that fits."""
+    plans = []
+    for label in ("int4", "int4-g128", "int4-g64", "int4-g32", "int8", "fp16"):
+        narrowed = partial(stored_as, target=target, label=label)
+        overheads = size_limits(profile, narrowed, target.layer_bytes, overhead)
+        if overheads[0] <= budget:
+            plans.append(
+                greedy(profile, target.NAME, narrowed, target.layer_bytes, overheads[0], overhead)
+            )
+    return min(plans, key=lambda plan: plan.expected_cost)
+
+
+def stored_as(shape: LayerShape, target: Target, label: str) -> tuple[QuantSpec, ...]:
+    """The layer's precision with this stored format; the next wider one where it has none."""
+    menu = target.menu(shape)
+    fitting = [spec for spec in menu if spec.stored.label == label]
+    bits = QuantSpec.from_label(label).bits
+    wider = [spec for spec in menu if spec.bits >= bits and spec.group_size is None]
+    return (fitting[-1] if fitting else min(wider, key=lambda spec: spec.bits),)
+
+
+METHODS: dict[str, tuple[str, Planner]] = {
+    OURS: ("gptq", plan_for),
+    "exact, nearest": ("nearest", plan_for),
+    "greedy, GPTQ": ("gptq", by_greed),
+    "best uniform, GPTQ": ("gptq", best_uniform),
+    "best uniform, nearest": ("nearest", best_uniform),
+    "sweep by median (myQASR), GPTQ": (
+        "gptq",
+        swept(lambda p: by_statistic(p, "output_median"), "sweep-median"),
     ),
-    "sweep, by our costs": swept(by_cost, "sweep-cost"),
-    "sweep, by median (myQASR)": swept(lambda p: by_statistic(p, "output_median"), "sweep-median"),
-    "sweep, by std": swept(lambda p: by_statistic(p, "output_std"), "sweep-std"),
-    "sweep, by l2": swept(lambda p: by_statistic(p, "output_l2"), "sweep-l2"),
-    "sweep, by median, reversed": swept(
-        lambda p: by_statistic(p, "output_median")[::-1], "sweep-reversed"
+    "sweep by median (myQASR), nearest": (
+        "nearest",
+        swept(lambda p: by_statistic(p, "output_median"), "sweep-median"),
     ),
-    "sweep, shuffled": swept(lambda p: shuffled(p, 0), "sweep-shuffled"),
+    "sweep by l2, nearest": (
+        "nearest",
+        swept(lambda p: by_statistic(p, "output_l2"), "sweep-l2"),
+    ),
+    "sweep, shuffled, nearest": ("nearest", swept(lambda p: shuffled(p, 0), "sweep-shuffled")),
 }
+"""Name -> rounding, and how the plan is made."""
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--users", type=int, default=8)
-    options = parser.parse_args()
-    model, target = load_model("default"), load_target("xnnpack")
-    names = sorted(path.name for path in USERS.iterdir() if path.is_dir())[: options.users]
-    found: dict[tuple[str, int], list[tuple[float, float, float, int, int]]] = {}
-    for name in names:
-        recordings, _ = choose_clips(find_clips(USERS / name / "tune"), 16)
-        waveforms = [recording.waveform for recording in recordings]
-        speaker = measure(
-            model, waveforms, target.menu, target.scale_dtype, audio_hash(recordings),
-            ProfileOptions(),
-        )  # fmt: skip
-        profile = speaker.profile
-        tests, _ = read_clips(find_clips(USERS / name / "test"), need_text=True)
-        heard = [recording.waveform for recording in tests]
-        texts = [recording.clip.text or "" for recording in tests]
-        base = [model.logits(waveform) for waveform in heard]
-        overhead = target.overhead_bytes(model)
-        smallest, floats = size_limits(profile, target.menu, target.layer_bytes, overhead)
-        for share in SHARES:
-            budget = smallest + int(share * (floats - smallest))
-            for method, planner in METHODS.items():
-                plan = planner(profile, target, budget, overhead)
-                kl, errors, words = measured(model, speaker, plan, heard, texts, base)
-                bits = plan_mean_bits(profile, plan)
-                found.setdefault((method, budget), []).append(
-                    (kl, bits, plan.expected_cost, errors, words)
-                )
-                print(f"{name} {budget:,} {method}: {kl:.2e} nats a frame", flush=True)
-    rows = [
-        Row(
-            method,
-            budget,
-            float(np.mean([each[1] for each in users])),
-            float(np.mean([each[0] for each in users])),
-            tuple(each[0] for each in users),
-            float(np.mean([each[2] for each in users])),
-            sum(each[3] for each in users),
-            sum(each[4] for each in users),
+def one_speaker(name: str) -> list[Measured]:
+    """All methods at all budgets for one speaker."""
+    torch.set_num_threads(1)
+    model, target, speaker = load_model("default"), load_target("xnnpack"), load_speaker(name)
+    heard = {
+        rounding: measure(
+            model, speaker.tune, union_menu, union_scale_dtype, name,
+            ProfileOptions(label_draws=LABEL_DRAWS, rounding=rounding),
         )
-        for (method, budget), users in found.items()
-    ]
-    print(save_result("allocation", f"python -m benchmarks.allocation --users {len(names)}", rows))
+        for rounding in ("gptq", "nearest")
+    }  # fmt: skip
+    base = [model.logits(waveform) for waveform in speaker.test]
+    overhead = target.overhead_bytes(model)
+    profile = heard["gptq"].profile
+    smallest, floats = size_limits(profile, target.menu, target.layer_bytes, overhead)
+    found = []
+    for share in SHARES:
+        budget = smallest + int(share * (floats - smallest))
+        for method, (rounding, planner) in METHODS.items():
+            plan = planner(heard[rounding].profile, target, budget, overhead)
+            kl, errors, words = on_test_clips(model, heard[rounding], plan, speaker, base)
+            bits = plan_mean_bits(profile, plan)
+            size = plan.predicted_bytes
+            found.append(
+                Measured(name, share, method, size, bits, kl, plan.expected_cost, errors, words)
+            )
+    print(name, [f"{each.method}: {each.kl:.1e}" for each in found if each.share == SHARES[1]])
+    return found
 
 
-def measured(
+def on_test_clips(
     model: SpeechModel,
-    speaker: Measurement,
+    measured: Measurement,
     plan: Plan,
-    heard: list[NDArray[np.float32]],
-    texts: list[str],
-    base: list[NDArray[np.float32]],
+    speaker: Speaker,
+    base: Sequence[NDArray[np.float32]],
 ) -> tuple[float, int, int]:
-    """KL from the float model in nats per frame, word errors, and words, of a plan on test clips."""
-    reference = build_reference(model, round_plan(speaker, plan))
-    logits = [reference.logits(waveform) for waveform in heard]
+    """KL from the float model in nats per frame, word errors, and words, of a plan on test clips.
+
+    base: the float model's logits.
+    """
+    reference = build_reference(model, round_plan(measured, plan))
+    logits = [reference.logits(waveform) for waveform in speaker.test]
     total = sum(divergence(p, q) for p, q in zip(base, logits, strict=True))
-    counts = word_errors(texts, [greedy_text(each, model.tokens) for each in logits])
+    heard = [greedy_text(each, model.tokens) for each in logits]
+    counts = word_errors(list(speaker.texts), heard)
     return total / sum(len(each) for each in base), counts.errors, counts.reference_length
 
 
@@ -147,6 +187,48 @@ def divergence(p_logits: NDArray[np.float32], q_logits: NDArray[np.float32]) -> 
     """KL(p, q) summed over frames; logits [frames, vocab]."""
     p, q = (torch.from_numpy(each).double().log_softmax(-1) for each in (p_logits, q_logits))
     return float((p.exp() * (p - q)).sum())
+
+
+def rows_of(measured: list[Measured]) -> list[Row]:
+    """Means over speakers, and ratios."""
+    rows = []
+    for share in SHARES:
+        ours = [each.kl for each in measured if (each.share, each.method) == (share, OURS)]
+        for method in METHODS:
+            of_method = [each for each in measured if (each.share, each.method) == (share, method)]
+            kls = tuple(each.kl for each in of_method)
+            rows.append(
+                Row(
+                    method,
+                    share,
+                    round(float(np.mean([each.size_bytes for each in of_method]))),
+                    float(np.mean([each.mean_bits for each in of_method])),
+                    float(np.mean(kls)),
+                    kls,
+                    float(np.mean([each.expected for each in of_method])),
+                    sum(each.word_errors for each in of_method),
+                    sum(each.words for each in of_method),
+                    ratio(ours, kls),
+                )
+            )
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--speakers", choices=("embedded", "real"), default="embedded")
+    parser.add_argument("--workers", type=int, default=3)
+    options = parser.parse_args()
+    real = options.speakers == "real"
+    names = reserved_speakers() if real else embedded_users()
+    os.environ["OMP_NUM_THREADS"] = "1"
+    with ProcessPoolExecutor(options.workers) as pool:
+        measured = [each for found in pool.map(one_speaker, names) for each in found]
+    figures = {"speakers": names, "rows": rows_of(measured)}
+    name = "allocation_real" if real else "allocation"
+    print(
+        save_result(name, f"python -m benchmarks.allocation --speakers {options.speakers}", figures)
+    )
 
 
 if __name__ == "__main__":
