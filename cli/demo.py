@@ -34,8 +34,9 @@ def run(out: Path, user: str | None, budget: str, threads: int, as_json: bool) -
     with progress_bar() as progress:
         task = progress.add_task("measuring", total=2 * len(recordings))
         measured = planning.profile_speaker(
-            folder, model, "default", recordings, ProfileOptions(), lambda: progress.advance(task)
-        )
+            folder, model, "default", recordings, ProfileOptions(),
+            lambda: progress.advance(task), planning.load_prior(None, model),
+        )  # fmt: skip
     profile = measured.profile
     sizes = planning.size_range(folder, model, profile, target)
     budget_bytes = planning.budget_in_range(budget, sizes, target.NAME)

@@ -48,6 +48,10 @@ def personalize(
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     clips: Annotated[int, typer.Option(help="Recordings to measure on.", min=1)] = 32,
     seed: Annotated[int, typer.Option(help="Decides which labels are drawn.")] = 0,
+    prior: Annotated[
+        Path | None,
+        typer.Option(help="Run on many speakers, for costs from less than a minute of speech."),
+    ] = None,
     rounding: Annotated[
         str, typer.Option(help="gptq: codes make up for each other's errors; or nearest.")
     ] = "gptq",
@@ -64,7 +68,7 @@ def personalize(
 
     selection = selection_of(speakers, gender, language, split)
     run(
-        model, audio, selection, budget, out, target, device, clips, seed, rounding,
+        model, audio, selection, budget, out, target, device, clips, seed, rounding, prior,
         rules_of(precisions, keep), as_json,
     )  # fmt: skip
 

@@ -24,6 +24,7 @@ def run(
     clips: int,
     seed: int,
     rounding: str,
+    prior_source: Path | None,
     rules: PlanRules,
     as_json: bool,
 ) -> None:
@@ -40,36 +41,55 @@ def run(
     recordings, skipped = choose_clips(find_clips(audio, selection), clips)
     print_skipped(skipped)
     model = load_model(model_source)
+    prior = planning.load_prior(prior_source, model)
     folder = RunFolder(out)
     with progress_bar() as progress:
         task = progress.add_task("measuring", total=2 * len(recordings))
         measured = planning.profile_speaker(
-            folder, model, model_source, recordings, options, lambda: progress.advance(task)
+            folder,
+            model,
+            model_source,
+            recordings,
+            options,
+            lambda: progress.advance(task),
+            prior,
         )
     profile = measured.profile
     sizes = planning.size_range(folder, model, profile, target, rules)
     budget_bytes = planning.budget_in_range(budget, sizes, target.NAME)
     plan = planning.plan_for(profile, target, budget_bytes, sizes.overhead_bytes, rules)
     planning.save_plan(folder, measured, plan, target)
+    generic = None
+    if prior is not None:
+        generic = planning.plan_for(prior, target, budget_bytes, sizes.overhead_bytes, rules)
     if as_json:
         print_json(plan)
     else:
-        _print_findings(profile, plan, sizes, out)
+        _print_findings(profile, plan, generic, sizes, out)
 
 
-def _print_findings(profile: Profile, plan: Plan, sizes: SizeRange, out: Path) -> None:
+def _print_findings(
+    profile: Profile, plan: Plan, generic: Plan | None, sizes: SizeRange, out: Path
+) -> None:
     from personalize.allocate import plan_mean_bits
     from personalize.budget import format_bytes
     from personalize.describe import most_sensitive, precision_counts
+    from personalize.prior import expected_cost, own_share
 
     share = plan.predicted_bytes / sizes.float_bytes
     tell(
         f"Listened to [bold]{profile.seconds:.0f} s[/] of speech in {profile.clips} recordings; "
         "no transcript was read.",
     )
+    if generic is not None and own_share(profile) < 1:
+        tell(
+            f"That is little: costs are {own_share(profile):.0%} this speaker's, the rest is what is known "
+            "of speakers in general."
+        )
     tell("Most sensitive layers for this speaker:")
-    for name, label, cost in most_sensitive(profile, count=3):
-        tell(f"  {name}  {cost:.2g} nats per frame at {label}")
+    for name, label, cost, error in most_sensitive(profile, count=3):
+        spread = f" ± {error:.1g}" if error is not None else ""
+        tell(f"  {name}  {cost:.2g}{spread} nats per frame at {label}")
     tell(
         f"Plan for {plan.target}: [bold]{format_bytes(plan.predicted_bytes)}[/] of "
         f"{format_bytes(plan.budget_bytes)} allowed ({share:.0%} of float), "
@@ -80,4 +100,11 @@ def _print_findings(profile: Profile, plan: Plan, sizes: SizeRange, out: Path) -
         f"Expected divergence {plan.expected_cost:.3g} nats per frame "
         f"(proven within {plan.gap:.1%} of the best).",
     )
+    if generic is not None:
+        cost = expected_cost(profile, generic)
+        other = sum(generic.layers[name] != spec for name, spec in plan.layers.items())
+        tell(
+            f"The generic plan of the same size would cost this speaker {cost:.3g}; it differs in "
+            f"{other} of {len(plan.layers)} layers."
+        )
     tell(f"Next: myqasr export {out}")

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from pathlib import Path
 
 from exporters.run_folder import (
     SCHEMA_VERSION,
@@ -29,13 +30,18 @@ from personalize.plan import (
     QuantSpec,
     parse_keep,
 )
+from personalize.prior import shrunk
 from personalize.sensitivity import ClipCosts, Measurement, ProfileOptions, measure
 from speech.datasets import Recording, audio_hash
 from speech.errors import UserError
+from speech.models import DEFAULT_MODEL
 from speech.models.base import SpeechModel
 from speech.storage import load_record, record_hash, save_record, sha256_of_text
 
 SAVE_EVERY_SECONDS = 10.0
+
+POPULATION = DEFAULT_MODEL / "population.json"
+"""`Profile` of the embedded model on clips of all embedded users."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +71,31 @@ def profile_speaker(
     recordings: Sequence[Recording],
     options: ProfileOptions,
     progress: Callable[[], None],
+    prior: Profile | None = None,
 ) -> Measurement:
     """The run's profile and codes: taken as they are when they fit clips and weights, else measured and kept.
 
     A run that was killed in the middle goes on with the clips it had finished.
+    prior: a profile of many speakers, which costs from less than a minute of speech are mixed with.
     """
+    measured = _measured(run, model, model_source, recordings, options, progress)
+    if prior is None:
+        run.prior.unlink(missing_ok=True)
+        return measured
+    mixed = replace(measured, profile=shrunk(measured.profile, prior))
+    save_record(prior, run.prior)
+    return mixed
+
+
+def _measured(
+    run: RunFolder,
+    model: SpeechModel,
+    model_source: str,
+    recordings: Sequence[Recording],
+    options: ProfileOptions,
+    progress: Callable[[], None],
+) -> Measurement:
+    """What the recordings alone say, kept in the run."""
     heard = audio_hash(recordings)
     weights = model.weights_hash()
     wanted = {
@@ -110,6 +136,24 @@ def profile_speaker(
     save_record(measured.profile, run.profile)
     run.partial_profile.unlink(missing_ok=True)
     return measured
+
+
+def load_prior(source: Path | None, model: SpeechModel) -> Profile | None:
+    """The profile of many speakers in a run folder or file; if none is named, the embedded model's own.
+
+    None when none is named and the model is another. Raises UserError when it can't be read or is of another
+    model.
+    """
+    if source is None:
+        prior = load_record(POPULATION, Profile)
+        return prior if prior.weights_hash == model.weights_hash() else None
+    prior = RunFolder(source).load_profile() if source.is_dir() else load_record(source, Profile)
+    if prior.weights_hash != model.weights_hash():
+        raise UserError(
+            f"{source} was measured on {prior.model} with weights {prior.weights_hash}, not on "
+            f"{model.model_id} as it is; measure many speakers with `myqasr personalize` on this model"
+        )
+    return prior
 
 
 def _complete_profile(

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from personalize.codes import Rounding, load_rounding
 from personalize.plan import Plan, Profile
+from personalize.prior import shrunk
 from personalize.sensitivity import ClipCosts, Measurement
 from speech.errors import UserError
 from speech.storage import load_record
@@ -79,6 +80,11 @@ class RunFolder:
         return self.path / "profile.partial.json"
 
     @property
+    def prior(self) -> Path:
+        """`Profile` of many speakers that this one's costs are mixed with; absent when there is none."""
+        return self.path / "prior.json"
+
+    @property
     def rounding(self) -> Path:
         """Codes and scales of every layer at every precision that was measured."""
         return self.path / "rounding.safetensors"
@@ -128,9 +134,15 @@ class RunFolder:
         return load_rounding(self.rounding, rounding_key(profile))
 
     def load_measurement(self) -> Measurement:
-        """Profile and codes; raises UserError when the run was never measured."""
+        """Profile, mixed with the prior if there is one, and codes.
+
+        Raises UserError when the run was never measured.
+        """
         profile = self.load_profile()
-        return Measurement(profile, self.load_rounding(profile))
+        rounding = self.load_rounding(profile)
+        if self.prior.is_file():
+            profile = shrunk(profile, load_record(self.prior, Profile))
+        return Measurement(profile, rounding)
 
     def load_plan(self, target: str) -> Plan:
         """Raises UserError naming the targets that have a plan."""

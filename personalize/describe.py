@@ -5,13 +5,13 @@ from collections import Counter
 from personalize.plan import Plan, Profile
 
 
-def most_sensitive(profile: Profile, count: int) -> list[tuple[str, str, float]]:
-    """Layers by falling cost at their narrowest integers: name, precision, nats per frame."""
-    worst = [
-        (layer.shape.name, *max(layer.costs.items(), key=lambda item: item[1]))
-        for layer in profile.layers
-        if layer.costs
-    ]
+def most_sensitive(profile: Profile, count: int) -> list[tuple[str, str, float, float | None]]:
+    """Layers by falling cost at their worst precision: name, precision, nats per frame, standard error."""
+    worst = []
+    for layer in profile.layers:
+        if layer.costs:
+            label = max(layer.costs, key=lambda each: layer.costs[each])
+            worst.append((layer.shape.name, label, layer.costs[label], layer.errors.get(label)))
     return sorted(worst, key=lambda item: -item[2])[:count]
 
 

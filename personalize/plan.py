@@ -124,13 +124,15 @@ class LayerProfile:
     """One layer, measured: its cost under every precision, keyed by `QuantSpec.label`.
 
     share_group: layers that read the same input tensor (q, k and v of one attention) carry the same text.
-    statistics: plain figures of the layer's output on this speaker, by name.
+    statistics: plain figures of the layer's output on this speaker, by name. errors: standard error of each
+    cost over the clips; empty when there was only one.
     """
 
     shape: LayerShape
     share_group: str
     costs: dict[str, float]
     statistics: dict[str, float] = field(default_factory=dict)
+    errors: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for label, cost in self.costs.items():

@@ -218,6 +218,20 @@ def _dot(a: Tensor, b: Tensor) -> float:
     return float((a * b).sum(dim=1).sum(dtype=torch.float64))
 
 
+def _mean(clips: Mapping[int, ClipCosts], layer: str, label: str) -> float:
+    """Nats per frame over all clips."""
+    total = math.fsum(clips[index].costs[layer][label] for index in sorted(clips))
+    return total / sum(clip.frames for clip in clips.values())
+
+
+def _standard_error(clips: Mapping[int, ClipCosts], layer: str, label: str) -> float:
+    """Of the mean per frame, were these clips drawn from all that the speaker says (ratio estimator)."""
+    mean, count = _mean(clips, layer, label), len(clips)
+    residuals = [clip.costs[layer][label] - mean * clip.frames for clip in clips.values()]
+    frames = sum(clip.frames for clip in clips.values())
+    return math.sqrt(math.fsum(r * r for r in residuals) * count / (count - 1)) / frames
+
+
 def measure(
     model: SpeechModel,
     waveforms: Waveforms,
@@ -271,14 +285,13 @@ def measure(
             LayerProfile(
                 layer.shape,
                 layer.share_group,
-                {
-                    codes.spec.label: math.fsum(
-                        clips[index].costs[name][codes.spec.label] for index in sorted(clips)
-                    )
-                    / frames
-                    for codes in rounded[name]
-                },
+                {codes.spec.label: _mean(clips, name, codes.spec.label) for codes in rounded[name]},
                 layer.statistics,
+                {
+                    codes.spec.label: _standard_error(clips, name, codes.spec.label)
+                    for codes in rounded[name]
+                    if len(clips) > 1
+                },
             )
             for name, layer in observed.items()
         ),

@@ -1,0 +1,43 @@
+"""What the embedded model's precisions cost speakers in general: `speech/default_model/population.json`.
+
+    python -m tools.make_population
+
+Measured on the first clips of all embedded users. To be made again with every release of the weights.
+"""
+
+from pathlib import Path
+
+from exporters.planning import POPULATION, union_menu, union_scale_dtype
+from personalize.sensitivity import ProfileOptions, measure
+from speech.datasets import audio_hash, find_clips, read_clips
+from speech.models import load_model
+from speech.storage import save_record
+
+USERS = Path("speech/default_users")
+CLIPS_A_USER = 8
+
+
+def main() -> None:
+    """Measure and write."""
+    clips = [
+        clip
+        for user in sorted(path for path in USERS.iterdir() if path.is_dir())
+        for clip in find_clips([user / "tune"])[:CLIPS_A_USER]
+    ]
+    recordings, _ = read_clips(clips)
+    waveforms = [recording.waveform for recording in recordings]
+    options = ProfileOptions(label_draws=2 * len(waveforms))
+    measured = measure(
+        load_model("default"),
+        waveforms,
+        union_menu,
+        union_scale_dtype,
+        audio_hash(recordings),
+        options,
+    )
+    save_record(measured.profile, POPULATION)
+    print(f"{measured.profile.seconds:.0f} s of {len(recordings)} clips in {POPULATION}")
+
+
+if __name__ == "__main__":
+    main()
