@@ -1,134 +1,165 @@
-"""Does personalising help? Every user's plan on every user's test clips, at equal bytes.
+"""Does it matter whose recordings a file is made from? And how many of them are enough?
 
-python -m benchmarks.personalisation [--share 0.035]
+python -m benchmarks.personalisation [--speakers embedded|real] [--workers 3] [--share 0.035]
 
-Plans (precisions and activation ranges) from one user's tune clips are run on all users' test clips: the
-diagonal is one's own plan, the rest somebody else's. `generic` is planned on all other users' costs together.
+A file has two things from recordings: the allocation of bits, and the codes (GPTQ on activations). Each is
+taken from the speaker, from somebody else, or from a mix of all others (leave one out), and the KL divergence
+of the file's posteriors from the float model's is taken on the speaker's test clips. Then the own ones from
+fewer clips, alone and mixed with the others' costs as `myqasr personalize` does for less than a minute.
 """
 
 import argparse
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
-from pathlib import Path
+from functools import partial
 
 import numpy as np
-from numpy.typing import NDArray
+import torch
 
-from benchmarks.allocation import divergence
-from benchmarks.results import save_result
-from exporters.planning import plan_for, round_plan, size_limits
+from benchmarks.allocation import on_test_clips
+from benchmarks.results import BUILD, save_result
+from benchmarks.speakers import Speaker, embedded_users, load_speaker, ratio, reserved_speakers
+from exporters.planning import plan_for, size_limits, union_menu, union_scale_dtype
+from exporters.run_folder import RunFolder, rounding_key
 from exporters.target import load_target
-from personalize.plan import LayerProfile, Profile
-from personalize.reference import build_reference
-from personalize.sensitivity import ProfileOptions, measure
-from speech.datasets import audio_hash, choose_clips, find_clips, read_clips
+from personalize.codes import save_rounding
+from personalize.plan import Plan, Profile
+from personalize.prior import shrunk
+from personalize.sensitivity import Measurement, ProfileOptions, measure
 from speech.models import load_model
-from speech.models.base import SpeechModel
+from speech.storage import save_record
 
-USERS = Path("speech/default_users")
-RESAMPLES = 10_000
+LABEL_DRAWS = 32
+OTHERS = 5
+GENERIC_CLIPS = 32
+FEWER_CLIPS = (1, 2, 4, 8)
+FOLDER = BUILD / "personalisation"
+
+OWN = "own bits, own codes"
 
 
 @dataclass(frozen=True, slots=True)
-class Matrix:
-    """KL in nats per frame: kl[tuned][tested]; generic[tested] leaves the tested user out.
+class Row:
+    """One way to make the file, over all speakers; own_over_this with a 95 % interval over speakers."""
 
-    own_over_other, own_over_generic: ratio of means over users, with a bootstrap interval of 95 % over users.
-    """
-
-    users: tuple[str, ...]
-    budget_bytes: int
-    kl: tuple[tuple[float, ...], ...]
-    generic: tuple[float, ...]
-    own_over_other: tuple[float, float, float]
-    own_over_generic: tuple[float, float, float]
+    what: str
+    kl: float
+    kl_of_speakers: tuple[float, ...]
+    own_over_this: tuple[float, float, float]
 
 
-def pooled(profiles: list[Profile]) -> Profile:
-    """Mean costs and widest ranges of several users."""
-    layers = []
-    for of_layer in zip(*(profile.layers for profile in profiles), strict=True):
-        first: LayerProfile = of_layer[0]
-        costs = {
-            label: float(np.mean([layer.costs[label] for layer in of_layer]))
-            for label in first.costs
-        }
-        statistics = {
-            key: (min if key.endswith("min") else max)(layer.statistics[key] for layer in of_layer)
-            for key in first.statistics
-        }
-        layers.append(replace(first, costs=costs, statistics=statistics))
-    return replace(profiles[0], layers=tuple(layers))
+def fit(clips: Sequence[np.ndarray], name: str) -> Measurement:
+    """Measure on clips."""
+    options = ProfileOptions(label_draws=max(LABEL_DRAWS, len(clips)))
+    return measure(load_model("default"), clips, union_menu, union_scale_dtype, name, options)
 
 
-def ratio(own: NDArray[np.float64], other: NDArray[np.float64]) -> tuple[float, float, float]:
-    """Mean of `own` over mean of `other`, and its 95 % interval over resampled users."""
-    picks = np.random.default_rng(0).integers(0, len(own), (RESAMPLES, len(own)))
-    low, high = np.quantile(own[picks].mean(1) / other[picks].mean(1), [0.025, 0.975])
-    return float(own.mean() / other.mean()), float(low), float(high)
+def keep(measured: Measurement, name: str) -> None:
+    """Put a measurement where the other processes find it."""
+    run = RunFolder(FOLDER / name)
+    run.path.mkdir(parents=True, exist_ok=True)
+    save_rounding(measured.rounding, rounding_key(measured.profile), run.rounding)
+    save_record(measured.profile, run.profile)
+
+
+def fit_own(name: str) -> None:
+    """One speaker's."""
+    torch.set_num_threads(1)
+    keep(fit(load_speaker(name).tune, name), name)
+
+
+def fit_generic(name: str, names: Sequence[str]) -> None:
+    """All others' for one speaker, some clips of each."""
+    torch.set_num_threads(1)
+    speakers = [load_speaker(other) for other in names if other != name]
+    each = -(-GENERIC_CLIPS // len(speakers))
+    clips = [clip for speaker in speakers for clip in speaker.tune[:each]]
+    keep(fit(clips[:GENERIC_CLIPS], f"without {name}"), f"without-{name}")
+
+
+def found(name: str) -> Measurement:
+    """What an earlier step kept."""
+    return RunFolder(FOLDER / name).load_measurement()
+
+
+def one_speaker(name: str, names: Sequence[str], share: float) -> dict[str, float]:
+    """KL on the speaker's test clips by the way the file was made; means over the others tried."""
+    torch.set_num_threads(1)
+    model, target, speaker = load_model("default"), load_target("xnnpack"), load_speaker(name)
+    base = [model.logits(waveform) for waveform in speaker.test]
+    own, generic = found(name), found(f"without-{name}")
+    place = list(names).index(name)
+    others = [names[(place + 1 + step) % len(names)] for step in range(min(OTHERS, len(names) - 1))]
+    overhead = target.overhead_bytes(model)
+    smallest, floats = size_limits(own.profile, target.menu, target.layer_bytes, overhead)
+    budget = smallest + int(share * (floats - smallest))
+
+    def plan(profile: Profile) -> Plan:
+        return plan_for(profile, target, budget, overhead)
+
+    def kl(bits: Measurement, codes: Measurement) -> float:
+        return on_test_clips(model, codes, plan(bits.profile), speaker, base)[0]
+
+    kls = {OWN: kl(own, own)}
+    by_other = [(kl(o, o), kl(o, own), kl(own, o)) for o in map(found, others)]
+    somebody = np.mean(by_other, axis=0)
+    kls["somebody else's bits and codes"] = float(somebody[0])
+    kls["somebody else's bits, own codes"] = float(somebody[1])
+    kls["own bits, somebody else's codes"] = float(somebody[2])
+    kls["generic bits and codes"] = kl(generic, generic)
+    kls["generic bits, own codes"] = kl(generic, own)
+    kls["own bits, generic codes"] = kl(own, generic)
+    kls |= with_fewer(speaker, generic, kl)
+    print(name, {what: f"{value:.2e}" for what, value in kls.items()}, flush=True)
+    return kls
+
+
+def with_fewer(
+    speaker: Speaker, generic: Measurement, kl: Callable[[Measurement, Measurement], float]
+) -> dict[str, float]:
+    """Own bits and codes from the first few clips, alone and with the generic costs mixed in."""
+    kls = {}
+    for count in FEWER_CLIPS:
+        few = fit(speaker.tune[:count], speaker.name)
+        mixed = replace(few, profile=shrunk(few.profile, generic.profile))
+        kls[f"own, {count} clips"] = kl(few, few)
+        kls[f"own, {count} clips, generic costs mixed in"] = kl(mixed, few)
+        kls[f"own with generic costs mixed in, {count} clips, generic codes"] = kl(mixed, generic)
+    return kls
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--speakers", choices=("embedded", "real"), default="embedded")
     parser.add_argument("--share", type=float, default=0.035, help="0: smallest plan, 1: float")
+    parser.add_argument("--workers", type=int, default=3)
     options = parser.parse_args()
-    model, target = load_model("default"), load_target("xnnpack")
-    names = sorted(path.name for path in USERS.iterdir() if path.is_dir())
-    profiles, heard, base = [], [], []
-    for name in names:
-        recordings, _ = choose_clips(find_clips(USERS / name / "tune"), 16)
-        waveforms = [recording.waveform for recording in recordings]
-        profiles.append(
-            measure(
-                model, waveforms, target.menu, target.scale_dtype, audio_hash(recordings),
-                ProfileOptions(),
-            )
-        )  # fmt: skip
-        tests, _ = read_clips(find_clips(USERS / name / "test"), need_text=True)
-        heard.append([recording.waveform for recording in tests])
-        base.append([model.logits(waveform) for waveform in heard[-1]])
-    overhead = target.overhead_bytes(model)
-    smallest, floats = size_limits(profiles[0], target.menu, target.layer_bytes, overhead)
-    budget = smallest + int(options.share * (floats - smallest))
-
-    def planned(profile: Profile) -> SpeechModel:
-        plan = plan_for(profile, target, budget, overhead)
-        return build_reference(model, round_plan(model, profile, plan, target))
-
-    def kl(reference: SpeechModel, user: int) -> float:
-        total = sum(
-            divergence(p, reference.logits(waveform))
-            for p, waveform in zip(base[user], heard[user], strict=True)
+    real = options.speakers == "real"
+    names = reserved_speakers() if real else embedded_users()
+    os.environ["OMP_NUM_THREADS"] = "1"
+    with ProcessPoolExecutor(options.workers) as pool:
+        list(pool.map(fit_own, names))
+        list(pool.map(partial(fit_generic, names=names), names))
+        by_speaker = list(pool.map(partial(one_speaker, names=names, share=options.share), names))
+    rows = []
+    for what in by_speaker[0]:
+        kls = tuple(kls[what] for kls in by_speaker)
+        rows.append(
+            Row(what, float(np.mean(kls)), kls, ratio([kls[OWN] for kls in by_speaker], kls))
         )
-        return total / sum(len(p) for p in base[user])
-
-    table = np.zeros((len(names), len(names)))
-    generic = np.zeros(len(names))
-    for tuned, profile in enumerate(profiles):
-        reference = planned(profile)
-        table[tuned] = [kl(reference, tested) for tested in range(len(names))]
-        rest = [each for user, each in enumerate(profiles) if user != tuned]
-        generic[tuned] = kl(planned(pooled(rest)), tuned)
-        print(
-            names[tuned], np.round(table[tuned], 5), "generic", round(generic[tuned], 5), flush=True
-        )
-    own = table.diagonal()
-    others = (table.sum(0) - own) / (len(names) - 1)
-    found = Matrix(
-        tuple(names),
-        budget,
-        tuple(tuple(float(value) for value in row) for row in table),
-        tuple(float(value) for value in generic),
-        ratio(own, others),
-        ratio(own, generic),
-    )
-    print(found.own_over_other, found.own_over_generic)
-    print(
-        save_result(
-            "personalisation",
-            f"python -m benchmarks.personalisation --share {options.share}",
-            found,
-        )
-    )
+        print(what, f"{rows[-1].kl:.2e}", rows[-1].own_over_this)
+    seconds = [sum(map(len, load_speaker(name).tune)) / 16_000 for name in names]
+    figures = {
+        "speakers": names,
+        "share": options.share,
+        "tune_seconds": round(float(np.mean(seconds)), 1),
+        "rows": rows,
+    }
+    chosen = f"--speakers {options.speakers} --share {options.share}"
+    command = f"python -m benchmarks.personalisation {chosen}"
+    print(save_result("personalisation_real" if real else "personalisation", command, figures))
 
 
 if __name__ == "__main__":
