@@ -11,7 +11,7 @@ from torch import Tensor
 
 from speech.errors import UserError
 
-BLOCK = 128
+BLOCK = 64
 DAMPING = 0.1
 """Share of the mean of the diagonal that is added to it.
 
@@ -26,25 +26,24 @@ def made_up_codes(rows: Tensor, scales: Tensor, limits: tuple[int, int], root: T
     scales: [out, groups], each for in / groups neighbouring columns. limits: smallest and largest code.
     root: from `inverse_root`.
     """
-    rest = rows.detach().to(torch.float32).clone()
-    columns = rest.shape[1]
-    by_column = scales.repeat_interleave(columns // scales.shape[1], dim=1)
+    # Columns of the weight as rows in memory: each is read and written in one piece.
+    rest = rows.detach().to(torch.float32).T.contiguous()
+    columns = len(rest)
+    by_column = scales.T.repeat_interleave(columns // scales.shape[1], dim=0)
     codes = torch.empty_like(rest)
     low, high = limits
     for start in range(0, columns, BLOCK):
         stop = min(start + BLOCK, columns)
-        block = rest[:, start:stop]
+        block = rest[start:stop]
         errors = torch.empty_like(block)
         for at in range(stop - start):
             column = start + at
-            scale = by_column[:, column]
-            chosen = (block[:, at] / scale).round_().clamp_(low, high)
-            codes[:, column] = chosen
-            error = (block[:, at] - chosen * scale) / root[column, column]
-            errors[:, at] = error
-            block[:, at + 1 :].addr_(error, root[column, column + 1 : stop], alpha=-1)
-        rest[:, stop:].addmm_(errors, root[start:stop, stop:], alpha=-1)
-    return codes.to(torch.int8)
+            scale = by_column[column]
+            torch.div(block[at], scale, out=codes[column]).round_().clamp_(low, high)
+            errors[at] = (block[at] - codes[column] * scale) / root[column, column]
+            block[at + 1 :].addr_(root[column, column + 1 : stop], errors[at], alpha=-1)
+        rest[stop:].addmm_(root[start:stop, stop:].T, errors, alpha=-1)
+    return codes.T.to(torch.int8).contiguous()
 
 
 def inverse_root(moments: Tensor) -> Tensor:

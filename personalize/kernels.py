@@ -70,14 +70,15 @@ def has_rows(module: nn.Module) -> bool:
     return plain and taps % stride == 0 and taps // stride <= MOST_TAPS
 
 
-def rows(module: nn.Module, x: Tensor) -> Tensor:
+def rows(module: nn.Module, x: Tensor, every: int = 1) -> Tensor:
     """The layer's input as rows [batch, frames, row], so that its output is rows @ weight.flatten(1).T.
 
     x: linear [..., in_features] (returned as it is), conv1d [batch, in_channels, samples].
+    every: give only every so many frames.
     Raises UserError for a convolution that isn't one matrix product.
     """
     if isinstance(module, nn.Linear):
-        return x
+        return x if every == 1 else x[..., ::every, :]
     if not isinstance(module, nn.Conv1d) or not has_rows(module):
         raise UserError(f"{module} has no rows: it is grouped, or its windows are too long")
     windows = functional.unfold(
@@ -85,7 +86,7 @@ def rows(module: nn.Module, x: Tensor) -> Tensor:
         (1, module.kernel_size[0]),
         dilation=(1, module.dilation[0]),
         padding=(0, int(module.padding[0])),
-        stride=(1, module.stride[0]),
+        stride=(1, every * module.stride[0]),
     )  # [batch, in_channels * taps, frames]
     return windows.transpose(1, 2)
 

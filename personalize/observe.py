@@ -17,8 +17,11 @@ from speech.models.spectrogram import FixedConv1d, FixedLinear
 
 Waveforms = Sequence[NDArray[np.float32]]
 
-ROWS_A_CLIP = 2048
+ROWS_A_CLIP = 512
 """Neighbouring windows of a convolution say nearly the same: more rows would only take longer."""
+
+VALUES_A_CLIP = 1 << 16
+"""So many values of a layer's output go into its figures; a median of all takes longer than the layer."""
 
 OUTPUT_STATISTICS: dict[str, Callable[[Tensor], float]] = {
     "mean": lambda output: float(output.mean()),
@@ -83,12 +86,14 @@ def observe(
             x = inputs[0]
             low_in, high_in = x.aminmax()
             low_out, high_out = output.aminmax()
+            values = output.flatten()
+            some = values[:: -(-len(values) // VALUES_A_CLIP)]
             found = {
                 "input_min": float(low_in),
                 "input_max": float(high_in),
                 "output_min": float(low_out),
                 "output_max": float(high_out),
-                **{f"output_{key}": figure(output) for key, figure in OUTPUT_STATISTICS.items()},
+                **{f"output_{key}": figure(some) for key, figure in OUTPUT_STATISTICS.items()},
             }
             if name not in seen:
                 _, first = readers.setdefault(x.data_ptr(), (x, name))
@@ -137,10 +142,11 @@ def add_moments(moments: Tensor | None, module: nn.Module, x: Tensor) -> None:
     """Add a clip's input [1, ...] to a layer's moments; a long clip is represented by some of its rows."""
     if moments is None:
         return
-    inputs = rows(module, x).flatten(0, -2)
-    step = -(-len(inputs) // ROWS_A_CLIP)
-    some = inputs[::step]
-    moments.addmm_(some.T, some, alpha=step)
+    stride = module.stride[0] if isinstance(module, nn.Conv1d) else 1
+    frames = x.shape[-1] // stride if isinstance(module, nn.Conv1d) else x.shape[-2]
+    every = -(-frames // ROWS_A_CLIP)
+    some = rows(module, x, every).flatten(0, -2)
+    moments.addmm_(some.T, some, alpha=every)
 
 
 @contextmanager
