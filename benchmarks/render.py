@@ -173,6 +173,39 @@ def personalisation(figures: Figures) -> str:
     )
 
 
+def measuring_cost(figures: Figures) -> str:
+    """What measuring costs in forward passes."""
+    once = figures["forward"]
+    costs = figures["measure"] - figures["rounding"] - figures["observe"]
+    rows = [
+        ["one float forward pass over the clips", f"{once:.2f}", "1"],
+        [
+            "ranges and input moments",
+            f"{figures['observe']:.2f}",
+            f"{figures['observe'] / once:.1f}",
+        ],
+        ["costs of all layers at all precisions", f"{costs:.2f}", f"{costs / once:.1f}"],
+        ["codes (GPTQ), whatever the clips", f"{figures['rounding']:.2f}", ""],
+        ["brute force", "", f"{figures['pairs']}"],
+    ]
+    return (
+        f"{figures['parameters'] / 1e6:.0f} M parameters, {figures['clips']} clips of "
+        f"{figures['clip_seconds']:.0f} s, {figures['threads']} thread(s), {figures['pairs']} pairs of layer "
+        "and precision, one draw of labels a clip.\n\n"
+        + table(["", "seconds", "forward passes"], rows)
+    )
+
+
+def solving(figures: Figures) -> str:
+    """Time of the exact allocation."""
+    seconds = sorted(row["seconds"] for row in figures)
+    gap = max(row["gap"] for row in figures)
+    return (
+        f"400 layers with 12 precisions each, {len(figures)} random instances: median "
+        f"{seconds[len(seconds) // 2]:.2f} s, longest {seconds[-1]:.2f} s, largest gap {gap:.0e}."
+    )
+
+
 def models(figures: Figures) -> str:
     """Every model class through every target."""
     rows = []
@@ -209,6 +242,8 @@ SECTIONS: dict[str, tuple[str, Callable[[Figures], str]]] = {
     "budgets": ("Budgets are kept to the byte", budgets),
     "base_model": ("A model of wav2vec2-base size, random weights", base_model),
     "sensitivity": ("Are the costs right?", sensitivity),
+    "measuring_cost": ("What measuring costs", measuring_cost),
+    "solving": ("What solving costs", solving),
     "allocation": ("What the plan and the codes are worth: embedded users", allocation),
     "allocation_real": ("The same on real speakers the model never heard", allocation),
     "personalisation": (

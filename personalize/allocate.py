@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import csr_array
 
@@ -92,21 +93,71 @@ def solve(options: Sequence[Sequence[Choice]], capacity_bytes: int) -> Allocatio
     if smallest == capacity_bytes:
         best = tuple(row[0] for row in rows)
         return Allocation(best, sum(choice.cost for choice in best))
-    return _solve_program(rows, capacity_bytes, smallest)
+    known, contenders = _contenders(rows, capacity_bytes)
+    found = _solve_program(contenders, capacity_bytes)
+    if found.cost <= known.cost:
+        return found
+    return Allocation(known.choices, min(found.lower_bound, known.cost))
 
 
-def _solve_program(
-    rows: Sequence[Sequence[Choice]], capacity_bytes: int, smallest: int
-) -> Allocation:
-    """The 0/1 program. Only bytes above each row's smallest choice enter, which keeps numbers small."""
+def _contenders(
+    rows: Sequence[Sequence[Choice]], capacity_bytes: int
+) -> tuple[Allocation, list[list[Choice]]]:
+    """A good selection, and the choices that a better one could have.
+
+    With a price per byte, choices are independent; the price at which their bytes just fit gives a bound on
+    all selections (Lagrangian relaxation). A choice whose own loss at that price exceeds the distance between
+    the bound and the good selection is in no better one. Few are left, so that the program is small.
+    """
+    widest = max(len(row) for row in rows)
+    costs = np.full((len(rows), widest), np.inf)
+    sizes = np.zeros((len(rows), widest))
+    for index, row in enumerate(rows):
+        costs[index, : len(row)] = [choice.cost for choice in row]
+        sizes[index, : len(row)] = [choice.size_bytes for choice in row]
+    every = np.arange(len(rows))
+
+    def used(price: float) -> tuple[NDArray[np.intp], float]:
+        places = (costs + price * sizes).argmin(axis=1)
+        return places, float(sizes[every, places].sum())
+
+    low, high = 0.0, 1e-30
+    while used(high)[1] > capacity_bytes:
+        low, high = high, 10 * high
+    for _ in range(100):
+        price = (low + high) / 2
+        low, high = (price, high) if used(price)[1] > capacity_bytes else (low, price)
+    places, _ = used(high)
+    chosen = [row[place] for row, place in zip(rows, places, strict=True)]
+    good = _improve_by_swaps(rows, chosen, capacity_bytes)
+    priced = costs + high * sizes
+    losses = priced - priced.min(axis=1, keepdims=True)
+    bound = float(priced.min(axis=1).sum()) - high * capacity_bytes
+    cost = sum(choice.cost for choice in good)
+    room = max(cost - bound, 0.0) + 1e-9 * cost
+    contenders = [
+        [
+            choice
+            for choice, loss in zip(row, row_losses, strict=False)
+            if loss <= room or choice is kept
+        ]
+        for row, row_losses, kept in zip(rows, losses, good, strict=True)
+    ]
+    return Allocation(tuple(good), min(bound, cost)), contenders
+
+
+def _solve_program(rows: Sequence[Sequence[Choice]], capacity_bytes: int) -> Allocation:
+    """The 0/1 program. Only what exceeds each row's smallest bytes and cost enters: numbers stay small."""
+    smallest = sum(row[0].size_bytes for row in rows)
     flat = [(index, choice) for index, row in enumerate(rows) for choice in row]
-    costs = np.array([choice.cost for _, choice in flat])
+    least = [min(choice.cost for choice in row) for row in rows]
+    costs = np.array([choice.cost - least[index] for index, choice in flat])
     scale = float(costs.max()) or 1.0  # HiGHS works with absolute tolerances around 1e-6
     extra = np.array([choice.size_bytes - rows[index][0].size_bytes for index, choice in flat])
     columns = np.arange(len(flat))
     one_each = csr_array((np.ones(len(flat)), ([index for index, _ in flat], columns)))
-    room = capacity_bytes - smallest
-    slack = room
+    room = max(capacity_bytes - smallest, 1)
+    slack = capacity_bytes - smallest
     for _ in range(8):
         with _nothing_printed():
             result = milp(
@@ -131,9 +182,9 @@ def _solve_program(
         chosen = tuple(row[0] for row in rows)
     improved = _improve_by_swaps(rows, list(chosen), capacity_bytes)
     cost = sum(choice.cost for choice in improved)
-    bound = cost if slack == room and result.mip_gap == 0 else 0.0
+    bound = cost if slack == capacity_bytes - smallest and result.mip_gap == 0 else 0.0
     if bound == 0.0 and result.mip_dual_bound is not None:
-        bound = min(cost, float(result.mip_dual_bound) * scale / 1e4)
+        bound = min(cost, float(result.mip_dual_bound) * scale / 1e4 + sum(least))
     return Allocation(tuple(improved), bound)
 
 
