@@ -34,9 +34,13 @@ bench: setup
 	$(BIN)/python -m benchmarks.sensitivity
 	$(BIN)/python -m benchmarks.allocation
 	$(BIN)/python -m benchmarks.personalisation
+	$(BIN)/python -m benchmarks.measuring_cost
+	$(BIN)/python -m benchmarks.solving
 	$(BIN)/python -m benchmarks.models
 	$(BIN)/python -m benchmarks.base_model
 	$(BIN)/python -m benchmarks.real_speakers
+	$(BIN)/python -m benchmarks.allocation --speakers real
+	$(BIN)/python -m benchmarks.personalisation --speakers real
 	$(BIN)/python -m benchmarks.render
 
 clean:

@@ -8,7 +8,6 @@ model's.
 """
 
 import argparse
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.results import save_result
-from benchmarks.speakers import Speaker, embedded_users, load_speaker, ratio, reserved_speakers
+from benchmarks.speakers import Speaker, load_speaker, ratio, speakers_and_workers
 from exporters.planning import plan_for, round_plan, size_limits, union_menu, union_scale_dtype
 from exporters.target import Target, load_target
 from personalize.allocate import plan_mean_bits
@@ -216,16 +215,11 @@ def rows_of(measured: list[Measured]) -> list[Row]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--speakers", choices=("embedded", "real"), default="embedded")
-    parser.add_argument("--workers", type=int, default=3)
-    options = parser.parse_args()
-    real = options.speakers == "real"
-    names = reserved_speakers() if real else embedded_users()
-    os.environ["OMP_NUM_THREADS"] = "1"
+    options, names = speakers_and_workers(parser)
     with ProcessPoolExecutor(options.workers) as pool:
         measured = [each for found in pool.map(one_speaker, names) for each in found]
     figures = {"speakers": names, "rows": rows_of(measured)}
-    name = "allocation_real" if real else "allocation"
+    name = "allocation_real" if options.speakers == "real" else "allocation"
     print(
         save_result(name, f"python -m benchmarks.allocation --speakers {options.speakers}", figures)
     )

@@ -9,7 +9,6 @@ fewer clips, alone and mixed with the others' costs as `myqasr personalize` does
 """
 
 import argparse
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
@@ -20,7 +19,7 @@ import torch
 
 from benchmarks.allocation import on_test_clips
 from benchmarks.results import BUILD, save_result
-from benchmarks.speakers import Speaker, embedded_users, load_speaker, ratio, reserved_speakers
+from benchmarks.speakers import Speaker, load_speaker, ratio, speakers_and_workers
 from exporters.planning import plan_for, size_limits, union_menu, union_scale_dtype
 from exporters.run_folder import RunFolder, rounding_key
 from exporters.target import load_target
@@ -132,13 +131,8 @@ def with_fewer(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--speakers", choices=("embedded", "real"), default="embedded")
     parser.add_argument("--share", type=float, default=0.035, help="0: smallest plan, 1: float")
-    parser.add_argument("--workers", type=int, default=3)
-    options = parser.parse_args()
-    real = options.speakers == "real"
-    names = reserved_speakers() if real else embedded_users()
-    os.environ["OMP_NUM_THREADS"] = "1"
+    options, names = speakers_and_workers(parser)
     with ProcessPoolExecutor(options.workers) as pool:
         list(pool.map(fit_own, names))
         list(pool.map(partial(fit_generic, names=names), names))
@@ -157,9 +151,10 @@ def main() -> None:
         "tune_seconds": round(float(np.mean(seconds)), 1),
         "rows": rows,
     }
+    name = "personalisation_real" if options.speakers == "real" else "personalisation"
     chosen = f"--speakers {options.speakers} --share {options.share}"
     command = f"python -m benchmarks.personalisation {chosen}"
-    print(save_result("personalisation_real" if real else "personalisation", command, figures))
+    print(save_result(name, command, figures))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """Whom benchmarks are about: the embedded users, and real speakers the default model never heard."""
 
+import argparse
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,6 +58,16 @@ def reserved_speakers() -> list[str]:
             adults[row.gender].append(row.speaker)
     chosen = [name for names in adults.values() for name in names[: OCEAN_SPEAKERS // 2]]
     return [*sorted(RESERVED_SPEAKERS), *sorted(chosen)]
+
+
+def speakers_and_workers(parser: argparse.ArgumentParser) -> tuple[argparse.Namespace, list[str]]:
+    """Options of a benchmark over speakers, and the speakers' names; one thread for each worker."""
+    parser.add_argument("--speakers", choices=("embedded", "real"), default="embedded")
+    parser.add_argument("--workers", type=int, default=3)
+    options = parser.parse_args()
+    os.environ["OMP_NUM_THREADS"] = "1"
+    real = options.speakers == "real"
+    return options, reserved_speakers() if real else embedded_users()
 
 
 def load_speaker(name: str) -> Speaker:
