@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from personalize.kernels import has_rows, kind_of, rows
 from personalize.plan import LayerShape
 from speech.errors import UserError
-from speech.models.base import SpeechModel
+from speech.models.base import SAMPLE_RATE, SpeechModel
 from speech.models.spectrogram import FixedConv1d, FixedLinear
 
 Waveforms = Sequence[NDArray[np.float32]]
@@ -147,6 +147,45 @@ def add_moments(moments: Tensor | None, module: nn.Module, x: Tensor) -> None:
     every = -(-frames // ROWS_A_CLIP)
     some = rows(module, x, every).flatten(0, -2)
     moments.addmm_(some.T, some, alpha=every)
+
+
+def mix_moments(
+    model: SpeechModel,
+    observed: dict[str, Observed],
+    seconds: float,
+    others: Waveforms,
+    share: float,
+    device: str,
+) -> None:
+    """Make the moments those of `share` own speech and 1 - share of others', in place, per second of each.
+
+    seconds: of own speech that was observed. others: other speakers' clips; the model is run over them.
+    """
+    general = {
+        id(layer.moments): torch.zeros_like(layer.moments)
+        for layer in observed.values()
+        if layer.moments is not None
+    }
+    owners = {id(layer.moments): name for name, layer in reversed(observed.items())}
+
+    def watch(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
+        def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+            key = id(observed[name].moments)
+            if owners.get(key) == name and key in general:
+                add_moments(general[key], module, inputs[0])
+
+        return hook
+
+    with torch.inference_mode():
+        for waveform in others:
+            inputs = model.inputs(waveform, device)
+            with hooks(model, watch):
+                model.module(*inputs)
+        heard = sum(len(waveform) for waveform in others) / SAMPLE_RATE
+        for key, name in owners.items():
+            own = observed[name].moments
+            if own is not None:
+                own.mul_(share / seconds).add_(general[key], alpha=(1 - share) / heard)
 
 
 @contextmanager

@@ -28,8 +28,9 @@ from torch import Tensor, nn
 
 from personalize.codes import LayerCodes, Rounding
 from personalize.kernels import has_rows, kernel_input, layer_output, rows
-from personalize.observe import Observed, Waveforms, hooks, observe
+from personalize.observe import Observed, Waveforms, hooks, mix_moments, observe
 from personalize.plan import FLOAT32, LayerProfile, LayerShape, Profile, QuantSpec
+from personalize.prior import ENOUGH_SECONDS
 from personalize.rounding import round_model
 from speech.errors import UserError
 from speech.models.base import SAMPLE_RATE, SpeechModel
@@ -242,11 +243,13 @@ def measure(
     progress: Callable[[], None] = lambda: None,
     known: Mapping[int, ClipCosts] = MappingProxyType({}),
     on_clip: Callable[[int, ClipCosts], None] = lambda index, costs: None,
+    others: Waveforms = (),
 ) -> Measurement:
     """Profile a model on one speaker's clips (16 kHz mono float32 [samples] each).
 
     progress: called twice per clip. known: clips by index that an earlier, killed run has measured;
     on_clip: called with every clip measured now, so that a caller may keep it.
+    others: other speakers' clips, from which codes are made too when there is less than a minute of speech.
     Memory is bounded by the longest clip, not by their number.
     Raises UserError when there are no clips or the model's outputs aren't finite.
     """
@@ -259,6 +262,10 @@ def measure(
     try:
         made_up = options.rounding == "gptq"
         observed = observe(model, waveforms, options.device, progress, made_up)
+        own = sum(len(waveform) for waveform in waveforms) / SAMPLE_RATE
+        if made_up and others and own < ENOUGH_SECONDS:
+            share = own / ENOUGH_SECONDS
+            mix_moments(model, observed, own, others, share, options.device)
         rounding = round_model(model, observed, menu, scale_dtype)
         observed = {name: replace(layer, moments=None) for name, layer in observed.items()}
         rounded = _candidates(observed, menu, rounding)
