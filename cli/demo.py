@@ -16,6 +16,7 @@ def run(out: Path, user: str | None, budget: str, threads: int, as_json: bool) -
     from exporters import planning
     from exporters.controls import export_controls
     from exporters.export import export_run
+    from exporters.priors import load_prior
     from exporters.run_folder import RunFolder
     from exporters.target import load_target
     from personalize.sensitivity import ProfileOptions
@@ -35,7 +36,7 @@ def run(out: Path, user: str | None, budget: str, threads: int, as_json: bool) -
         task = progress.add_task("measuring", total=2 * len(recordings))
         measured = planning.profile_speaker(
             folder, model, "default", recordings, ProfileOptions(),
-            lambda: progress.advance(task), planning.load_prior(None, model),
+            lambda: progress.advance(task), load_prior(None, model),
         )  # fmt: skip
     profile = measured.profile
     sizes = planning.size_range(folder, model, profile, target)

@@ -30,6 +30,7 @@ def run(
 ) -> None:
     """Measure, allocate, round, and say in words what was found."""
     from exporters import planning
+    from exporters.priors import load_prior
     from exporters.run_folder import RunFolder
     from exporters.target import load_target
     from personalize.sensitivity import ProfileOptions, pick_device
@@ -41,7 +42,7 @@ def run(
     recordings, skipped = choose_clips(find_clips(audio, selection), clips)
     print_skipped(skipped)
     model = load_model(model_source)
-    prior = planning.load_prior(prior_source, model)
+    prior = load_prior(prior_source, model)
     folder = RunFolder(out)
     with progress_bar() as progress:
         task = progress.add_task("measuring", total=2 * len(recordings))
@@ -61,7 +62,9 @@ def run(
     planning.save_plan(folder, measured, plan, target)
     generic = None
     if prior is not None:
-        generic = planning.plan_for(prior, target, budget_bytes, sizes.overhead_bytes, rules)
+        generic = planning.plan_for(
+            prior.profile, target, budget_bytes, sizes.overhead_bytes, rules
+        )
     if as_json:
         print_json(plan)
     else:
@@ -84,7 +87,7 @@ def _print_findings(
     if generic is not None and own_share(profile) < 1:
         tell(
             f"That is little: costs are {own_share(profile):.0%} this speaker's, the rest is what is known "
-            "of speakers in general."
+            "of speakers in general; codes are from other speakers' clips, too."
         )
     tell("Most sensitive layers for this speaker:")
     for name, label, cost, error in most_sensitive(profile, count=3):

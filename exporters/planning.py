@@ -4,8 +4,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
-from pathlib import Path
 
+from exporters.priors import Prior
 from exporters.run_folder import (
     SCHEMA_VERSION,
     MeasuredOverhead,
@@ -30,18 +30,14 @@ from personalize.plan import (
     QuantSpec,
     parse_keep,
 )
-from personalize.prior import shrunk
+from personalize.prior import ENOUGH_SECONDS, shrunk
 from personalize.sensitivity import ClipCosts, Measurement, ProfileOptions, measure
 from speech.datasets import Recording, audio_hash
 from speech.errors import UserError
-from speech.models import DEFAULT_MODEL
 from speech.models.base import SpeechModel
 from speech.storage import load_record, record_hash, save_record, sha256_of_text
 
 SAVE_EVERY_SECONDS = 10.0
-
-POPULATION = DEFAULT_MODEL / "population.json"
-"""`Profile` of the embedded model on clips of all embedded users."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,19 +67,21 @@ def profile_speaker(
     recordings: Sequence[Recording],
     options: ProfileOptions,
     progress: Callable[[], None],
-    prior: Profile | None = None,
+    prior: Prior | None = None,
 ) -> Measurement:
     """The run's profile and codes: taken as they are when they fit clips and weights, else measured and kept.
 
     A run that was killed in the middle goes on with the clips it had finished.
-    prior: a profile of many speakers, which costs from less than a minute of speech are mixed with.
+    prior: many speakers, with whose costs and clips those of less than a minute of speech are mixed.
     """
-    measured = _measured(run, model, model_source, recordings, options, progress)
+    seconds = sum(recording.seconds for recording in recordings)
+    others = prior if prior is not None and seconds < ENOUGH_SECONDS else None
+    measured = _measured(run, model, model_source, recordings, options, progress, others)
     if prior is None:
         run.prior.unlink(missing_ok=True)
         return measured
-    mixed = replace(measured, profile=shrunk(measured.profile, prior))
-    save_record(prior, run.prior)
+    mixed = replace(measured, profile=shrunk(measured.profile, prior.profile))
+    save_record(prior.profile, run.prior)
     return mixed
 
 
@@ -94,15 +92,17 @@ def _measured(
     recordings: Sequence[Recording],
     options: ProfileOptions,
     progress: Callable[[], None],
+    others: Prior | None,
 ) -> Measurement:
-    """What the recordings alone say, kept in the run."""
+    """What the recordings say, with codes from others' clips too if there are any; kept in the run."""
     heard = audio_hash(recordings)
     weights = model.weights_hash()
     wanted = {
         name: [spec.label for spec in union_menu(layer_shape(name, module))]
         for name, module in model.layers().items()
     }
-    choices = f"{options.seed} {options.label_draws} {options.rounding}"
+    rounding = options.rounding if others is None else f"{options.rounding}, {others.name}"
+    choices = f"{options.seed} {options.label_draws} {rounding}"
     key = sha256_of_text(f"{weights} {heard} {choices} {wanted}")
     settings = RunSettings(
         SCHEMA_VERSION,
@@ -112,7 +112,7 @@ def _measured(
         options.seed,
         tuple(TuneClip(str(r.clip.path), audio_hash([r]), round(r.seconds, 3)) for r in recordings),
     )
-    previous = _complete_profile(run, (weights, heard, options.seed, options.rounding), wanted)
+    previous = _complete_profile(run, (weights, heard, options.seed, rounding), wanted)
     if previous is not None:
         save_record(settings, run.settings)
         return previous
@@ -129,31 +129,14 @@ def _measured(
     waveforms = [recording.waveform for recording in recordings]
     measured = measure(
         model, waveforms, union_menu, union_scale_dtype, heard, options, progress,
-        dict(finished), keep,
+        dict(finished), keep, () if others is None else others.waveforms(),
     )  # fmt: skip
+    measured = replace(measured, profile=replace(measured.profile, rounding=rounding))
     save_record(settings, run.settings)
     save_rounding(measured.rounding, rounding_key(measured.profile), run.rounding)
     save_record(measured.profile, run.profile)
     run.partial_profile.unlink(missing_ok=True)
     return measured
-
-
-def load_prior(source: Path | None, model: SpeechModel) -> Profile | None:
-    """The profile of many speakers in a run folder or file; if none is named, the embedded model's own.
-
-    None when none is named and the model is another. Raises UserError when it can't be read or is of another
-    model.
-    """
-    if source is None:
-        prior = load_record(POPULATION, Profile)
-        return prior if prior.weights_hash == model.weights_hash() else None
-    prior = RunFolder(source).load_profile() if source.is_dir() else load_record(source, Profile)
-    if prior.weights_hash != model.weights_hash():
-        raise UserError(
-            f"{source} was measured on {prior.model} with weights {prior.weights_hash}, not on "
-            f"{model.model_id} as it is; measure many speakers with `myqasr personalize` on this model"
-        )
-    return prior
 
 
 def _complete_profile(

@@ -1,12 +1,13 @@
 """With little speech, costs lean on what is known of speakers in general, and say so."""
 
+import json
 from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporters.planning import POPULATION, load_prior
+from exporters.priors import POPULATION, load_prior
 from exporters.target import load_target
 from personalize.allocate import uniform_plan
 from personalize.plan import LayerProfile, LayerShape, Profile, QuantSpec
@@ -66,8 +67,9 @@ def test_the_embedded_models_population_is_that_of_its_weights_and_of_no_other_m
     model = load_model("default")
     population = load_prior(None, model)
     assert population is not None
-    assert {layer.shape.name for layer in population.layers} == set(model.layers())
-    assert population.seconds > 100
+    assert {layer.shape.name for layer in population.profile.layers} == set(model.layers())
+    assert population.profile.seconds > 100
+    assert len(population.waveforms()) == 32
     assert load_prior(None, load_model(str(tiny_model))) is None
     with pytest.raises(UserError, match=r"not on .*measure many speakers"):
         load_prior(POPULATION, load_model(str(tiny_model)))
@@ -96,6 +98,8 @@ def test_a_run_of_many_speakers_serves_as_prior_for_one(tiny_model, tune_clips, 
         assert done.exit_code == 0, done.output
     assert "generic plan" in done.output
     assert (one / "prior.json").is_file()
+    assert json.loads((one / "profile.json").read_text())["rounding"].startswith("gptq, ")
     done = invoke("personalize", tiny_model, tune_clips, "--budget", "0.5x", "--out", one)
     assert done.exit_code == 0, done.output
     assert not (one / "prior.json").exists()
+    assert json.loads((one / "profile.json").read_text())["rounding"] == "gptq"

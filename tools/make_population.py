@@ -7,7 +7,8 @@ Measured on the first clips of all embedded users. To be made again with every r
 
 from pathlib import Path
 
-from exporters.planning import POPULATION, union_menu, union_scale_dtype
+from exporters.planning import union_menu, union_scale_dtype
+from exporters.priors import POPULATION
 from personalize.sensitivity import ProfileOptions, measure
 from speech.datasets import audio_hash, find_clips, read_clips
 from speech.models import load_model

@@ -1,0 +1,72 @@
+"""Many speakers to lean on while one has said little: their costs, and their clips."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from exporters.run_folder import RunFolder
+from personalize.plan import Profile
+from speech.datasets import Clip, find_clips, read_clips
+from speech.errors import UserError
+from speech.models import DEFAULT_MODEL
+from speech.models.base import SpeechModel
+from speech.storage import load_record
+
+POPULATION = DEFAULT_MODEL / "population.json"
+"""`Profile` of the embedded model on clips of all embedded users."""
+
+USERS = DEFAULT_MODEL.parent / "default_users"
+MOST_CLIPS = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Prior:
+    """profile: measured on many speakers. clips: some of their recordings, perhaps none."""
+
+    profile: Profile
+    clips: tuple[Clip, ...]
+
+    @property
+    def name(self) -> str:
+        """Short and its own, for what is made with it."""
+        return f"{self.profile.audio_hash[:12]} x {len(self.clips)}"
+
+    def waveforms(self) -> list[NDArray[np.float32]]:
+        """The clips' samples, 16 kHz [samples] each; those that are gone are left out."""
+        recordings, _ = read_clips([clip for clip in self.clips if clip.path.is_file()])
+        return [recording.waveform for recording in recordings]
+
+
+def load_prior(source: Path | None, model: SpeechModel) -> Prior | None:
+    """The speakers of a run folder or of a profile's file; if none is named, the embedded model's own.
+
+    None when none is named and the model is another. Raises UserError when it can't be read or is of another
+    model.
+    """
+    if source is None:
+        profile = load_record(POPULATION, Profile)
+        if profile.weights_hash != model.weights_hash():
+            return None
+        users = sorted(path for path in USERS.iterdir() if path.is_dir())
+        return Prior(profile, spread([find_clips(user / "tune") for user in users]))
+    profile = RunFolder(source).load_profile() if source.is_dir() else load_record(source, Profile)
+    if profile.weights_hash != model.weights_hash():
+        raise UserError(
+            f"{source} was measured on {profile.model} with weights {profile.weights_hash}, not on "
+            f"{model.model_id} as it is; measure many speakers with `myqasr personalize` on this model"
+        )
+    heard = RunFolder(source).load_settings().clips if source.is_dir() else ()
+    return Prior(profile, spread([[Clip(Path(clip.path)) for clip in heard]]))
+
+
+def spread(groups: Sequence[Sequence[Clip]]) -> tuple[Clip, ...]:
+    """So many clips of each group that they are no more than MOST_CLIPS together, evenly chosen."""
+    each = MOST_CLIPS // len(groups)
+    chosen = []
+    for group in groups:
+        count = min(each, len(group))
+        chosen += [group[(2 * index + 1) * len(group) // (2 * count)] for index in range(count)]
+    return tuple(chosen)
