@@ -46,7 +46,7 @@ def curve_points(
     from exporters import planning
     from personalize.allocate import plan_mean_bits
 
-    profile = folder.load_profile()
+    profile = folder.load_costs()
     sizes = planning.sizes_with(profile, target, _overhead_bytes(folder, profile, target), rules)
     if budgets:
         wanted = [planning.budget_in_range(text, sizes, target.NAME) for text in listed(budgets)]

@@ -133,16 +133,20 @@ class RunFolder:
         """Raises UserError when it is missing, damaged, or not this profile's."""
         return load_rounding(self.rounding, rounding_key(profile))
 
-    def load_measurement(self) -> Measurement:
-        """Profile, mixed with the prior if there is one, and codes.
+    def load_costs(self) -> Profile:
+        """The profile that plans are made from: mixed with the prior if there is one.
 
         Raises UserError when the run was never measured.
         """
         profile = self.load_profile()
-        rounding = self.load_rounding(profile)
         if self.prior.is_file():
-            profile = shrunk(profile, load_record(self.prior, Profile))
-        return Measurement(profile, rounding)
+            return shrunk(profile, load_record(self.prior, Profile))
+        return profile
+
+    def load_measurement(self) -> Measurement:
+        """Costs as plans use them, and codes; raises UserError when the run was never measured."""
+        profile = self.load_costs()
+        return Measurement(profile, self.load_rounding(profile))
 
     def load_plan(self, target: str) -> Plan:
         """Raises UserError naming the targets that have a plan."""

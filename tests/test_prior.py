@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporters.priors import POPULATION, load_prior
+from exporters.run_folder import RunFolder
 from exporters.target import load_target
 from personalize.allocate import uniform_plan
 from personalize.plan import LayerProfile, LayerShape, Profile, QuantSpec
@@ -86,6 +87,10 @@ def test_a_few_seconds_of_speech_are_said_to_be_little_and_the_generic_plan_is_c
     assert "±" in text
     kept = load_record(out / "prior.json", Profile)
     assert kept == load_record(POPULATION, Profile)
+    # Later commands plan with the same mixed costs.
+    plan = RunFolder(out).load_plan("xnnpack")
+    done = invoke("curve", out, "--budgets", plan.budget_bytes, "--json")
+    assert json.loads(done.stdout)[0]["expected_cost"] == pytest.approx(plan.expected_cost)
 
 
 def test_a_run_of_many_speakers_serves_as_prior_for_one(tiny_model, tune_clips, tmp_path):
