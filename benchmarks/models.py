@@ -32,7 +32,7 @@ from personalize.sensitivity import Measurement, ProfileOptions, measure
 from runtime_bench.quality import signal_to_noise_db
 from runtime_bench.runners.base import System, open_system
 from speech.audio import load_audio
-from speech.decoding import best_tokens, same_tokens
+from speech.decoding import comparable
 from speech.models import DEFAULT_MODEL, load_model
 from speech.models.base import SpeechModel
 from speech.storage import write_bytes
@@ -127,9 +127,7 @@ def one_file(
     padded = model.features(waveform)[0].numpy()
     expected, found = reference.logits(waveform), runner.logits(padded)
     if how is not None:
-        # What follows a token that was written differently is about something else.
-        rows = same_tokens(best_tokens(expected, how), best_tokens(found, how)) + 1
-        expected, found = expected[:rows], found[:rows]
+        expected, found = comparable(expected, found, how)
     figures = {
         "size_bytes": written.artifact.size_bytes,
         "parity_db": round(

@@ -11,7 +11,6 @@ stay float32, so the result is that of the dequantised weights. Smaller than flo
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from exporters import embeddings
 from exporters.target import ExportOptions, StoredLayer
 from personalize.plan import FLOAT32, LayerShape, QuantSpec
 
@@ -38,6 +37,9 @@ _BOOKKEEPING = {
     ("conv1d", 4): 420,
     ("conv1d", 8): 420,
     ("conv1d", 16): 300,
+    ("embedding", 4): 330,
+    ("embedding", 8): 290,
+    ("embedding", 16): 170,
 }
 """Kind, bits -> measured bytes of the program beyond those of the same layer in fp32.
 
@@ -49,8 +51,6 @@ def menu(shape: LayerShape) -> tuple[QuantSpec, ...]:
     """Precisions that ExecuTorch's kernels run for this layer, fp32 last."""
     if shape.fixed or shape.kind == "conv2d":
         return (FLOAT32,)
-    if shape.kind == "embedding":
-        return embeddings.menu(shape)
     row = shape.row_weights
     grouped = tuple(
         QuantSpec(4, "int", group) for group in GROUP_SIZES if row % group == 0 and group < row
@@ -66,8 +66,6 @@ def scale_dtype(spec: QuantSpec) -> str:
 
 def layer_bytes(shape: LayerShape, spec: QuantSpec) -> int:
     """Weights, scales and bias as they lie in the file, and the layer's part of the program."""
-    if shape.kind == "embedding":
-        return embeddings.layer_bytes(shape, spec)
     if spec.scheme == "float":
         pieces = [shape.weights * spec.bits // 8]
     else:

@@ -18,7 +18,7 @@ from torch._dispatch.python import enable_python_dispatcher
 from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind
 
-from personalize.codes import ActivationRange, LayerCodes
+from personalize.codes import ActivationRange, LayerCodes, packed
 
 _EDGE = exir_ops.edge
 _DECOMPOSED = _EDGE.quantized_decomposed
@@ -198,9 +198,8 @@ def expanded_nibbles(editor: LayerEditor, layer: LayerCodes) -> None:
 
 
 def packed_nibbles(codes: Tensor) -> Tensor:
-    """4-bit codes of each row, two in a byte: the first in the high half, stored with 8 added."""
-    pairs = (codes.reshape(codes.shape[0], -1) + 8).to(torch.uint8)
-    return (pairs[:, ::2] << 4 | pairs[:, 1::2]).contiguous()
+    """4-bit codes of each row, an even number, two in a byte."""
+    return packed(codes).reshape(len(codes), -1)
 
 
 def expanded_halves(editor: LayerEditor, layer: LayerCodes) -> None:

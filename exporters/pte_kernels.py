@@ -3,13 +3,12 @@
 A quantised weight is a constant that a kernel expands to float before the layer reads it.
 """
 
-import torch
 from torch import Tensor
 
 from exporters.flatbuffer import DamagedFileError
 from exporters.pte import KernelCall, Method
 from exporters.target import StoredLayer
-from personalize.codes import LayerCodes
+from personalize.codes import LayerCodes, unpacked
 from personalize.plan import QuantSpec
 
 _WEIGHT_ARGUMENT = {
@@ -99,14 +98,8 @@ def _quantized(
     """A layer from its stored codes, which `expansion` reads, and scales; shape: of its weight."""
     payload = codes.nbytes + scales.nbytes
     packed = expansion == _NIBBLES
-    codes = _nibbles(codes) if packed else codes
+    codes = unpacked(codes).reshape(len(codes), -1) if packed else codes
     scales = scales.reshape(len(codes), -1)
     group = codes[0].numel() // scales.shape[1] if scales.shape[1] > 1 else None
     spec = QuantSpec(4 if packed else 8, "int", group)
     return StoredLayer(kernel, LayerCodes(spec, codes.reshape(shape), scales), payload)
-
-
-def _nibbles(packed: Tensor) -> Tensor:
-    """4-bit codes: the first of each pair in the high half of a byte, stored with 8 added."""
-    pairs = torch.stack((packed >> 4, packed & 15), dim=2)
-    return pairs.reshape(len(packed), -1).to(torch.int8) - 8

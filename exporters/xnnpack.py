@@ -15,6 +15,8 @@ How the kernels compute, seen on the runtime (ExecuTorch 1.5.1); a reference mus
   as the CPU does it.
 Weights are codes * scales: bfloat16 scales for groups, float32 per channel, no zero points.
 
+Token embeddings run on ExecuTorch's own kernels, as in `exporters.executorch`.
+
 Only what runs right is in the menu. Left out: asymmetric weights and weight-only integers (wrong results
 without an error), groups that aren't a multiple of 32, 4-bit per channel with odd rows; and for
 convolutions that can't be laid out as windows everything but static int8: 4 bits are refused, fp16 is
@@ -24,7 +26,7 @@ stored as fp32.
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from exporters import embeddings
+from exporters import executorch as portable
 from exporters.target import ExportOptions, StoredLayer
 from personalize.plan import FLOAT32, LayerShape, QuantSpec
 
@@ -68,7 +70,7 @@ def menu(shape: LayerShape) -> tuple[QuantSpec, ...]:
     if shape.fixed or shape.kind == "conv2d":
         return (FLOAT32,)
     if shape.kind == "embedding":
-        return embeddings.menu(shape)
+        return portable.menu(shape)
     if shape.kind == "linear":
         in_features = shape.row_weights
         grouped = tuple(
@@ -92,7 +94,7 @@ def scale_dtype(spec: QuantSpec) -> str:
 def layer_bytes(shape: LayerShape, spec: QuantSpec) -> int:
     """Weights, scales and bias as they lie in the file, and the layer's part of the graph."""
     if shape.kind == "embedding":
-        return embeddings.layer_bytes(shape, spec)
+        return portable.layer_bytes(shape, spec)
     if spec.scheme == "float":
         pieces = [shape.weights * spec.bits // 8]
     else:

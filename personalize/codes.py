@@ -147,14 +147,14 @@ def load_rounding(path: Path, key: str) -> Rounding:
 
 
 def packed(codes: Tensor) -> Tensor:
-    """Codes of -8 to 7, an even number of them, two in a byte."""
+    """Codes of -8 to 7, an even number of them, two in a byte: the first in the high half, 8 added."""
     pairs = (codes.flatten() + 8).to(torch.uint8)
     return (pairs[::2] << 4 | pairs[1::2]).contiguous()
 
 
 def unpacked(nibbles: Tensor) -> Tensor:
     """Inverse of `packed`, flat, int8."""
-    return torch.stack((nibbles >> 4, nibbles & 15), dim=1).flatten().to(torch.int8) - 8
+    return torch.stack((nibbles >> 4, nibbles & 15), dim=-1).flatten().to(torch.int8) - 8
 
 
 def save_codes(layers: dict[str, LayerCodes], plan_hash: str, path: Path) -> None:

@@ -161,31 +161,14 @@ def mix_moments(
 
     seconds: of own speech that was observed. others: other speakers' clips; the model is run over them.
     """
-    general = {
-        id(layer.moments): torch.zeros_like(layer.moments)
-        for layer in observed.values()
-        if layer.moments is not None
-    }
-    owners = {id(layer.moments): name for name, layer in reversed(observed.items())}
-
-    def watch(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
-        def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-            key = id(observed[name].moments)
-            if owners.get(key) == name and key in general:
-                add_moments(general[key], module, inputs[0])
-
-        return hook
-
-    with torch.inference_mode():
-        for waveform in others:
-            inputs = model.inputs(waveform, device)
-            with hooks(model, watch):
-                model.module(*inputs)
-        heard = sum(len(waveform) for waveform in others) / SAMPLE_RATE
-        for key, name in owners.items():
-            own = observed[name].moments
-            if own is not None:
-                own.mul_(share / seconds).add_(general[key], alpha=(1 - share) / heard)
+    general = observe(model, others, device, lambda: None, with_moments=True)
+    heard = sum(len(waveform) for waveform in others) / SAMPLE_RATE
+    mixed: set[int] = set()
+    for name, layer in observed.items():
+        theirs = general[name].moments
+        if layer.moments is not None and theirs is not None and id(layer.moments) not in mixed:
+            mixed.add(id(layer.moments))  # layers that share their input share these
+            layer.moments.mul_(share / seconds).add_(theirs, alpha=(1 - share) / heard)
 
 
 @contextmanager

@@ -151,7 +151,14 @@ def greedy_logits(
     return np.stack(rows)
 
 
-def same_tokens(one: list[int], other: list[int]) -> int:
-    """How many tokens from the start on are the same in both."""
-    same = [a == b for a, b in zip(one, other, strict=False)]
-    return same.index(False) if False in same else len(same)
+def comparable(
+    one: NDArray[np.floating], other: NDArray[np.floating], how: Autoregression
+) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
+    """Logits [tokens written, vocab] of two models up to and with the first token they write differently.
+
+    What follows it is about something else.
+    """
+    pairs = zip(best_tokens(one, how), best_tokens(other, how), strict=False)
+    same = [a == b for a, b in pairs]
+    rows = same.index(False) + 1 if False in same else len(same) + 1
+    return one[:rows], other[:rows]
