@@ -30,6 +30,18 @@ Keep = Annotated[
     list[str] | None,
     typer.Option(help="PATTERN=BITS: layers that get at least so many bits, e.g. 'lm_head=8'."),
 ]
+Allocation = Annotated[
+    str,
+    typer.Option(help="exact, greedy, min-max or sweep; default: the best that the costs allow."),
+]
+MostPrecisions = Annotated[
+    int | None,
+    typer.Option("--max-precisions", help="So many different ones at most besides fp32.", min=1),
+]
+Tied = Annotated[
+    bool,
+    typer.Option("--tie-inputs", help="One precision for layers that share their input (q, k, v)."),
+]
 Run = Annotated[Path, typer.Argument(help="Run folder made by `myqasr personalize`.")]
 
 
@@ -55,8 +67,17 @@ def personalize(
     rounding: Annotated[
         str, typer.Option(help="gptq: codes make up for each other's errors; or nearest.")
     ] = "gptq",
+    sensitivity: Annotated[
+        str,
+        typer.Option(
+            help="How costs are measured: fisher, kl (slow, exact), l2, median, ... (docs)."
+        ),
+    ] = "fisher",
     precisions: Precisions = "",
     keep: Keep = None,
+    allocation: Allocation = "",
+    max_precisions: MostPrecisions = None,
+    tie_inputs: Tied = False,
     speakers: Speakers = None,
     gender: Gender = None,
     language: Language = None,
@@ -68,8 +89,8 @@ def personalize(
 
     selection = selection_of(speakers, gender, language, split)
     run(
-        model, audio, selection, budget, out, target, device, clips, seed, rounding, prior,
-        rules_of(precisions, keep), as_json,
+        model, audio, selection, budget, out, target, device, clips, seed, rounding, sensitivity,
+        prior, rules_of(precisions, keep, allocation, max_precisions, tie_inputs), as_json,
     )  # fmt: skip
 
 
@@ -98,12 +119,16 @@ def curve(
     steps: Annotated[int, typer.Option(help="How many budgets when none are named.", min=2)] = 12,
     precisions: Precisions = "",
     keep: Keep = None,
+    allocation: Allocation = "",
+    max_precisions: MostPrecisions = None,
+    tie_inputs: Tied = False,
     as_json: Json = False,
 ) -> None:
     """What each budget would buy this speaker: the best plan's size, bits and expected divergence."""
     from cli.curve import run
 
-    run(run_folder, target, budgets, steps, rules_of(precisions, keep), as_json)
+    rules = rules_of(precisions, keep, allocation, max_precisions, tie_inputs)
+    run(run_folder, target, budgets, steps, rules, as_json)
 
 
 @app.command()

@@ -24,6 +24,7 @@ def run(
     clips: int,
     seed: int,
     rounding: str,
+    sensitivity: str,
     prior_source: Path | None,
     rules: PlanRules,
     as_json: bool,
@@ -38,7 +39,7 @@ def run(
     from speech.models import load_model
 
     target = load_target(target_name)
-    options = ProfileOptions(pick_device(device), seed, rounding=rounding)
+    options = ProfileOptions(pick_device(device), seed, rounding=rounding, method=sensitivity)
     recordings, skipped = choose_clips(find_clips(audio, selection), clips)
     print_skipped(skipped)
     model = load_model(model_source)
@@ -61,7 +62,7 @@ def run(
     plan = planning.plan_for(profile, target, budget_bytes, sizes.overhead_bytes, rules)
     planning.save_plan(folder, measured, plan, target)
     generic = None
-    if prior is not None:
+    if prior is not None and prior.profile.method == profile.method:
         generic = planning.plan_for(
             prior.profile, target, budget_bytes, sizes.overhead_bytes, rules
         )
@@ -84,25 +85,24 @@ def _print_findings(
         f"Listened to [bold]{profile.seconds:.0f} s[/] of speech in {profile.clips} recordings; "
         "no transcript was read.",
     )
-    if generic is not None and own_share(profile) < 1:
+    own = own_share(profile.seconds)
+    if generic is not None and own < 1:
         tell(
-            f"That is little: costs are {own_share(profile):.0%} this speaker's, the rest is what is known "
+            f"That is little: costs are {own:.0%} this speaker's, the rest is what is known "
             "of speakers in general; codes are from other speakers' clips, too."
         )
     tell("Most sensitive layers for this speaker:")
     for name, label, cost, error in most_sensitive(profile, count=3):
         spread = f" ± {error:.1g}" if error is not None else ""
-        tell(f"  {name}  {cost:.2g}{spread} nats per frame at {label}")
+        tell(f"  {name}  {cost:.2g}{spread} {profile.unit} at {label}")
     tell(
         f"Plan for {plan.target}: [bold]{format_bytes(plan.predicted_bytes)}[/] of "
         f"{format_bytes(plan.budget_bytes)} allowed ({share:.0%} of float), "
         f"{plan_mean_bits(profile, plan):.2f} bits a weight: "
         + ", ".join(f"{count} x {label}" for label, count in precision_counts(plan)),
     )
-    tell(
-        f"Expected divergence {plan.expected_cost:.3g} nats per frame "
-        f"(proven within {plan.gap:.1%} of the best).",
-    )
+    proven = f" (proven within {plan.gap:.1%} of the best)" if plan.method == "exact" else ""
+    tell(f"Expected divergence {plan.expected_cost:.3g} {profile.unit}{proven}.")
     if generic is not None:
         cost = expected_cost(profile, generic)
         other = sum(generic.layers[name] != spec for name, spec in plan.layers.items())

@@ -20,18 +20,6 @@ Waveforms = Sequence[NDArray[np.float32]]
 ROWS_A_CLIP = 512
 """Neighbouring windows of a convolution say nearly the same: more rows would only take longer."""
 
-VALUES_A_CLIP = 1 << 16
-"""So many values of a layer's output go into its figures; a median of all takes longer than the layer."""
-
-OUTPUT_STATISTICS: dict[str, Callable[[Tensor], float]] = {
-    "mean": lambda output: float(output.mean()),
-    "median": lambda output: float(output.median()),
-    "std": lambda output: float(output.std()),
-    "l1": lambda output: float(output.abs().mean()),
-    "l2": lambda output: float(output.square().mean().sqrt()),
-}
-"""Figures of a layer's output that heuristics rank layers by; the mean over clips is kept."""
-
 
 @dataclass(frozen=True, slots=True)
 class Observed:
@@ -86,14 +74,11 @@ def observe(
             x = inputs[0]
             low_in, high_in = x.aminmax()
             low_out, high_out = output.aminmax()
-            values = output.flatten()
-            some = values[:: -(-len(values) // VALUES_A_CLIP)]
             found = {
                 "input_min": float(low_in),
                 "input_max": float(high_in),
                 "output_min": float(low_out),
                 "output_max": float(high_out),
-                **{f"output_{key}": figure(some) for key, figure in OUTPUT_STATISTICS.items()},
             }
             if name not in seen:
                 _, first = readers.setdefault(x.data_ptr(), (x, name))
@@ -112,12 +97,8 @@ def observe(
                 return
             known = seen[name].statistics
             for key, value in found.items():
-                if key.endswith("min"):
-                    known[key] = min(known[key], value)
-                elif key.endswith("max"):
-                    known[key] = max(known[key], value)
-                else:  # the mean over clips, summed here and divided at the end
-                    known[key] += value
+                further = min if key.endswith("min") else max
+                known[key] = further(known[key], value)
 
         return hook
 
@@ -132,9 +113,6 @@ def observe(
                     f"{model.model_id} gives NaN or infinite logits on a clip; its weights are damaged"
                 )
             progress()
-    for layer in seen.values():
-        for key in OUTPUT_STATISTICS:
-            layer.statistics[f"output_{key}"] /= len(waveforms)
     return seen
 
 
@@ -164,11 +142,12 @@ def mix_moments(
     general = observe(model, others, device, lambda: None, with_moments=True)
     heard = sum(len(waveform) for waveform in others) / SAMPLE_RATE
     mixed: set[int] = set()
-    for name, layer in observed.items():
-        theirs = general[name].moments
-        if layer.moments is not None and theirs is not None and id(layer.moments) not in mixed:
-            mixed.add(id(layer.moments))  # layers that share their input share these
-            layer.moments.mul_(share / seconds).add_(theirs, alpha=(1 - share) / heard)
+    with torch.inference_mode():  # the moments were made in it
+        for name, layer in observed.items():
+            theirs = general[name].moments
+            if layer.moments is not None and theirs is not None and id(layer.moments) not in mixed:
+                mixed.add(id(layer.moments))  # layers that share their input share these
+                layer.moments.mul_(share / seconds).add_(theirs, alpha=(1 - share) / heard)
 
 
 @contextmanager
