@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from benchmarks.results import save_result
 from benchmarks.speakers import Speaker, load_speaker, ratio, speakers_and_workers
-from exporters.planning import plan_for, round_plan, size_limits, union_menu, union_scale_dtype
+from exporters.planning import plan_for, size_limits, union_menu, union_scale_dtype
 from exporters.target import Target, load_target
 from personalize.allocate import plan_mean_bits
 from personalize.heuristics import greedy, min_max, ranked, shuffled, sweep
@@ -28,7 +28,7 @@ from personalize.plan import LayerShape, Plan, Profile, QuantSpec
 from personalize.prior import expected_cost
 from personalize.problem import Problem
 from personalize.reference import build_reference
-from personalize.sensitivity import Measurement, ProfileOptions, measure, measure_again
+from personalize.sensitivity import Measurement, ProfileOptions, measure, measure_again, round_plan
 from speech.decoding import greedy_text
 from speech.models import load_model
 from speech.models.base import SpeechModel

@@ -34,7 +34,7 @@ from personalize.plan import (
 )
 from personalize.prior import own_share, shrunk
 from personalize.problem import Problem
-from personalize.sensitivity import METHODS, Measurement, ProfileOptions, measure
+from personalize.sensitivity import METHODS, Measurement, ProfileOptions, measure, round_plan
 from speech.datasets import Recording, audio_hash
 from speech.errors import UserError
 from speech.models.base import SpeechModel
@@ -280,14 +280,6 @@ def _refuse_unmatched(profile: Profile, rules: PlanRules) -> None:
                 f"--keep {rule}: no layer is called {pattern!r}; there are e.g. "
                 f"{', '.join([*names[:2], names[-1]])} (shell patterns work: '*.0.*=8')"
             )
-
-
-def round_plan(measured: Measurement, plan: Plan) -> dict[str, LayerCodes]:
-    """Codes of every layer of a plan."""
-    return {
-        layer.shape.name: measured.rounding.codes(layer, plan.layers[layer.shape.name])
-        for layer in measured.profile.layers
-    }
 
 
 def save_plan(

@@ -11,7 +11,7 @@ from personalize import brute_force, fisher, layer_figures
 from personalize.codes import LayerCodes, Rounding
 from personalize.method import ClipCosts, Method, Setting
 from personalize.observe import Waveforms, mix_moments, observe
-from personalize.plan import FLOAT32, LayerProfile, Profile, QuantSpec
+from personalize.plan import FLOAT32, LayerProfile, Plan, Profile, QuantSpec
 from personalize.prior import own_share
 from personalize.problem import Menu
 from personalize.rounding import round_model
@@ -57,6 +57,14 @@ class Measurement:
 
     profile: Profile
     rounding: Rounding
+
+
+def round_plan(measured: Measurement, plan: Plan) -> dict[str, LayerCodes]:
+    """Codes of every layer of a plan."""
+    return {
+        layer.shape.name: measured.rounding.codes(layer, plan.layers[layer.shape.name])
+        for layer in measured.profile.layers
+    }
 
 
 def pick_device(name: str) -> str:
