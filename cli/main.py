@@ -65,8 +65,20 @@ def personalize(
         typer.Option(help="Run on many speakers, for costs from less than a minute of speech."),
     ] = None,
     rounding: Annotated[
-        str, typer.Option(help="gptq: codes make up for each other's errors; or nearest.")
+        str,
+        typer.Option(
+            help="gptq: codes make up for each other's errors; gptq-differences; nearest."
+        ),
     ] = "gptq",
+    scales: Annotated[
+        str,
+        typer.Option(
+            help="What scales keep small: mse, hessian, l1, cosine, ...; max clips nothing."
+        ),
+    ] = "mse",
+    ranges: Annotated[
+        str, typer.Option(help="Stored activation ranges: min-max, percentile or mse.")
+    ] = "min-max",
     sensitivity: Annotated[
         str,
         typer.Option(
@@ -85,11 +97,12 @@ def personalize(
     as_json: Json = False,
 ) -> None:
     """Measure what each precision of each layer costs this speaker, and spend the byte budget best."""
-    from cli.personalize import run
+    from cli.personalize import Measuring, run
 
     selection = selection_of(speakers, gender, language, split)
     run(
-        model, audio, selection, budget, out, target, device, clips, seed, rounding, sensitivity,
+        model, audio, selection, budget, out, target, clips,
+        Measuring(device, seed, rounding, sensitivity, scales, ranges),
         prior, rules_of(precisions, keep, allocation, max_precisions, tie_inputs), as_json,
     )  # fmt: skip
 

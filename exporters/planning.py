@@ -104,7 +104,7 @@ def _measured(
         name: [spec.label for spec in union_menu(layer_shape(name, module))]
         for name, module in model.layers().items()
     }
-    rounding = options.rounding if others is None else f"{options.rounding}, {others.name}"
+    rounding = options.codes_by if others is None else f"{options.codes_by}, {others.name}"
     choices = f"{options.method} {options.seed} {options.label_draws} {rounding}"
     key = sha256_of_text(f"{weights} {heard} {choices} {wanted}")
     settings = RunSettings(

@@ -144,7 +144,7 @@ class LayerProfile:
 class Profile:
     """What one speaker's recordings say about one model. Serves any number of plans.
 
-    rounding: how the codes were chosen whose costs these are, `gptq` or `nearest`.
+    rounding: how the codes were chosen whose costs these are, e.g. `gptq` or `nearest, l1 scales`.
     """
 
     model: str

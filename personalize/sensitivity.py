@@ -10,11 +10,19 @@ import torch
 from personalize import brute_force, fisher, layer_figures
 from personalize.codes import LayerCodes, Rounding
 from personalize.method import ClipCosts, Method, Setting
-from personalize.observe import Waveforms, mix_moments, observe
+from personalize.observe import (
+    RowWeights,
+    Waveforms,
+    by_difference,
+    equal_weights,
+    mix_moments,
+    observe,
+)
 from personalize.plan import FLOAT32, LayerProfile, Plan, Profile, QuantSpec
 from personalize.prior import own_share
 from personalize.problem import Menu
-from personalize.rounding import round_model
+from personalize.ranges import RANGES
+from personalize.rounding import SCALES, round_model
 from speech.errors import UserError
 from speech.models.base import SAMPLE_RATE, SpeechModel
 
@@ -27,7 +35,12 @@ METHODS: dict[str, Method] = {
 }
 """Name -> how costs are measured: `fisher` and `kl` in nats per frame, the others in units of their own."""
 
-ROUNDINGS = ("gptq", "nearest")
+ROUNDINGS: dict[str, RowWeights | None] = {
+    "gptq": equal_weights,
+    "gptq-differences": by_difference,
+    "nearest": None,
+}
+"""Name -> how much each row of a layer's input counts when its codes are made; None: it isn't asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +48,7 @@ class ProfileOptions:
     """device: torch device name. seed: of the labels. method: a key of METHODS.
 
     label_draws: label sequences drawn over all clips, at least one a clip, one backward pass each.
-    rounding: `gptq`, or `nearest`.
+    rounding: a key of ROUNDINGS. scales: of SCALES. ranges: of RANGES.
     """
 
     device: str = "cpu"
@@ -43,12 +56,25 @@ class ProfileOptions:
     label_draws: int = 64
     rounding: str = "gptq"
     method: str = "fisher"
+    scales: str = "mse"
+    ranges: str = "min-max"
 
     def __post_init__(self) -> None:
-        if self.rounding not in ROUNDINGS:
-            raise UserError(f"unknown rounding {self.rounding!r}; use {' or '.join(ROUNDINGS)}")
-        if self.method not in METHODS:
-            raise UserError(f"unknown sensitivity {self.method!r}; known: {', '.join(METHODS)}")
+        for what, name, known in (
+            ("rounding", self.rounding, ROUNDINGS),
+            ("sensitivity", self.method, METHODS),
+            ("scales", self.scales, SCALES),
+            ("ranges", self.ranges, RANGES),
+        ):
+            if name not in known:
+                raise UserError(f"unknown {what} {name!r}; known: {', '.join(known)}")
+
+    @property
+    def codes_by(self) -> str:
+        """All that codes depend on beside the clips, in words; the usual isn't mentioned."""
+        scales = "" if self.scales == "mse" else f", {self.scales} scales"
+        ranges = "" if self.ranges == "min-max" else f", {self.ranges} ranges"
+        return f"{self.rounding}{scales}{ranges}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,12 +161,12 @@ def measure(
     weights_hash = model.weights_hash()
     model.module.to(options.device)
     try:
-        made_up = options.rounding == "gptq"
-        observed = observe(model, waveforms, options.device, progress, made_up)
+        moments_by = ROUNDINGS[options.rounding]
+        observed = observe(model, waveforms, options.device, progress, moments_by, options.ranges)
         own = sum(len(waveform) for waveform in waveforms) / SAMPLE_RATE
-        if made_up and others and own_share(own) < 1:
-            mix_moments(model, observed, own, others, own_share(own), options.device)
-        rounding = round_model(model, observed, menu, scale_dtype)
+        if moments_by is not None and others and own_share(own) < 1:
+            mix_moments(model, observed, own, others, own_share(own), options.device, moments_by)
+        rounding = round_model(model, observed, menu, scale_dtype, SCALES[options.scales])
         layers = tuple(
             LayerProfile(layer.shape, layer.share_group, {}, layer.statistics)
             for layer in observed.values()
@@ -162,7 +188,7 @@ def measure(
         seed=options.seed,
         float_weight_bytes=sum(p.numel() * 4 for p in model.module.parameters()),
         layers=layers,
-        rounding=options.rounding,
+        rounding=options.codes_by,
     )
     return Measurement(profile, rounding.to("cpu"))
 
