@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,18 @@ if TYPE_CHECKING:
     from speech.datasets import Selection
 
 
+@dataclass(frozen=True, slots=True)
+class Measuring:
+    """How costs are measured and codes made, as asked for; see `personalize.sensitivity.ProfileOptions`."""
+
+    device: str
+    seed: int
+    rounding: str
+    sensitivity: str
+    scales: str
+    ranges: str
+
+
 def run(
     model_source: str,
     audio: list[Path],
@@ -20,11 +33,8 @@ def run(
     budget: str,
     out: Path,
     target_name: str,
-    device: str,
     clips: int,
-    seed: int,
-    rounding: str,
-    sensitivity: str,
+    measuring: Measuring,
     prior_source: Path | None,
     rules: PlanRules,
     as_json: bool,
@@ -39,7 +49,14 @@ def run(
     from speech.models import load_model
 
     target = load_target(target_name)
-    options = ProfileOptions(pick_device(device), seed, rounding=rounding, method=sensitivity)
+    options = ProfileOptions(
+        pick_device(measuring.device),
+        measuring.seed,
+        rounding=measuring.rounding,
+        method=measuring.sensitivity,
+        scales=measuring.scales,
+        ranges=measuring.ranges,
+    )
     recordings, skipped = choose_clips(find_clips(audio, selection), clips)
     print_skipped(skipped)
     model = load_model(model_source)
