@@ -111,13 +111,17 @@ def _print_findings(
     tell("Most sensitive layers for this speaker:")
     for name, label, cost, error in most_sensitive(profile, count=3):
         spread = f" ± {error:.1g}" if error is not None else ""
-        tell(f"  {name}  {cost:.2g}{spread} {profile.unit} at {label}")
+        at = f" at {label}" if profile.in_nats else ""
+        tell(f"  {name}  {cost:.2g}{spread} {profile.unit}{at}")
     tell(
         f"Plan for {plan.target}: [bold]{format_bytes(plan.predicted_bytes)}[/] of "
         f"{format_bytes(plan.budget_bytes)} allowed ({share:.0%} of float), "
         f"{plan_mean_bits(profile, plan):.2f} bits a weight: "
         + ", ".join(f"{count} x {label}" for label, count in precision_counts(plan)),
     )
+    if not profile.in_nats:
+        tell(f"Next: myqasr export {out}")
+        return
     proven = f" (proven within {plan.gap:.1%} of the best)" if plan.method == "exact" else ""
     tell(f"Expected divergence {plan.expected_cost:.3g} {profile.unit}{proven}.")
     if generic is not None:

@@ -160,9 +160,14 @@ class Profile:
     rounding: str = "nearest"
 
     @property
+    def in_nats(self) -> bool:
+        """Whether costs are divergences, which add up to the plan's."""
+        return self.method in ("fisher", "kl", "operating-point")
+
+    @property
     def unit(self) -> str:
         """Of the costs, for people."""
-        return "nats per frame" if self.method in ("fisher", "kl") else f"by {self.method}"
+        return "nats per frame" if self.in_nats else f"by {self.method}"
 
     def __post_init__(self) -> None:
         names = [layer.shape.name for layer in self.layers]
