@@ -19,6 +19,7 @@ def run(
     limit: int | None,
     threads: int,
     as_json: bool,
+    runners: list[str],
 ) -> None:
     """Bench the exported files of a run on labelled clips that it wasn't fitted on."""
     from cli.bench_table import print_report
@@ -35,10 +36,17 @@ def run(
     if heard.tuned:
         say(f"left out {heard.tuned} clips that the run was fitted on")
     with stage_progress("benching") as on_progress:
-        report, path = bench_run(folder, heard, target, BenchOptions(threads=threads), on_progress)
+        report, path = bench_run(
+            folder, heard, target, BenchOptions(threads=threads), on_progress, runners
+        )
     if as_json:
         print_json(report)
         return
-    bits = {f"{run_folder.name} ({artifact.target})": artifact.mean_bits for _, artifact in files}
+    bits = {
+        result.name: artifact.mean_bits
+        for result in report.systems
+        for _, artifact in files
+        if result.sha256 == artifact.sha256
+    }
     print_report(report, f"{run_folder.name} on {len(heard.recordings)} test clips", bits)
     say(f"report: {path}")

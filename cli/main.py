@@ -154,6 +154,12 @@ def bench(
     ],
     target: Annotated[str | None, typer.Option(help="Default: every exported target.")] = None,
     limit: Annotated[int | None, typer.Option(help="Use this many clips at most.", min=1)] = None,
+    runner: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="executorch, executorch-cpp, arm64[:cortex-a53], adb:SERIAL; again for more than one."
+        ),
+    ] = None,
     threads: Threads = 2,
     speakers: Speakers = None,
     gender: Gender = None,
@@ -165,7 +171,7 @@ def bench(
     from cli.bench import run
 
     selection = selection_of(speakers, gender, language, split)
-    run(run_folder, data, selection, target, limit, threads, as_json)
+    run(run_folder, data, selection, target, limit, threads, as_json, runner or [])
 
 
 @app.command()
@@ -196,6 +202,23 @@ def transcribe(
     from cli.transcribe import run
 
     run(file, audio, threads, as_json)
+
+
+@app.command()
+@reports_user_errors
+def profile(
+    file: Annotated[
+        Path, typer.Argument(help="An exported .pte with its manifest.json beside it.")
+    ],
+    audio: Annotated[Path, typer.Argument(help="An audio file to run it on.")],
+    threads: Threads = 1,
+    repeats: Annotated[int, typer.Option(help="Runs that the times are medians of.", min=1)] = 10,
+    as_json: Json = False,
+) -> None:
+    """Which kernel ran for each layer, whether it is the planned one, and where the time goes."""
+    from cli.profile import run
+
+    run(file, audio, threads, repeats, as_json)
 
 
 @app.command()

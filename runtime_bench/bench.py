@@ -22,7 +22,7 @@ from runtime_bench.report import (
     this_device,
     timing_problems,
 )
-from runtime_bench.runners.base import Runner, System, open_system
+from runtime_bench.runners.base import Runner, System, open_system, own_seconds
 from runtime_bench.transcription import model_inputs, transcribe
 from speech.datasets import Recording, audio_hash
 from speech.decoding import Tokens
@@ -177,8 +177,8 @@ def _latencies(
     count = min(options.timed_clips, len(inputs))
     chosen = [(2 * i + 1) * len(inputs) // (2 * count) for i in range(count)]
 
-    def process(runner: Runner) -> Callable[[int], object]:
-        return lambda utterance: [runner.logits(features) for features in inputs[chosen[utterance]]]
+    def process(runner: Runner) -> Callable[[int], float | None]:
+        return lambda utterance: own_seconds(runner, inputs[chosen[utterance]])
 
     on_progress("time", 0, count)
     times = interleaved_times(

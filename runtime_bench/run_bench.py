@@ -71,8 +71,11 @@ def bench_run(
     target: str | None,
     options: BenchOptions,
     on_progress: Callable[[str, int, int], None] = no_progress,
+    runners: Sequence[str] = (),
 ) -> tuple[BenchReport, Path]:
     """Measure the run's files on test recordings; returns the report and where it was written.
+
+    runners: each file runs on all of these; none: on its target's own.
 
     Beside each file stands its torch reference: the same integers, simulated.
     Raises UserError when files are missing, were changed since the export, or can't be run.
@@ -81,9 +84,11 @@ def bench_run(
     systems = model_systems(settings)
     files = []
     for path, artifact in exported_files(folder, target):
-        exported = exported_file(path, f"{folder.path.name} ({artifact.target})")
-        files.append(exported)
-        systems.append(exported.system)
+        for runner in runners or (None,):
+            where = artifact.target if runner is None else f"{artifact.target}, {runner}"
+            exported = exported_file(path, f"{folder.path.name} ({where})", runner)
+            files.append(exported)
+            systems.append(exported.system)
         codes = str(folder.codes(artifact.target))
         name = f"its reference (torch, {artifact.target})"
         systems.append(System(name, "torch-reference", settings.model, codes, timed=False))
