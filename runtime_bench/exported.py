@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from exporters.manifest import load_artifact
+from exporters.manifest import Artifact, load_artifact
 from runtime_bench.runners.base import System
 from speech.decoding import Tokens
 from speech.errors import UserError
@@ -35,6 +35,7 @@ class Exported:
     system: System
     audio: AudioInput
     tokens: Tokens
+    artifact: Artifact
 
 
 def exported_file(path: Path, name: str | None = None) -> Exported:
@@ -62,6 +63,7 @@ def exported_file(path: Path, name: str | None = None) -> Exported:
         ),
         AudioInput(manifest.input.normalize, artifact.min_samples, artifact.max_samples),
         manifest.tokens,
+        artifact,
     )
 
 
