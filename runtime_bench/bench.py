@@ -238,10 +238,12 @@ def _model_turns(
 ) -> Turns:
     """Time the model alone, no decoding of audio or tokens."""
 
-    def process(runner: Runner) -> Callable[[int], object]:
-        return lambda place: [
-            runner.logits(features) for features in material.inputs[material.timed[place]]
-        ]
+    def process(runner: Runner) -> Callable[[int], None]:
+        def model_alone(place: int) -> None:
+            for features in material.inputs[material.timed[place]]:
+                runner.logits(features)
+
+        return model_alone
 
     return take_turns(
         {name: process(runner) for name, runner in runners.items()},
@@ -261,12 +263,12 @@ def _whole_turns(
     if not options.end_to_end:
         return Turns((), {})
 
-    def process(runner: Runner) -> Callable[[int], object]:
-        def from_file(place: int) -> str:
+    def process(runner: Runner) -> Callable[[int], None]:
+        def from_file(place: int) -> None:
             clip = material.recordings[material.timed[place]].clip
             (recording,), _ = read_clips([clip])
             inputs = model_inputs(recording.waveform, material.audio)
-            return transcribe(runner, inputs, material.tokens)
+            transcribe(runner, inputs, material.tokens)
 
         return from_file
 

@@ -60,15 +60,16 @@ def wer_by_bytes(points: Sequence[FilePoint], float_wer: float | None, width: fl
         marks.append(Line(x, y, x, y + 4, "muted"))
         marks.append(Text(x, y + 17, format_bytes(round(size)), "muted", "middle"))
     marks.append(Text((left + width) / 2, height - 8, "file size", "muted", "middle"))
-    taken: list[tuple[float, float, float, float]] = []
+    taken = [(x - 6, y - 6, x + 6, y + 6) for x, y in (place(p.size_bytes, p.wer) for p in points)]
     if float_wer is not None:
         _, y = place(sizes[0], float_wer)
         marks.append(Line(left, y, width - right, y, "muted", 1.5, dashed=True))
+        taken.append((left, y - 2, width - right, y + 2))
         text = "float model in torch"
-        marks.append(Text(width - right, y - 5, text, "muted", "end"))
-        taken.append((width - right - text_width(text), y - 16, width - right, y))
-    spots = {place(point.size_bytes, point.wer) for point in points}
-    taken += [(x - 6, y - 6, x + 6, y + 6) for x, y in spots]
+        spot = _label_spot(width - right, y, text_width(text), width, top, height - bottom, taken)
+        if spot is not None:
+            taken.append(spot)
+            marks.append(Text(spot[0], spot[3] - 3, text, "muted"))
     for point in sorted(points, key=lambda each: (not each.own, each.earlier)):
         x, y = place(point.size_bytes, point.wer)
         hint = f"{point.name}: {point.size_bytes:,} bytes, WER {100 * point.wer:.1f} %"
@@ -204,7 +205,12 @@ def _label_spot(
     taken: list[tuple[float, float, float, float]],
 ) -> tuple[float, float, float, float] | None:
     """Box (left, upper, right, lower) beside a dot that covers nothing; None when all are taken."""
-    for dx, dy in ((10, -8), (-10 - width, -8), (-width / 2, -26), (-width / 2, 10)):
+    above, below = -26, 10
+    places = (
+        *((10, -8), (-10 - width, -8), (-width / 2, above), (-width / 2, below)),
+        *((6, above), (-6 - width, above), (6, below), (-6 - width, below)),
+    )
+    for dx, dy in places:
         box = (x + dx, y + dy, x + dx + width, y + dy + 16)
         inside = box[0] >= 2 and box[2] <= right and box[1] >= top - 20 and box[3] <= bottom
         apart = all(

@@ -18,12 +18,12 @@ from runtime_bench.page.tables import (
     times_table,
     words_table,
 )
-from runtime_bench.page.words import summary, threads
+from runtime_bench.page.words import key_figures, summary, threads
 from runtime_bench.quality import WorstUtterance, worst_utterances
 from speech.scoring import AlignedWord
 from speech.storage import write_bytes
 
-NARROW, WIDE = 328.0, 760.0
+NARROW, WIDE = 328.0, 960.0
 WORST = 5
 OPERATIONS = 15
 
@@ -114,8 +114,18 @@ def _heading(story: Story) -> str:
         f"{report.provenance.created[:10]}, {len(report.utterances)} test clips of "
         f"{report.audio_seconds:.0f} s together, {threads(report)} on {report.device.cpu}"
     )
-    paragraphs = "".join(f'<p class="lead">{escape(text)}</p>' for text in summary(story))
-    return f'<p class="muted">{escape(facts)}</p>{paragraphs}'
+    parts = [f'<p class="muted">{escape(facts)}</p>']
+    for name in story.own:
+        tiles = "".join(
+            f"<li><strong>{escape(value)}</strong> {escape(what)}</li>"
+            for value, what in key_figures(story, name)
+        )
+        parts.append(f'<ul class="tiles" aria-label="{escape(name)}">{tiles}</ul>')
+        parts += [f"<p>{escape(sentence)}</p>" for sentence in summary(story, name)]
+    if not story.own:
+        missing = "This result has no file of the run's present plans; export and bench them."
+        parts.append(f"<p>{missing}</p>")
+    return "".join(parts)
 
 
 def _validity(story: Story) -> str:

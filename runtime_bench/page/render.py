@@ -61,8 +61,7 @@ def png(chart: Chart) -> bytes:
         if isinstance(mark, Text):
             anchor = {"start": "ls", "middle": "ms", "end": "rs"}[mark.anchor]
             place = (mark.x * PNG_SCALE, mark.y * PNG_SCALE)
-            stroke = 0.4 if mark.bold else 0
-            draw.text(place, mark.text, LIGHT[mark.paint], font, anchor=anchor, stroke_width=stroke)
+            draw.text(place, mark.text, LIGHT[mark.paint], font, anchor=anchor)
     written = io.BytesIO()
     image.save(written, "PNG", optimize=True)
     return written.getvalue()

@@ -15,6 +15,7 @@ from runtime_bench.report import OperationTime, SystemResult
 def table(
     identifier: str,
     caption: str,
+    note: str,
     header: Sequence[str],
     rows: Sequence[Sequence[str]],
     own: Sequence[str] = (),
@@ -31,6 +32,7 @@ def table(
         f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(caption)}">'
         f'<table id="{identifier}"><caption>{escape(caption)}</caption>'
         f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+        + (f'<p class="muted">{escape(note)}</p>' if note else "")
     )
 
 
@@ -48,7 +50,7 @@ def words_table(story: Story) -> str:
             for system in story.report.systems
         ]
         header = ["system", "bytes", "bits", "accuracy", "same label", "flips"]
-        return table("words", "Labels of every system", header, rows, story.own)
+        return table("words", "Labels of every system", "", header, rows, story.own)
     rows = []
     for system in story.report.systems:
         difference = story.differences.get(system.name)
@@ -59,23 +61,24 @@ def words_table(story: Story) -> str:
                 *_size(system),
                 "" if system.words is None else percent(system.words.rate),
                 edits(system.words),
+                "" if wer is None else points(wer),
                 "" if system.characters is None else percent(system.characters.rate),
                 edits(system.characters),
-                "" if wer is None else points(wer),
                 "" if system.not_worse is None else percent(system.not_worse),
                 percent(system.agreement),
                 percent(system.flips.share),
             ]
         )
     header = [
-        "system", "bytes", "bits", "WER", "words S / I / D", "CER", "characters S / I / D",
-        "WER against float", "not worse", "same text", "token flips",
+        "system", "bytes", "bits", "WER", "S / I / D", "points against float", "CER", "S / I / D",
+        "not worse", "same text", "token flips",
     ]  # fmt: skip
-    caption = (
-        "S / I / D: substituted, inserted, deleted. Not worse: clips with no more word errors than the float "
-        "model. Same text and token flips: against the float model's own"
+    note = (
+        "S / I / D: words, then characters, substituted, inserted, deleted. Points against float: "
+        "difference in WER, paired bootstrap, 95 %. Not worse: clips with no more word errors than the "
+        "float model. Same text, token flips: against what the float model wrote."
     )
-    return table("words", caption, header, rows, story.own)
+    return table("words", "Word and character errors", note, header, rows, story.own)
 
 
 def speakers_table(story: Story) -> str:
@@ -91,7 +94,7 @@ def speakers_table(story: Story) -> str:
         for name, errors in found.items()
     ]
     return "<h3>By speaker</h3>" + table(
-        "speakers", "WER of every speaker", ["system", *speakers], rows, story.own
+        "speakers", "WER of every speaker", "", ["system", *speakers], rows, story.own
     )
 
 
@@ -122,21 +125,23 @@ def times_table(story: Story) -> str:
             ]
         )
     header = [
-        "system", "RTF", "times real time", "p50 ms", "p90 ms", "p99 ms", "trimmed mean ms", "runs",
-        "time against float", "file to text p50 ms", "load ms", "first run ms", "RSS added",
+        "system", "RTF", "x real time", "p50", "p90", "p99", "trimmed mean", "runs",
+        "time / float", "file to text", "load", "first run", "memory",
     ]  # fmt: skip
-    caption = (
-        "Of the model alone, except file to text: decode, resample, model, decode tokens. Trimmed: a fifth "
-        "of the runs dropped at either end. Load, first run, memory: each system in a process of its own"
+    note = (
+        "Milliseconds, of the model alone except file to text: decode, resample, model, decode tokens. "
+        "RTF: seconds a second of audio. Trimmed mean: a fifth of the runs dropped at either end. "
+        "Time / float: of one run, relative, 95 %. Load, first run, memory: each in a process of its own."
     )
-    return table("times", caption, header, rows, story.own)
+    return table("times", "Latency and memory", note, header, rows, story.own)
 
 
 def layers_table(target: str, rows: Sequence[LayerRow]) -> str:
     """Every layer's precision and what its cheapest one would cost."""
     return table(
         f"layers-{target}",
-        "Sensitivity: nats a frame that the layer's costliest precision would add, measured on this speaker",
+        "Precision and sensitivity of every layer",
+        "Sensitivity: nats a frame that the layer's costliest precision would add, measured on this speaker.",
         ["layer", "precision", "bits", "weights", "sensitivity", "at"],
         [
             [
@@ -156,7 +161,8 @@ def operations_table(number: int, operations: Sequence[OperationTime]) -> str:
     """Every operation with the kernel that the runtime says it ran."""
     return table(
         f"operations-{number}",
-        "Of one inference, as the runtime's own profile has it",
+        "Time of one inference",
+        "As the runtime's own profile has it.",
         ["operation", "kernel", "calls", "ms"],
         [[each.name, each.kernel, str(each.calls), f"{each.ms:.3f}"] for each in operations],
     )

@@ -8,16 +8,26 @@ from runtime_bench.statistics import Interval
 from speech.scoring import ErrorCounts
 
 
-def summary(story: Story) -> list[str]:
-    """A few sentences for each file of the run."""
-    if not story.own:
-        return [
-            "This result has no file of the run's present plans: run `myqasr export` and `myqasr bench`."
-        ]
-    return [_about(story, name) for name in story.own]
+def key_figures(story: Story, name: str) -> list[tuple[str, str]]:
+    """The figures that matter most, with what they are."""
+    system = story.report.system(name)
+    base = story.report.system(story.report.baseline)
+    figures = []
+    if system.size_bytes is not None:
+        figures.append((format_bytes(system.size_bytes), "file"))
+    if story.report.task == "classification":
+        figures.append((percent(story.report.accuracy(name) or 0.0), "accuracy"))
+    elif system.words is not None and base.words is not None:
+        figures.append((percent(system.words.rate), f"WER, float {percent(base.words.rate)}"))
+    if system.latency is not None:
+        figures.append((f"{system.latency.speed:.0f}x", "real time"))
+    if system.startup is not None:
+        figures.append((format_bytes(system.startup.model_rss_bytes), "memory"))
+    return figures
 
 
-def _about(story: Story, name: str) -> str:
+def summary(story: Story, name: str) -> list[str]:
+    """A few sentences on one system: its file, its errors, its times."""
     report, system = story.report, story.report.system(name)
     artifact, difference = system.artifact, story.differences.get(name)
     sentences = []
@@ -35,7 +45,7 @@ def _about(story: Story, name: str) -> str:
             f"It loads in {startup.load_ms:.0f} ms and adds {format_bytes(startup.model_rss_bytes)} of "
             "memory at its peak."
         )
-    return " ".join(sentence for sentence in sentences if sentence)
+    return [sentence for sentence in sentences if sentence]
 
 
 def _errors(report: BenchReport, system: SystemResult, difference: Difference) -> str:
@@ -56,7 +66,7 @@ def _errors(report: BenchReport, system: SystemResult, difference: Difference) -
         f"On {len(report.utterances)} clips ({report.audio_seconds:.0f} s) it gets "
         f"{percent(system.words.rate)} of words wrong, the float model {percent(base.words.rate)}: "
         f"by paired bootstrap {real} "
-        f"({points(difference.wer)}).{kept} {flips}."
+        f"({points(difference.wer)} points, 95 %).{kept} {flips}."
     )
 
 
@@ -84,7 +94,7 @@ def percent(share: float) -> str:
 
 def points(wer: Interval) -> str:
     """A difference of rates in points, with its bounds."""
-    return f"{100 * wer.value:+.1f} points, 95 %: {100 * wer.low:+.1f} to {100 * wer.high:+.1f}"
+    return f"{100 * wer.value:+.1f} ({100 * wer.low:+.1f} to {100 * wer.high:+.1f})"
 
 
 def interval(ratio: Interval) -> str:
