@@ -146,8 +146,8 @@ def test_changed_source_is_compiled_anew(monkeypatch, tmp_path):
 def test_one_bench_runs_a_file_on_several_runners(run_copy, test_clips):
     folder = RunFolder(run_copy)
     heard = held_out_recordings(folder.load_settings(), find_clips([test_clips]), limit=2)
-    timing = TimingOptions(warmup=0, repeats=1)
-    options = BenchOptions(threads=1, timing=timing, startup=False)
+    timing = TimingOptions(warmup=0, runs=1, seconds=0)
+    options = BenchOptions(threads=1, timing=timing, startup=False, end_to_end=False)
     report, _ = bench_run(folder, heard, None, options, runners=["executorch", "executorch-cpp"])
     python = report.system("alice (xnnpack, executorch)")
     ours = report.system("alice (xnnpack, executorch-cpp)")
