@@ -24,10 +24,9 @@ def print_report(report: BenchReport, title: str) -> None:
         times = "" if ratio is None else f"{ratio.value:.2f}x"
         table.add_row(system.name, *_cells(report, system, times))
     console.print(table)
-    cores = f", pinned to {len(report.cores)} cores" if report.cores else ""
     console.print(
-        f"{len(report.utterances)} clips, {report.audio_seconds:.0f} s, {report.threads} threads on "
-        f"{report.device.cpu}{cores}. RTF: processing seconds per second of audio. time: of one run, "
+        f"{len(report.utterances)} clips, {report.audio_seconds:.0f} s, {report.threads_in_words} on "
+        f"{report.device.cpu}. RTF: processing seconds per second of audio. time: of one run, "
         f"relative to {report.baseline}. RAM: peak that the model added in a process of its own.",
         highlight=False,
         style="dim",

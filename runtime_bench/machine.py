@@ -111,7 +111,7 @@ def core_times(cores: tuple[int, ...]) -> CoreTimes:
         times.user + times.system + times.children_user + times.children_system
     )  # those that ended
     for child in this.children(recursive=True):
-        with contextlib.suppress(psutil.NoSuchProcess):
+        with contextlib.suppress(psutil.Error):
             own += sum(child.cpu_times()[:4])
     per_core = psutil.cpu_times(percpu=True)
     busy = stolen = 0.0

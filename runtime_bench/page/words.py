@@ -75,16 +75,10 @@ def _times(report: BenchReport, system: SystemResult, difference: Difference) ->
     if latency is None or difference.time is None:
         return ""
     told = (
-        f"It runs {latency.speed:.0f} times faster than real time on {threads(report)} and takes "
+        f"It runs {latency.speed:.0f} times faster than real time on {report.threads_in_words} and takes "
         f"{interval(difference.time)} of the time of {report.baseline} in the same run."
     )
     return told if difference.time_problem is None else f"{told} These times are not valid."
-
-
-def threads(report: BenchReport) -> str:
-    """E.g. `2 pinned threads`."""
-    kind = "pinned " if report.cores else ""
-    return f"{report.threads} {kind}thread{'' if report.threads == 1 else 's'}"
 
 
 def percent(share: float) -> str:
