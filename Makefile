@@ -44,12 +44,14 @@ bench: setup
 	$(BIN)/python -m benchmarks.personalisation
 	$(BIN)/python -m benchmarks.measuring_cost
 	$(BIN)/python -m benchmarks.solving
+	$(BIN)/python -m benchmarks.rounding
+	$(BIN)/python -m benchmarks.refining
 	$(BIN)/python -m benchmarks.models
 	$(BIN)/python -m benchmarks.base_model
 	$(BIN)/python -m benchmarks.runners
 	$(BIN)/python -m benchmarks.real_speakers
 	$(BIN)/python -m benchmarks.allocation --speakers real
-	$(BIN)/python -m benchmarks.personalisation --speakers real
+	$(BIN)/python -m benchmarks.personalisation --speakers real --most 12
 	$(BIN)/python -m benchmarks.render
 
 clean:
