@@ -168,7 +168,8 @@ def mix_moments(
         theirs = general[name].moments
         if layer.moments is not None and theirs is not None and id(layer.moments) not in mixed:
             mixed.add(id(layer.moments))  # layers that share their input share these
-            layer.moments.mul_(share / seconds).add_(theirs, alpha=(1 - share) / heard)
+            with torch.inference_mode():  # where the moments were made
+                layer.moments.mul_(share / seconds).add_(theirs, alpha=(1 - share) / heard)
 
 
 @contextmanager
