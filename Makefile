@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TEST_WORKERS ?= 2
 
-.PHONY: setup demo test lint bench users clean
+.PHONY: setup demo test android-test lint bench users clean
 
 setup: $(STAMP)
 
@@ -20,6 +20,10 @@ demo: setup
 
 test: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_WORKERS)
+
+# Compiles the phone app, tests its core and links its resources, with Debian's tools; see android_demo/README.md.
+android-test: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m tools.android_test $(if $(BUILD_ONLY),--build-only)
 
 lint: setup
 	$(BIN)/ruff format --check .
