@@ -81,8 +81,20 @@ def main() -> None:
     golden["requests"] = [
         request_entry(features, logits_of(model, features)) for features in requested
     ]
-    write_bytes(GOLDEN_PATH, (json.dumps(golden, ensure_ascii=False, indent=0) + "\n").encode())
+    write_bytes(GOLDEN_PATH, as_lines(golden).encode())
     print(f"{len(requested)} requests, {GOLDEN_PATH.stat().st_size:,} bytes in {GOLDEN_PATH}")
+
+
+def as_lines(golden: dict) -> str:
+    """JSON with one entry of each list a line, for readable differences."""
+    parts = []
+    for key, value in golden.items():
+        if isinstance(value, list):
+            entries = ",\n".join(json.dumps(entry, ensure_ascii=False) for entry in value)
+            parts.append(f"{json.dumps(key)}: [\n{entries}\n]")
+        else:
+            parts.append(f"{json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}")
+    return "{\n" + ",\n".join(parts) + "\n}\n"
 
 
 def offline_text(model: SpeechModel, wave: NDArray[np.float32], max_samples: int) -> str:

@@ -10,7 +10,7 @@ import java.util.List;
 /** What somebody who speaks into the phone does: audio comes in pieces of 100 ms, then the button is let go. */
 final class Sessions {
     static final int CHUNK = Waveforms.SAMPLE_RATE / 10;
-    static final int WINDOW = 2 * Waveforms.SAMPLE_RATE;
+    static final int WINDOW = 3 * Waveforms.SAMPLE_RATE;
     static final int HOP = Waveforms.SAMPLE_RATE / 2;
 
     /** What was shown: the last partial text and the final one. */
