@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TEST_WORKERS ?= $(shell nproc)
 
-.PHONY: setup demo test lint bench runner arm64 users clean
+.PHONY: setup demo test android-test lint bench runner arm64 users clean
 
 setup: $(STAMP)
 
@@ -28,6 +28,10 @@ runner: setup
 # What `--runner arm64` needs: cross compiler and emulator (root, Debian).
 arm64: setup
 	tools/arm64_packages.sh
+
+# Compiles the phone app, tests its core and links its resources, with Debian's tools; see android_demo/README.md.
+android-test: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m tools.android_test $(if $(BUILD_ONLY),--build-only)
 
 lint: setup
 	$(BIN)/ruff format --check .
