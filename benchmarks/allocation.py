@@ -111,6 +111,12 @@ def problem_of(profile: Profile, target: Target, budget: int, overhead: int) -> 
     return Problem(profile, target.NAME, target.menu, target.layer_bytes, budget, overhead)
 
 
+def budget_at(share: float, profile: Profile, target: Target, overhead: int) -> int:
+    """Bytes at a share of the way from the smallest plan (0) to float (1)."""
+    smallest, floats = size_limits(profile, target.menu, target.layer_bytes, overhead)
+    return smallest + int(share * (floats - smallest))
+
+
 def best_uniform(profile: Profile, target: Target, budget: int, overhead: int) -> Plan:
     """The same stored format everywhere, the next wider one where a layer lacks it: the best that fits."""
     plans = []
@@ -172,10 +178,9 @@ def one_speaker(name: str) -> list[Measured]:
     base = [model.logits(waveform) for waveform in speaker.test]
     overhead = target.overhead_bytes(model)
     profile = heard["fisher", "gptq"].profile
-    smallest, floats = size_limits(profile, target.menu, target.layer_bytes, overhead)
     found = []
     for share in SHARES:
-        budget = smallest + int(share * (floats - smallest))
+        budget = budget_at(share, profile, target, overhead)
         for method, (sensitivity, rounding, planner) in METHODS.items():
             measured = heard[sensitivity, rounding]
             plan = planner(measured.profile, target, budget, overhead)

@@ -18,10 +18,10 @@ from functools import partial
 import numpy as np
 import torch
 
-from benchmarks.allocation import on_test_clips
+from benchmarks.allocation import budget_at, on_test_clips
 from benchmarks.results import BUILD, save_result
 from benchmarks.speakers import Speaker, genders, load_speaker, ratio, speakers_and_workers
-from exporters.planning import plan_for, size_limits, union_menu, union_scale_dtype
+from exporters.planning import plan_for, union_menu, union_scale_dtype
 from exporters.run_folder import RunFolder, rounding_key
 from exporters.target import load_target
 from personalize.codes import save_rounding
@@ -109,8 +109,7 @@ def one_speaker(name: str, names: Sequence[str], share: float) -> Found:
     own, generic = kept(name), kept(f"without-{name}")
     others = [other for other in names if other != name]
     overhead = target.overhead_bytes(model)
-    smallest, floats = size_limits(own.profile, target.menu, target.layer_bytes, overhead)
-    budget = smallest + int(share * (floats - smallest))
+    budget = budget_at(share, own.profile, target, overhead)
 
     def plan(profile: Profile) -> Plan:
         return plan_for(profile, target, budget, overhead)

@@ -9,20 +9,20 @@ that the plan was made from, and on the speaker's test clips.
 
 import argparse
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
 import torch
 
+from benchmarks.allocation import budget_at, problem_of
 from benchmarks.results import save_result
 from benchmarks.speakers import load_speaker, ratio, speakers_and_workers
-from exporters.planning import size_limits, union_scale_dtype
+from exporters.planning import union_scale_dtype
 from exporters.target import load_target
 from personalize.allocate import allocate
 from personalize.operating_point import refine, true_divergence
 from personalize.plan import Plan
-from personalize.problem import Problem
 from personalize.search import evolve
 from personalize.sensitivity import ProfileOptions, measure, measure_again, round_plan
 from speech.datasets import evenly
@@ -51,13 +51,11 @@ def one_speaker(name: str, share: float) -> dict[str, tuple[float, float]]:
     model, target, speaker = load_model("default"), load_target("xnnpack"), load_speaker(name)
     measured = measure(model, speaker.tune, target.menu, union_scale_dtype, name)
     overhead = target.overhead_bytes(model)
-    smallest, floats = size_limits(measured.profile, target.menu, target.layer_bytes, overhead)
-    budget = smallest + int(share * (floats - smallest))
-    problem = Problem(
-        measured.profile, target.NAME, target.menu, target.layer_bytes, budget, overhead
+    problem = problem_of(
+        measured.profile, target, budget_at(share, measured.profile, target, overhead), overhead
     )
     brute = measure_again(model, speaker.tune, target.menu, measured, ProfileOptions(method="kl"))
-    single = Problem(brute.profile, target.NAME, target.menu, target.layer_bytes, budget, overhead)
+    single = replace(problem, profile=brute.profile)
 
     def on_tune(plan: Plan) -> float:
         return true_divergence(model, speaker.tune, round_plan(measured, plan))
