@@ -61,7 +61,7 @@ def measure_startup(system: System, features: NDArray[np.float32], threads: int)
 
 def startup_here(system: System, features: NDArray[np.float32], threads: int) -> Startup:
     """The same in this process; only a fresh one gives figures that mean something."""
-    runner_module(system.runner)
+    module = runner_module(system.runner)
     baseline = psutil.Process().memory_info().rss
     _forget_peak()
     start = time.perf_counter()
@@ -69,12 +69,15 @@ def startup_here(system: System, features: NDArray[np.float32], threads: int) ->
     loaded = time.perf_counter()
     runner.logits(features)
     done = time.perf_counter()
-    return Startup(1e3 * (loaded - start), 1e3 * (done - loaded), baseline, peak_rss_bytes())
+    peak = peak_rss_bytes()
+    if hasattr(module, "memory"):
+        baseline, peak = module.memory(runner)
+    return Startup(1e3 * (loaded - start), 1e3 * (done - loaded), baseline, peak)
 
 
-def peak_rss_bytes() -> int:
-    """Highest resident memory of this process so far."""
-    status = Path("/proc/self/status")
+def peak_rss_bytes(process: int | str = "self") -> int:
+    """Highest resident memory of a process so far; of others than this one only where there is a /proc."""
+    status = Path(f"/proc/{process}/status")
     if status.is_file():
         for line in status.read_text().splitlines():
             if line.startswith("VmHWM:"):

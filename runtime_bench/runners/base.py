@@ -9,15 +9,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from speech.decoding import Autoregression
-from speech.errors import UserError
+from speech.errors import NotInstalledError, UserError
 
 RUNNERS = {
     "executorch": "runtime_bench.runners.executorch",
+    "litert": "runtime_bench.runners.litert",
+    "tflite-runtime": "runtime_bench.runners.tflite_runtime",
     "torch-float": "runtime_bench.runners.torch_models",
     "torch-int8-dynamic": "runtime_bench.runners.torch_models",
     "torch-reference": "runtime_bench.runners.torch_models",
 }
-"""Runner name -> module with `open_runner(system, threads) -> Runner`. Importing it loads the runtime."""
+"""Runner name -> module with `open_runner(system, threads) -> Runner`. Importing it loads the runtime.
+
+A runner that computes in another process has `memory(runner)` beside it: that process's resident bytes before
+the file was loaded, and their peak.
+"""
+
+EXTRAS = {"litert": "myqasr[tflite]"}
+"""Runner -> what to install for it; without an entry it comes with myqasr."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +70,7 @@ class Runner(Protocol):
 def runner_module(name: str) -> ModuleType:
     """Import a runner's module and with it its runtime (seconds).
 
-    Raises UserError listing the known names, or saying what to install.
+    Raises UserError listing the known names, NotInstalledError saying what to install.
     """
     module = RUNNERS.get(name)
     if module is None:
@@ -69,7 +78,10 @@ def runner_module(name: str) -> ModuleType:
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise UserError(f"runner {name} needs {error.name}: pip install myqasr") from error
+        package = EXTRAS.get(name, "myqasr")
+        raise NotInstalledError(
+            f"runner {name} needs {error.name}: pip install '{package}'"
+        ) from error
 
 
 def open_system(system: System, threads: int) -> Runner:
