@@ -17,7 +17,9 @@ app = typer.Typer(
     "without labels.",
 )
 
-Target = Annotated[str, typer.Option(help="Runtime to write for: xnnpack or executorch.")]
+Target = Annotated[
+    str, typer.Option(help="Runtime to write for: xnnpack, executorch, litert or tflite-runtime.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
 Threads = Annotated[int, typer.Option(help="CPU threads of every runner.", min=1)]
 MaxSeconds = Annotated[
@@ -268,11 +270,17 @@ def demo(
 
 @app.command()
 @reports_user_errors
-def doctor(as_json: Json = False) -> None:
+def doctor(
+    install: Annotated[
+        str | None,
+        typer.Option(help="Install this runtime in its own environment: tflite-runtime."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
     """Which targets and runners work on this machine, and how to mend those that don't."""
     from cli.doctor import run
 
-    run(as_json)
+    run(install, as_json)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,9 @@ from personalize.plan import LayerProfile, LayerShape, QuantSpec
 from speech.errors import UserError
 from speech.models.base import SpeechModel
 
+MIN_SHORT_SCALE = 2.0**-17
+"""From here on bfloat16 scales are float16 ones too: LiteRT stores those of groups as float16."""
+
 CHUNK_WEIGHTS = 1 << 18  # weights searched at a time: stays in the CPU's cache
 
 Errors = Callable[[Tensor, Tensor, Tensor | None], Tensor]
@@ -143,7 +146,8 @@ def _round_groups(
 
 def _store_scale(scale: Tensor, scale_dtype: str) -> Tensor:
     """The nearest scale the target can hold, as float32; never zero (an all-zero row keeps zero codes)."""
-    stored: Tensor = scale.clamp_min(MIN_SCALE).to(getattr(torch, scale_dtype)).float()
+    least = MIN_SCALE if scale_dtype == "float32" else MIN_SHORT_SCALE
+    stored: Tensor = scale.clamp_min(least).to(getattr(torch, scale_dtype)).float()
     return stored
 
 
