@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TEST_WORKERS ?= 2
 
-.PHONY: setup demo test lint bench users clean
+.PHONY: setup demo test lint bench runner arm64 users clean
 
 setup: $(STAMP)
 
@@ -20,6 +20,14 @@ demo: setup
 
 test: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_WORKERS)
+
+# The C++ runner for this machine; `myqasr bench --runner executorch-cpp` builds it too.
+runner: setup
+	$(BIN)/python -m runtime_bench.native
+
+# What `--runner arm64` needs: cross compiler and emulator (root, Debian).
+arm64: setup
+	tools/arm64_packages.sh
 
 lint: setup
 	$(BIN)/ruff format --check .

@@ -10,7 +10,7 @@ held against itself: within 10 %, or one of the two runs has marked it invalid.
 import argparse
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +21,10 @@ from exporters.run_folder import RunFolder
 from exporters.target import load_target
 from runtime_bench.bench import BenchOptions
 from runtime_bench.compare import Measured, compare
-from runtime_bench.exported import TARGET_RUNNERS, Exported, exported_file
+from runtime_bench.exported import OTHER_RUNNERS, TARGET_RUNNERS, Exported, exported_file
 from runtime_bench.report import BenchReport
 from runtime_bench.run_bench import bench_files, exported_files, held_out_recordings, model_systems
-from runtime_bench.runners.base import runner_module
+from runtime_bench.runners.base import UNTIMED_RUNNERS, runner_module
 from speech.datasets import find_clips
 from speech.errors import UserError
 
@@ -124,7 +124,10 @@ def prepare(
 def usable_runners(target: str, skipped: dict[str, str]) -> list[str]:
     """Runners that run a target's files and work here; why the others don't goes into `skipped`."""
     found = []
-    for runner in (TARGET_RUNNERS[target],):
+    own = TARGET_RUNNERS[target]
+    for runner in (own, *OTHER_RUNNERS.get(own, ())):
+        if runner in (*UNTIMED_RUNNERS, "adb"):
+            continue  # emulation has a table of its own, a device is not here
         try:
             runner_module(runner)
             found.append(runner)
@@ -135,11 +138,7 @@ def usable_runners(target: str, skipped: dict[str, str]) -> list[str]:
 
 def on_runners(path: Path, name: str, runners: Sequence[str]) -> list[Exported]:
     """One file as a system for each runner."""
-    exported = exported_file(path)
-    return [
-        replace(exported, system=replace(exported.system, name=f"{name}, {runner}", runner=runner))
-        for runner in runners
-    ]
+    return [exported_file(path, f"{name}, {runner}", runner) for runner in runners]
 
 
 def measure(model: str, run: RunFolder, files: Sequence[Exported], threads: int) -> BenchReport:

@@ -21,7 +21,7 @@ from runtime_bench.report import (
     SystemResult,
     Utterance,
 )
-from runtime_bench.runners.base import Runner, System, open_system
+from runtime_bench.runners.base import Runner, System, open_system, own_seconds
 from runtime_bench.transcription import checked_logits, model_inputs, text_of, transcribe
 from runtime_bench.validity import timing_problems
 from speech.datasets import Recording, read_clips
@@ -38,6 +38,7 @@ class BenchOptions:
 
     startup: also load each timed system in a process of its own for its load time and peak memory.
     end_to_end: also time from audio file to text, with a fifth of the runs; recordings must be files.
+    operations: also time each kernel of XNNPACK files, in the C++ runner.
     """
 
     threads: int = 2
@@ -45,6 +46,7 @@ class BenchOptions:
     timing: TimingOptions = field(default_factory=TimingOptions)
     startup: bool = True
     end_to_end: bool = True
+    operations: bool = False
 
     def __post_init__(self) -> None:
         if self.threads < 1 or self.timed_clips < 1:
@@ -238,12 +240,8 @@ def _model_turns(
 ) -> Turns:
     """Time the model alone, no decoding of audio or tokens."""
 
-    def process(runner: Runner) -> Callable[[int], None]:
-        def model_alone(place: int) -> None:
-            for features in material.inputs[material.timed[place]]:
-                runner.logits(features)
-
-        return model_alone
+    def process(runner: Runner) -> Callable[[int], float | None]:
+        return lambda place: own_seconds(runner, material.inputs[material.timed[place]])
 
     return take_turns(
         {name: process(runner) for name, runner in runners.items()},

@@ -3,6 +3,7 @@
 Run as `python -m runtime_bench.peak_memory SYSTEM_JSON THREADS FEATURES.npy`; prints one JSON line.
 """
 
+import contextlib
 import json
 import os
 import resource
@@ -18,7 +19,7 @@ import psutil
 from numpy.typing import NDArray
 
 from runtime_bench.report import Startup
-from runtime_bench.runners.base import System, open_system, runner_module
+from runtime_bench.runners.base import ProcessRunner, System, open_system, runner_module
 from speech.errors import UserError
 from speech.storage import converter
 
@@ -70,6 +71,9 @@ def startup_here(system: System, features: NDArray[np.float32], threads: int) ->
     start = time.perf_counter()
     runner = open_system(system, threads)
     loaded = time.perf_counter()
+    if isinstance(runner, ProcessRunner):
+        with contextlib.closing(runner):
+            return runner.startup(features)
     runner.logits(features)
     done = time.perf_counter()
     peak = peak_rss_bytes()
