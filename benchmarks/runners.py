@@ -105,8 +105,8 @@ def write_files(model: str, targets: Sequence[str], clips: str, threads: int) ->
         run_command([*command, "--out", str(run.path)], threads)
         run_command([*myqasr, "export", str(run.path), "--target", target], threads)
     if model == "default":
-        target, folder = load_target("xnnpack"), run.path / "controls"
-        export_controls(source, run.load_measurement(), target, folder, MAX_SECONDS, print)
+        xnnpack, folder = load_target("xnnpack"), run.path / "controls"
+        export_controls(source, run.load_measurement(), xnnpack, folder, MAX_SECONDS, print)
 
 
 def folder_of(model: str) -> RunFolder:
