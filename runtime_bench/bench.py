@@ -38,6 +38,7 @@ class BenchOptions:
 
     startup: also load each timed system in a process of its own for its load time and peak memory.
     end_to_end: also time from audio file to text, with a fifth of the runs; recordings must be files.
+    operations: also time each kernel of XNNPACK files, in the C++ runner.
     """
 
     threads: int = 2
@@ -45,6 +46,7 @@ class BenchOptions:
     timing: TimingOptions = field(default_factory=TimingOptions)
     startup: bool = True
     end_to_end: bool = True
+    operations: bool = False
 
     def __post_init__(self) -> None:
         if self.threads < 1 or self.timed_clips < 1:

@@ -12,6 +12,7 @@ from exporters.run_folder import RunFolder, RunSettings
 from runtime_bench.bench import BenchOptions, Progress, bench, no_progress
 from runtime_bench.exported import Exported, common_input, exported_file
 from runtime_bench.machine import runtime_versions
+from runtime_bench.operations import with_operations
 from runtime_bench.report import BenchReport, MeasuredFile, Provenance, add_report
 from runtime_bench.runners.base import System
 from speech.datasets import Clip, Recording, audio_hash, read_clips
@@ -81,7 +82,6 @@ def bench_run(
     """Measure the run's files on test recordings; returns the report and where it was written.
 
     runners: each file runs on all of these; none: on its target's own.
-
     Beside each file stands its torch reference: the same integers, simulated.
     Raises UserError when files are missing, were changed since the export, or can't be run.
     """
@@ -115,6 +115,9 @@ def bench_files(
     report = bench(
         systems, heard.recordings, audio, tokens, options, provenance, artifacts, on_progress
     )
+    if options.operations:
+        on_progress("operations", 0, 1)
+        report = with_operations(report, files, heard.recordings)
     return report, add_report(report, folder.bench)
 
 

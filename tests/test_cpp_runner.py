@@ -147,12 +147,18 @@ def test_one_bench_runs_a_file_on_several_runners(run_copy, test_clips):
     folder = RunFolder(run_copy)
     heard = held_out_recordings(folder.load_settings(), find_clips([test_clips]), limit=2)
     timing = TimingOptions(warmup=0, runs=1, seconds=0)
-    options = BenchOptions(threads=1, timing=timing, startup=False, end_to_end=False)
+    options = BenchOptions(threads=1, timing=timing, startup=False, operations=True)
     report, _ = bench_run(folder, heard, None, options, runners=["executorch", "executorch-cpp"])
     python = report.system("alice (xnnpack, executorch)")
     ours = report.system("alice (xnnpack, executorch-cpp)")
     assert ours.transcripts == python.transcripts
     assert ours.latency is not None
+    assert ours.end_to_end is not None
+    layers = RunFolder(run_copy).load_plan("xnnpack").layers
+    assert ours.operations == ()  # one profile of the file is enough
+    assert set(layers) <= {operation.name for operation in python.operations}
+    times = [operation.ms for operation in python.operations]
+    assert times == sorted(times, reverse=True)
 
 
 def test_a_runner_that_can_not_run_the_file_is_refused(pte):
