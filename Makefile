@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TEST_WORKERS ?= 2
 
-.PHONY: setup demo test lint bench runner arm64 users clean
+.PHONY: setup demo test lint bench runner arm64 device-test users clean
 
 setup: $(STAMP)
 
@@ -28,6 +28,11 @@ runner: setup
 # What `--runner arm64` needs: cross compiler and emulator (root, Debian).
 arm64: setup
 	tools/arm64_packages.sh
+
+# The chain to a phone against a real adbd, and ARM64 kernels in an emulator; needs root and Debian.
+device-test: setup
+	tools/arm64_packages.sh device
+	OMP_NUM_THREADS=1 MYQASR_DEVICE_TEST=1 $(BIN)/python -m pytest tests/test_arm64.py tests/test_device.py
 
 lint: setup
 	$(BIN)/ruff format --check .

@@ -123,6 +123,10 @@ def bench(
         ),
     ] = None,
     threads: Threads = 2,
+    runs: Annotated[int, typer.Option(help="Timed runs of each system, at least.", min=1)] = 50,
+    seconds: Annotated[
+        float, typer.Option(help="Timed seconds of each system, at least.", min=0)
+    ] = 5.0,
     speakers: Speakers = None,
     gender: Gender = None,
     language: Language = None,
@@ -133,7 +137,33 @@ def bench(
     from cli.bench import run
 
     selection = selection_of(speakers, gender, language, split)
-    run(run_folder, data, selection, target, limit, threads, as_json, runner or [])
+    run(run_folder, data, selection, target, limit, threads, runs, seconds, as_json, runner or [])
+
+
+@app.command()
+@reports_user_errors
+def compare(
+    results: Annotated[
+        list[Path], typer.Argument(help="Run folders (their newest result) or result files.")
+    ],
+    against: Annotated[
+        str | None, typer.Option(help="System to hold the others against; default: the first.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Measured systems side by side, and which differences in WER and time are real."""
+    from cli.compare import run
+
+    run(results, against, as_json)
+
+
+@app.command()
+@reports_user_errors
+def report(run_folder: Run, as_json: Json = False) -> None:
+    """The newest result of a run as one HTML page that needs nothing else, and its plots as PNG."""
+    from cli.report import run
+
+    run(run_folder, as_json)
 
 
 @app.command()

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from exporters.manifest import load_artifact
+from exporters.manifest import Artifact, load_artifact
 from runtime_bench.runners.base import UNTIMED_RUNNERS, System
 from speech.decoding import Tokens
 from speech.errors import UserError
@@ -14,7 +14,7 @@ TARGET_RUNNERS = {
     "executorch": "executorch",
 }
 """Export target -> runner of its files."""
-OTHER_RUNNERS = {"executorch": ("executorch-cpp", "arm64")}
+OTHER_RUNNERS = {"executorch": ("executorch-cpp", "arm64", "adb")}
 """Runner -> others that run the same files; see `RUNNERS`."""
 
 
@@ -37,6 +37,7 @@ class Exported:
     system: System
     audio: AudioInput
     tokens: Tokens
+    artifact: Artifact
 
 
 def exported_file(path: Path, name: str | None = None, runner: str | None = None) -> Exported:
@@ -70,6 +71,7 @@ def exported_file(path: Path, name: str | None = None, runner: str | None = None
         ),
         AudioInput(manifest.input.normalize, artifact.min_samples, artifact.max_samples),
         manifest.tokens,
+        artifact,
     )
 
 

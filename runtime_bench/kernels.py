@@ -9,15 +9,16 @@ import contextlib
 import io
 import statistics
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from exporters.manifest import load_artifact
 from personalize.plan import QuantSpec
-from runtime_bench.exported import exported_file
+from runtime_bench.exported import Exported, exported_file
+from runtime_bench.report import OperationTime
 from runtime_bench.runners.executorch_cpp import open_runner
 from speech.errors import UserError
 
@@ -61,20 +62,43 @@ def profile_kernels(
     Raises UserError when the file isn't what its manifest says, isn't of target xnnpack, writes token by
     token, or ran other kernels with weights than the plan has layers.
     """
-    _, artifact = load_artifact(path)
-    system = exported_file(path, runner="executorch-cpp").system
-    if artifact.target != "xnnpack" or system.autoregression is not None:
-        what = artifact.target if system.autoregression is None else "token-by-token"
+    file = exported_file(path, runner="executorch-cpp")
+    if not names_kernels(file):
+        what = file.artifact.target if file.system.autoregression is None else "token-by-token"
         raise UserError(
             f"kernels are named by target xnnpack, for models that run in one call; {path} is {what}"
         )
-    runner = open_runner(system, threads, profile=True)
+    runner = open_runner(file.system, threads, profile=True)
     with contextlib.closing(runner), tempfile.TemporaryDirectory() as folder:
         runner.session.run(features, "-", repeats + 1)  # the first sets things up
-        file = Path(folder) / "events.etdump"
-        runner.session.command(f"etdump {file}")
-        runs = read_events(file.read_bytes())[1:]
-    return with_layers(runs, list(artifact.layers.items()))
+        events = Path(folder) / "events.etdump"
+        runner.session.command(f"etdump {events}")
+        runs = read_events(events.read_bytes())[1:]
+    return with_layers(runs, list(file.artifact.layers.items()))
+
+
+def names_kernels(file: Exported) -> bool:
+    """Whether `profile_kernels` takes this file, and it is benched in the runner that the names come from."""
+    return (
+        file.system.runner == "executorch-cpp"
+        and file.artifact.target == "xnnpack"
+        and file.system.autoregression is None
+    )
+
+
+def operations(kernels: Sequence[KernelTime]) -> tuple[OperationTime, ...]:
+    """One operation a layer, and one for each kind of other kernel, the longest first."""
+    others: dict[str, list[float]] = {}
+    found = []
+    for kernel in kernels:
+        if kernel.layer is None:
+            others.setdefault(kernel.kernel, []).append(kernel.microseconds)
+        else:
+            found.append(OperationTime(kernel.layer, kernel.kernel, 1, kernel.microseconds / 1e3))
+    for name, spent in others.items():
+        kind = name.partition(" (")[0].removeprefix("native_call_")
+        found.append(OperationTime(kind, name, len(spent), sum(spent) / 1e3))
+    return tuple(sorted(found, key=lambda operation: -operation.ms))
 
 
 def read_events(etdump: bytes) -> list[list[tuple[str, float]]]:

@@ -1,17 +1,24 @@
 """Benchmark a run folder: its exported files beside the model in torch, on clips it wasn't fitted on."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import datetime
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from exporters.manifest import Artifact, load_manifest
 from exporters.run_folder import RunFolder, RunSettings
-from runtime_bench.bench import BenchOptions, bench, no_progress
+from runtime_bench.bench import BenchOptions, Progress, bench, no_progress
 from runtime_bench.exported import Exported, common_input, exported_file
-from runtime_bench.report import BenchReport, save_report
+from runtime_bench.kernels import names_kernels, operations, profile_kernels
+from runtime_bench.machine import runtime_versions
+from runtime_bench.report import BenchReport, MeasuredFile, Provenance, add_report
 from runtime_bench.runners.base import System
+from runtime_bench.transcription import model_inputs
 from speech.datasets import Clip, Recording, audio_hash, read_clips
 from speech.errors import UserError
+from speech.storage import record_hash
 
 FLOAT_NAME = "float (torch)"
 
@@ -70,7 +77,7 @@ def bench_run(
     heard: Heard,
     target: str | None,
     options: BenchOptions,
-    on_progress: Callable[[str, int, int], None] = no_progress,
+    on_progress: Progress = no_progress,
     runners: Sequence[str] = (),
 ) -> tuple[BenchReport, Path]:
     """Measure the run's files on test recordings; returns the report and where it was written.
@@ -101,12 +108,75 @@ def bench_files(
     files: Sequence[Exported],
     heard: Heard,
     options: BenchOptions,
-    on_progress: Callable[[str, int, int], None] = no_progress,
+    on_progress: Progress = no_progress,
 ) -> tuple[BenchReport, Path]:
-    """Measure any systems whose input is that of `files`, and keep the report in the run."""
+    """Measure any systems whose input is that of `files`, and add the report to the run's results.
+
+    Files in the C++ runner also run once more with every kernel timed.
+    """
     audio, tokens = common_input(files)
-    report = bench(systems, heard.recordings, audio, tokens, options, on_progress)
-    stamp = report.created.replace("-", "").replace(":", "").replace("+0000", "Z")
-    path = folder.bench / f"{stamp}.json"
-    save_report(report, path)
-    return report, path
+    artifacts = {file.system.name: measured_file(file.artifact) for file in files}
+    provenance = provenance_of(folder.load_settings(), heard.recordings)
+    report = bench(
+        systems, heard.recordings, audio, tokens, options, provenance, artifacts, on_progress
+    )
+    report = _with_operations(report, files, heard, options)
+    return report, add_report(report, folder.bench)
+
+
+def _with_operations(
+    report: BenchReport, files: Sequence[Exported], heard: Heard, options: BenchOptions
+) -> BenchReport:
+    """The report with the kernels of those files whose runtime names them."""
+    named = {file.system.name: file for file in files if names_kernels(file)}
+    results = []
+    for result in report.systems:
+        file = named.get(result.name)
+        if file is not None:
+            features = model_inputs(heard.recordings[0].waveform, file.audio)[0]
+            kernels = profile_kernels(Path(file.system.source), features, options.threads)
+            result = replace(result, operations=operations(kernels))  # noqa: PLW2901
+        results.append(result)
+    return replace(report, systems=tuple(results))
+
+
+def measured_file(artifact: Artifact) -> MeasuredFile:
+    """What a report keeps of a manifest's entry."""
+    return MeasuredFile(
+        artifact.file,
+        artifact.target,
+        artifact.sha256,
+        artifact.size_bytes,
+        artifact.mean_bits,
+        artifact.plan_hash,
+        artifact.profile_hash,
+    )
+
+
+def provenance_of(settings: RunSettings, recordings: Sequence[Recording]) -> Provenance:
+    """Where the figures of a run come from, measured now by this program."""
+    return Provenance(
+        command=this_command(),
+        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        versions=runtime_versions(),
+        model=short_path(settings.model),
+        weights_hash=settings.weights_hash,
+        audio_hash=audio_hash(recordings),
+        text_hash=record_hash(sorted(recording.clip.text or "" for recording in recordings)),
+    )
+
+
+def this_command() -> str:
+    """The command as it was typed, with paths that don't tell where its author keeps things."""
+    name, *arguments = sys.argv
+    return shlex.join([Path(name).name, *(short_path(argument) for argument in arguments)])
+
+
+def short_path(text: str) -> str:
+    """An absolute path from here if it lies below, else its last three parts; other text as it is."""
+    path = Path(text)
+    if not path.is_absolute():
+        return text
+    if path.is_relative_to(Path.cwd()):
+        return str(path.relative_to(Path.cwd()))
+    return "/".join(path.parts[-3:]) if len(path.parts) > 3 else text

@@ -143,16 +143,18 @@ def test_changed_source_is_compiled_anew(monkeypatch, tmp_path):
     assert native.host_runner().path.parent.name != first.path.parent.name
 
 
-def test_one_bench_runs_a_file_on_several_runners(run_copy, test_clips):
+def test_one_bench_runs_a_file_on_several_runners_and_names_its_kernels(run_copy, test_clips):
     folder = RunFolder(run_copy)
     heard = held_out_recordings(folder.load_settings(), find_clips([test_clips]), limit=2)
-    timing = TimingOptions(warmup=0, repeats=1)
+    timing = TimingOptions(warmup=0, runs=1, seconds=0)
     options = BenchOptions(threads=1, timing=timing, startup=False)
     report, _ = bench_run(folder, heard, None, options, runners=["executorch", "executorch-cpp"])
     python = report.system("alice (xnnpack, executorch)")
     ours = report.system("alice (xnnpack, executorch-cpp)")
     assert ours.transcripts == python.transcripts
     assert ours.latency is not None
+    (artifact,) = load_manifest(folder.exports).artifacts
+    assert {operation.name for operation in ours.operations} > set(artifact.layers)
 
 
 def test_a_runner_that_can_not_run_the_file_is_refused(pte):

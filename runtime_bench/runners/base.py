@@ -9,6 +9,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from runtime_bench.adb import RemoteDevice
 from runtime_bench.report import Startup
 from speech.decoding import Autoregression
 from speech.errors import UserError
@@ -17,6 +18,7 @@ RUNNERS = {
     "executorch": "runtime_bench.runners.executorch",
     "executorch-cpp": "runtime_bench.runners.executorch_cpp",
     "arm64": "runtime_bench.runners.arm64",
+    "adb": "runtime_bench.runners.adb",
     "torch-float": "runtime_bench.runners.torch_models",
     "torch-int8-dynamic": "runtime_bench.runners.torch_models",
     "torch-reference": "runtime_bench.runners.torch_models",
@@ -77,6 +79,10 @@ class ProcessRunner(Runner, Protocol):
 
     def startup(self, features: NDArray[np.float32]) -> Startup:
         """Load time and peak memory of the process, whose first inference this is."""
+        ...
+
+    def device(self) -> RemoteDevice | None:
+        """The device that the process runs on and its state by now; None for this machine."""
         ...
 
     def close(self) -> None:
