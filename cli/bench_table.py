@@ -6,8 +6,8 @@ from rich.table import Table
 from cli.output import console
 from personalize.budget import format_bytes
 from runtime_bench.compare import time_ratios
+from runtime_bench.page.figures import error_rate, percent
 from runtime_bench.report import BenchReport, SystemResult
-from speech.scoring import ErrorCounts
 
 
 def print_report(report: BenchReport, title: str) -> None:
@@ -24,10 +24,9 @@ def print_report(report: BenchReport, title: str) -> None:
         times = "" if ratio is None else f"{ratio.value:.2f}x"
         table.add_row(system.name, *_cells(report, system, times))
     console.print(table)
-    cores = f", pinned to {len(report.cores)} cores" if report.cores else ""
     console.print(
-        f"{len(report.utterances)} clips, {report.audio_seconds:.0f} s, {report.threads} threads on "
-        f"{report.device.cpu}{cores}. RTF: processing seconds per second of audio. time: of one run, "
+        f"{len(report.utterances)} clips, {report.audio_seconds:.0f} s, {report.threads_in_words} on "
+        f"{report.device.cpu}. RTF: processing seconds per second of audio. time: of one run, "
         f"relative to {report.baseline}. RAM: peak that the model added in a process of its own.",
         highlight=False,
         style="dim",
@@ -55,10 +54,5 @@ def _cells(report: BenchReport, system: SystemResult, times: str) -> list[str]:
 
 def _scores(report: BenchReport, system: SystemResult) -> list[str]:
     if report.task == "transcription":
-        return [_percent(system.words), _percent(system.characters)]
-    accuracy = report.accuracy(system.name)
-    return ["" if accuracy is None else f"{accuracy:.1%}"]
-
-
-def _percent(counts: ErrorCounts | None) -> str:
-    return "" if counts is None else f"{100 * counts.rate:.1f} %"
+        return [error_rate(system.words), error_rate(system.characters)]
+    return [percent(report.accuracy(system.name))]

@@ -9,7 +9,6 @@ from cli.output import console, print_json
 
 if TYPE_CHECKING:
     from runtime_bench.compare import Difference, Measured
-    from runtime_bench.statistics import Interval
 
 
 def run(results: list[Path], against: str | None, as_json: bool) -> None:
@@ -52,6 +51,8 @@ def _print(base: Measured, systems: dict[str, Measured], differences: list[Diffe
     from rich.box import SIMPLE
     from rich.table import Table
 
+    from runtime_bench.page.figures import interval, points
+
     table = Table(title=f"against {base.label}", box=SIMPLE, padding=(0, 1, 0, 0))
     table.add_column("system", overflow="fold")
     for column in ("bytes", "WER", "difference (95 %)", "better/worse", "time (95 %)"):
@@ -62,9 +63,9 @@ def _print(base: Measured, systems: dict[str, Measured], differences: list[Diffe
         table.add_row(
             difference.system,
             *_own(systems[difference.system]),
-            _points(difference.wer),
+            "" if difference.wer is None else points(difference.wer),
             "" if difference.wer is None else f"{difference.better_on}/{difference.worse_on}",
-            _times(difference.time),
+            "" if difference.time is None else interval(difference.time),
             _verdict(difference),
         )
     console.print(table)
@@ -80,19 +81,11 @@ def _print(base: Measured, systems: dict[str, Measured], differences: list[Diffe
 
 
 def _own(system: Measured) -> tuple[str, str]:
+    from runtime_bench.page.figures import error_rate
+
     result = system.result
     size = "" if result.size_bytes is None else f"{result.size_bytes:,}"
-    return size, "" if result.words is None else f"{100 * result.words.rate:.1f} %"
-
-
-def _points(wer: Interval | None) -> str:
-    if wer is None:
-        return ""
-    return f"{100 * wer.value:+.1f} ({100 * wer.low:+.1f} to {100 * wer.high:+.1f})"
-
-
-def _times(ratio: Interval | None) -> str:
-    return "" if ratio is None else f"{ratio.value:.2f} ({ratio.low:.2f} to {ratio.high:.2f})"
+    return size, error_rate(result.words)
 
 
 def _verdict(difference: Difference) -> str:

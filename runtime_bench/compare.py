@@ -110,19 +110,22 @@ def measured_systems(reports: Sequence[tuple[str, BenchReport]]) -> list[Measure
                     f"{reports[0][0]} and {name} can't be compared: their {what} is {one} and {other}; "
                     "bench the same model on the same clips"
                 )
-    found: list[Measured] = []
-    labels: set[str] = set()
-    for number, (name, report) in enumerate(reports):
+    found: dict[str, Measured] = {}
+    for name, report in reports:
         for result in report.systems:
-            repeated = number > 0 and result.artifact is None and result.name in labels
-            if repeated and result.transcripts == first.system(result.name).transcripts:
+            known = found.get(result.name)
+            if known is not None and _same_in_torch(known.result, result):
                 continue
-            label = result.name if result.name not in labels else f"{result.name} of {name}"
-            if label in labels:
+            label = result.name if known is None else f"{result.name} of {name}"
+            if label in found:
                 label = f"{label}, {report.provenance.created}"
-            labels.add(label)
-            found.append(Measured(label, report, result))
-    return found
+            found[label] = Measured(label, report, result)
+    return list(found.values())
+
+
+def _same_in_torch(one: SystemResult, other: SystemResult) -> bool:
+    """Whether two results are of one torch model."""
+    return one.artifact is other.artifact is None and one.transcripts == other.transcripts
 
 
 def compare(one: Measured, other: Measured) -> Difference:
@@ -144,19 +147,20 @@ def compare(one: Measured, other: Measured) -> Difference:
 
 def _errors(one: Measured, other: Measured) -> tuple[Interval | None, int, int]:
     """Difference in WER, and on how many utterances the first has fewer and more errors."""
-    # Clips are told apart by name and text: another run may have read them in another order.
-    keys = [
-        {(utterance.clip, utterance.text): place for place, utterance in enumerate(each.utterances)}
-        for each in (one.report, other.report)
-    ]
     found = labelled_errors(one.report, one.result.name)
     expected = labelled_errors(other.report, other.result.name)
-    if not found or keys[0].keys() != keys[1].keys():
+    if one.report.utterances != other.report.utterances:
+        # Another run may have read the clips in another order; name and text tell them apart.
+        places = {(each.clip, each.text): i for i, each in enumerate(one.report.utterances)}
+        keys = [(each.clip, each.text) for each in other.report.utterances]
+        if places.keys() != set(keys) or len(set(keys)) < len(keys):
+            return None, 0, 0
+        expected = {places[keys[place]]: errors for place, errors in expected.items()}
+    if not found:
         return None, 0, 0
-    matched = {keys[0][key]: expected[place] for key, place in keys[1].items() if place in expected}
-    better = sum(found[place].errors < matched[place].errors for place in found)
-    worse = sum(found[place].errors > matched[place].errors for place in found)
-    return wer_difference(found, {place: matched[place] for place in found}), better, worse
+    better = sum(found[place].errors < expected[place].errors for place in found)
+    worse = sum(found[place].errors > expected[place].errors for place in found)
+    return wer_difference(found, expected), better, worse
 
 
 def _time(one: Measured, other: Measured) -> tuple[Interval | None, str | None]:

@@ -45,7 +45,7 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class CoreTimes:
-    """A moment: clock, CPU seconds of this process, and busy and stolen seconds of the watched cores."""
+    """A moment: clock, CPU seconds of this process and its children, busy and stolen ones of some cores."""
 
     clock: float
     own: float
@@ -105,15 +105,22 @@ def pinned(cores: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
 
 def core_times(cores: tuple[int, ...]) -> CoreTimes:
     """Now, for the difference of two moments."""
-    own = psutil.Process().cpu_times()
+    this = psutil.Process()
+    times = this.cpu_times()
+    own = (
+        times.user + times.system + times.children_user + times.children_system
+    )  # those that ended
+    for child in this.children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            own += sum(child.cpu_times()[:4])
     per_core = psutil.cpu_times(percpu=True)
     busy = stolen = 0.0
     for core in cores or usable_cores():
-        times = per_core[core]
-        busy += times.user + times.system
-        busy += sum(getattr(times, name, 0.0) for name in ("nice", "irq", "softirq"))
-        stolen += getattr(times, "steal", 0.0)
-    return CoreTimes(time.perf_counter(), own.user + own.system, busy, stolen)
+        spent = per_core[core]
+        busy += spent.user + spent.system
+        busy += sum(getattr(spent, name, 0.0) for name in ("nice", "irq", "softirq"))
+        stolen += getattr(spent, "steal", 0.0)
+    return CoreTimes(time.perf_counter(), own, busy, stolen)
 
 
 def load_between(

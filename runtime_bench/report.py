@@ -178,6 +178,12 @@ class BenchReport:
         return not self.problems
 
     @property
+    def threads_in_words(self) -> str:
+        """E.g. `2 pinned threads`."""
+        kind = "pinned " if self.cores else ""
+        return f"{self.threads} {kind}thread{'' if self.threads == 1 else 's'}"
+
+    @property
     def audio_seconds(self) -> float:
         """Length of all utterances."""
         return sum(utterance.seconds for utterance in self.utterances)

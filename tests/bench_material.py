@@ -48,7 +48,7 @@ def noise_recording(
 def provenance(
     recordings: list[Recording], created: str = "2026-11-21T12:00:00+00:00"
 ) -> Provenance:
-    texts = record_hash([recording.clip.text for recording in recordings])
+    texts = record_hash(sorted(recording.clip.text or "" for recording in recordings))
     command = Path(sys.argv[0]).name
     versions = {"myqasr": "0"}
     return Provenance(command, created, versions, "tiny", "weights", audio_hash(recordings), texts)

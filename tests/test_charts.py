@@ -19,7 +19,7 @@ from runtime_bench.page.charts import (
 )
 from runtime_bench.page.marks import Chart, Dot, Rect, Text, text_width
 from runtime_bench.page.page import NARROW, WIDE
-from runtime_bench.page.render import DARK, LIGHT, png, svg
+from runtime_bench.page.render import DARK, LIGHT, PNG_MARGIN, png, svg
 from runtime_bench.protocol import summarize
 from runtime_bench.report import OperationTime
 
@@ -157,4 +157,4 @@ def test_names_and_texts_from_outside_are_escaped():
     assert "<b>" not in text
     assert "&lt;b&gt;&amp;" in text
     with Image.open(BytesIO(png(chart))) as image:
-        assert image.size == (2 * round(chart.width), 2 * round(chart.height))
+        assert image.size == tuple(2 * round(side + 2 * PNG_MARGIN) for side in (328, 280))

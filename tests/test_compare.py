@@ -147,6 +147,34 @@ def test_times_of_two_runs_are_compared_through_the_model_that_both_timed(tmp_pa
     assert compare(Measured("b", quick_day, untimed), systems[1]).time is None
 
 
+def test_clips_that_were_read_in_another_order_are_paired_by_name_and_text():
+    clips = [noise_recording(f"{i}.wav", 8_000, "a" if i % 3 else "b") for i in range(9)]
+    one, other = fake_bench(clips)[0], fake_bench(clips[::-1])[0]
+    there, back = measured_systems([("one", one), ("other", other)])[:2]
+    same_run = compare(there, back)
+    other_run = compare(there, Measured(back.label, other, other.system("b")))
+    assert same_run.wer == other_run.wer
+    assert (same_run.better_on, same_run.worse_on) == (other_run.better_on, other_run.worse_on)
+    assert (same_run.better_on, same_run.worse_on) == (6, 3)
+    twins = [*clips, noise_recording("1.wav", 9_000, "a")]  # of two folders of one name
+    one, other = fake_bench(twins)[0], fake_bench(twins[::-1])[0]
+    assert (
+        compare(Measured("a", one, one.system("a")), Measured("b", other, other.system("b"))).wer
+        is None
+    )
+    assert (
+        compare(Measured("a", one, one.system("a")), Measured("b", one, one.system("b"))).wer
+        is not None
+    )
+
+
+def test_a_torch_model_that_several_results_have_is_listed_once():
+    one, _ = fake_bench(recordings(), systems="a")
+    both, _ = fake_bench(recordings())
+    systems = measured_systems([("one", one), ("two", both), ("three", both)])
+    assert [system.label for system in systems] == ["a", "b"]
+
+
 def test_compare_says_in_words_and_in_json_what_is_real(run_folder, tmp_path):
     other = folder_of(tmp_path / "bob", b"another file")
     done = invoke("compare", run_folder, other, "--json")

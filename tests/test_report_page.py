@@ -12,6 +12,7 @@ from PIL import Image
 from exporters.run_folder import RunFolder
 from runtime_bench.compare import time_ratios
 from runtime_bench.page.page import WIDE, write_page
+from runtime_bench.page.render import PNG_MARGIN
 from runtime_bench.report import OperationTime, add_report, latest_reports, load_report
 from tests.conftest import invoke
 
@@ -196,7 +197,7 @@ def test_plots_are_pictures_of_twice_the_charts_size(reported_run):
     for path in plots.values():
         with Image.open(path) as image:
             assert image.format == "PNG"
-            assert image.width == 2 * WIDE
+            assert image.width == 2 * (WIDE + 2 * PNG_MARGIN)
             assert len(image.getcolors(1 << 24) or []) > 3  # something is drawn
 
 

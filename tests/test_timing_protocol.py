@@ -2,6 +2,8 @@
 
 import os
 import re
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -166,6 +168,18 @@ def test_our_own_work_is_not_taken_for_others():
         end = core_times(cores)
     assert end.own - begin.own > 0
     assert end.busy - begin.busy >= 0.5 * (end.own - begin.own)
+
+
+def test_a_runner_in_a_process_of_its_own_is_not_taken_for_others():
+    begin = core_times(())
+    work = "import time; end = time.process_time() + 0.3\nwhile time.process_time() < end: pass"
+    with subprocess.Popen(
+        [sys.executable, "-c", work + "\ninput()"], stdin=subprocess.PIPE
+    ) as busy:
+        while core_times(()).own - begin.own < 0.25:
+            assert busy.poll() is None
+        busy.communicate(b"\n")
+    assert core_times(()).own - begin.own >= 0.25  # when it has ended, too
 
 
 def test_timings_that_can_not_be_relied_on_say_why():

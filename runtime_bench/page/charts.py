@@ -115,7 +115,6 @@ def latency_bars(systems: Sequence[tuple[str, Latency]], width: float) -> Chart:
 
 def layer_rows(layers: Sequence[LayerRow], width: float) -> Chart:
     """One row a layer, in the model's order: bits as one bar, sensitivity (logarithmic) as another."""
-    names = _without_common_prefix([layer.name for layer in layers])
     name_width = width * (0.4 if width > 500 else 0.36)
     half = (width - name_width - 2 * _GAP) / 2
     bits_left, cost_left = name_width + _GAP, name_width + half + 2 * _GAP
@@ -129,8 +128,8 @@ def layer_rows(layers: Sequence[LayerRow], width: float) -> Chart:
         Text(cost_left, 13, "sensitivity" if width > 500 else "cost", "muted"),
     ]
     y = ROW + 4
-    for name, layer in zip(names, layers, strict=True):
-        marks.append(Text(0, y + 12, fitted(name, name_width)))
+    for layer in layers:
+        marks.append(Text(0, y + 12, _layer_name(layer.name, name_width)))
         paint = {4: "c", 8: "a", 16: "e"}.get(layer.bits, "b")
         bar = room * math.log2(layer.bits) / 5  # 32 bits is all of it
         hint = f"{layer.name}: {layer.precision}, {layer.weights:,} weights"
@@ -222,12 +221,10 @@ def _label_spot(
     return None
 
 
-def _without_common_prefix(names: Sequence[str]) -> list[str]:
-    """Names without the dotted beginning that all but a few short ones share."""
-    parts = [name.split(".") for name in names]
-    first = parts[0][0] if parts else ""
-    shared = sum(part[0] == first and len(part) > 2 for part in parts) > len(parts) / 2
-    return [
-        ".".join(part[1:]) if shared and part[0] == first and len(part) > 2 else ".".join(part)
-        for part in parts
-    ]
+def _layer_name(name: str, width: float) -> str:
+    """As much of a dotted name as fits: its end, or its numbers and last part, which tell layers apart."""
+    if text_width(name) <= width:
+        return name
+    *path, last = name.split(".")
+    short = ".".join([*(part for part in path if part.isdigit()), last])
+    return short if text_width(short) <= width else fitted(short, width)

@@ -81,6 +81,6 @@ def text_width(text: str) -> float:
 
 
 def fitted(text: str, width: float) -> str:
-    """The end of a text that fits so many pixels, as the ends of layers' names tell them apart."""
+    """The beginning of a text that fits so many pixels."""
     most = max(int(width / (_ADVANCE * TEXT_SIZE)), 3)
-    return text if len(text) <= most else ".." + text[-(most - 2) :]
+    return text if len(text) <= most else text[: most - 2] + ".."

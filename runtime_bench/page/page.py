@@ -18,7 +18,7 @@ from runtime_bench.page.tables import (
     times_table,
     words_table,
 )
-from runtime_bench.page.words import key_figures, summary, threads
+from runtime_bench.page.words import key_figures, summary
 from runtime_bench.quality import WorstUtterance, worst_utterances
 from speech.scoring import AlignedWord
 from speech.storage import write_bytes
@@ -112,7 +112,7 @@ def _heading(story: Story) -> str:
     report = story.report
     facts = (
         f"{report.provenance.created[:10]}, {len(report.utterances)} test clips of "
-        f"{report.audio_seconds:.0f} s together, {threads(report)} on {report.device.cpu}"
+        f"{report.audio_seconds:.0f} s together, {report.threads_in_words} on {report.device.cpu}"
     )
     parts = [f'<p class="muted">{escape(facts)}</p>']
     for name in story.own:
@@ -231,7 +231,7 @@ def _provenance(story: Story) -> str:
         "measured": report.provenance.created,
         "device": f"{report.device.cpu} ({report.device.machine}), {report.device.cores} cores, "
         f"{report.device.memory_bytes / 2**30:.0f} GiB, {report.device.system}",
-        "threads": f"{threads(report)}; cores {', '.join(map(str, report.cores)) or 'not pinned'}",
+        "threads": f"{report.threads_in_words}; cores {', '.join(map(str, report.cores)) or 'not pinned'}",
         "other work": f"{report.load.busy_cores:.1f} cores busy before; while timing others took "
         f"{report.load.others_share:.0%} of the cores, the host {report.load.stolen_share:.0%}",
         "protocol": f"{report.timing.warmup} runs to warm up, at least {report.timing.runs} timed runs and "

@@ -3,7 +3,7 @@
 import io
 from html import escape
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from runtime_bench.page.marks import TEXT_SIZE, Chart, Dot, Line, Mark, Rect, Text
 
@@ -32,6 +32,7 @@ DARK = {
 """Colour by paint. Each stands out at least 4.5 to 1 from the surface (save the grid); a test checks it."""
 
 PNG_SCALE = 2
+PNG_MARGIN = 12
 _SMOOTHING = 3
 
 
@@ -46,7 +47,7 @@ def svg(chart: Chart, css_class: str = "") -> str:
 
 
 def png(chart: Chart) -> bytes:
-    """A PNG of twice the chart's size, in the light colours."""
+    """A PNG of twice the chart's size and a margin, in the light colours."""
     scale = PNG_SCALE * _SMOOTHING
     size = (round(chart.width * scale), round(chart.height * scale))
     image = Image.new("RGB", size, LIGHT["surface"])
@@ -62,6 +63,7 @@ def png(chart: Chart) -> bytes:
             anchor = {"start": "ls", "middle": "ms", "end": "rs"}[mark.anchor]
             place = (mark.x * PNG_SCALE, mark.y * PNG_SCALE)
             draw.text(place, mark.text, LIGHT[mark.paint], font, anchor=anchor)
+    image = ImageOps.expand(image, PNG_MARGIN * PNG_SCALE, LIGHT["surface"])
     written = io.BytesIO()
     image.save(written, "PNG", optimize=True)
     return written.getvalue()

@@ -1,6 +1,8 @@
 """What the page is about: a run's newest result, its plans, and earlier results on the same clips."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from exporters.run_folder import RunFolder
 from personalize.plan import Plan, Profile
@@ -62,7 +64,7 @@ def tell(folder: RunFolder) -> Story:
             for system in report.systems
             if system.name != report.baseline
         },
-        earlier=_earlier_files([*older], report),
+        earlier=_earlier_files(older, report),
     )
 
 
@@ -98,7 +100,7 @@ def _point(system: SystemResult, own: bool, earlier: bool = False) -> FilePoint:
     return FilePoint(system.name, size_bytes, words.rate, own, earlier)
 
 
-def _earlier_files(paths: list, report: BenchReport) -> tuple[FilePoint, ...]:
+def _earlier_files(paths: Sequence[Path], report: BenchReport) -> tuple[FilePoint, ...]:
     """Other files that were measured before on the same clips; results of other versions are left out."""
     known = {system.sha256 for system in report.systems}
     found: list[FilePoint] = []

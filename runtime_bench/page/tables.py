@@ -5,8 +5,8 @@ from html import escape
 
 from personalize.budget import format_bytes
 from runtime_bench.page.charts import LayerRow
+from runtime_bench.page.figures import edits, error_rate, interval, percent, points
 from runtime_bench.page.story import Story
-from runtime_bench.page.words import edits, interval, percent, points
 from runtime_bench.protocol import Latency
 from runtime_bench.quality import speaker_errors
 from runtime_bench.report import OperationTime, SystemResult
@@ -43,7 +43,7 @@ def words_table(story: Story) -> str:
             [
                 system.name,
                 *_size(system),
-                percent(story.report.accuracy(system.name) or 0.0),
+                percent(story.report.accuracy(system.name)),
                 percent(system.agreement),
                 percent(system.flips.share),
             ]
@@ -59,12 +59,12 @@ def words_table(story: Story) -> str:
             [
                 system.name,
                 *_size(system),
-                "" if system.words is None else percent(system.words.rate),
+                error_rate(system.words),
                 edits(system.words),
                 "" if wer is None else points(wer),
-                "" if system.characters is None else percent(system.characters.rate),
+                error_rate(system.characters),
                 edits(system.characters),
-                "" if system.not_worse is None else percent(system.not_worse),
+                percent(system.not_worse),
                 percent(system.agreement),
                 percent(system.flips.share),
             ]

@@ -1,11 +1,10 @@
-"""The page's summary in words, and its figures as text. The same figures are in the tables."""
+"""The page's summary in words. The same figures are in the tables."""
 
 from personalize.budget import format_bytes
 from runtime_bench.compare import Difference
+from runtime_bench.page.figures import interval, percent, points
 from runtime_bench.page.story import Story
 from runtime_bench.report import BenchReport, SystemResult
-from runtime_bench.statistics import Interval
-from speech.scoring import ErrorCounts
 
 
 def key_figures(story: Story, name: str) -> list[tuple[str, str]]:
@@ -16,7 +15,7 @@ def key_figures(story: Story, name: str) -> list[tuple[str, str]]:
     if system.size_bytes is not None:
         figures.append((format_bytes(system.size_bytes), "file"))
     if story.report.task == "classification":
-        figures.append((percent(story.report.accuracy(name) or 0.0), "accuracy"))
+        figures.append((percent(story.report.accuracy(name)), "accuracy"))
     elif system.words is not None and base.words is not None:
         figures.append((percent(system.words.rate), f"WER, float {percent(base.words.rate)}"))
     if system.latency is not None:
@@ -54,7 +53,7 @@ def _errors(report: BenchReport, system: SystemResult, difference: Difference) -
     if system.words is None or base.words is None or difference.wer is None:
         return f"The clips have no transcripts; {flips}."
     if report.task == "classification":
-        return f"Its accuracy is {percent(report.accuracy(system.name) or 0.0)}; {flips}."
+        return f"Its accuracy is {percent(report.accuracy(system.name))}; {flips}."
     if difference.wer_differs:
         real = "the difference is real" if difference.wer.value > 0 else "it is really better"
     else:
@@ -75,35 +74,7 @@ def _times(report: BenchReport, system: SystemResult, difference: Difference) ->
     if latency is None or difference.time is None:
         return ""
     told = (
-        f"It runs {latency.speed:.0f} times faster than real time on {threads(report)} and takes "
+        f"It runs {latency.speed:.0f} times faster than real time on {report.threads_in_words} and takes "
         f"{interval(difference.time)} of the time of {report.baseline} in the same run."
     )
     return told if difference.time_problem is None else f"{told} These times are not valid."
-
-
-def threads(report: BenchReport) -> str:
-    """E.g. `2 pinned threads`."""
-    kind = "pinned " if report.cores else ""
-    return f"{report.threads} {kind}thread{'' if report.threads == 1 else 's'}"
-
-
-def percent(share: float) -> str:
-    """A share with one decimal."""
-    return f"{100 * share:.1f} %"
-
-
-def points(wer: Interval) -> str:
-    """A difference of rates in points, with its bounds."""
-    return f"{100 * wer.value:+.1f} ({100 * wer.low:+.1f} to {100 * wer.high:+.1f})"
-
-
-def interval(ratio: Interval) -> str:
-    """A ratio with its bounds."""
-    return f"{ratio.value:.2f} ({ratio.low:.2f} to {ratio.high:.2f})"
-
-
-def edits(counts: ErrorCounts | None) -> str:
-    """Substitutions, insertions and deletions."""
-    if counts is None:
-        return ""
-    return f"{counts.substitutions} / {counts.insertions} / {counts.deletions}"
