@@ -3,7 +3,8 @@
 python -m benchmarks.arm64 [--clips 24]
 
 Emulated Cortex-A53 (plain NEON) and Cortex-A76 (dot products). Every test clip runs once on each; the first
-ones run again in a process of their own, for how well the counts repeat.
+ones run again in a process of their own, for how well the counts repeat. What is measured is kept, so that a
+run that was stopped goes on.
 """
 
 import argparse
@@ -27,6 +28,7 @@ from runtime_bench.transcription import model_inputs
 from speech.audio import SAMPLE_RATE
 from speech.datasets import find_clips
 from speech.decoding import greedy_text
+from speech.storage import write_bytes
 
 RUN = BUILD / "demo-default"
 FILES = {
@@ -85,8 +87,12 @@ def main() -> None:
             for piece in model_inputs(recording.waveform, file.audio)
         ]
         for cpu in CPUS:
-            rows.append(measure(name, file, cpu, inputs))
-            print(json.dumps(rows[-1]), flush=True)
+            kept = BUILD / "arm64" / f"{file.artifact.sha256[:16]}-{cpu}-{len(inputs)}.json"
+            if not kept.is_file():
+                row = json.dumps(measure(name, file, cpu, inputs))
+                write_bytes(kept, row.encode())
+            rows.append(json.loads(kept.read_text()))
+            print(rows[-1], flush=True)
     print(save_result("arm64", "python -m benchmarks.arm64", rows))
 
 
