@@ -1,6 +1,6 @@
 """Every file on every runner that works here, beside torch float and torch dynamic int8, measured twice.
 
-python -m benchmarks.runners [--models default,base] [--threads 2] [--base-clips 2]
+python -m benchmarks.runners [--models default,base] [--targets xnnpack,executorch] [--threads 2]
 
 The default model on an embedded user, and a model of wav2vec2-base size with random weights (whose words mean
 nothing). All systems of a model take turns in one run. The same run is made twice, and each ratio of times is
@@ -8,23 +8,25 @@ held against itself: within 10 %, or one of the two runs has marked it invalid.
 """
 
 import argparse
+import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from benchmarks.base_model import PRECISIONS, make_model
-from benchmarks.results import BUILD, run_command, save_result
+from benchmarks.results import BUILD, RESULTS, load_result, run_command, save_result
 from exporters.controls import export_controls
+from exporters.manifest import load_manifest
 from exporters.run_folder import RunFolder
 from exporters.target import load_target
 from runtime_bench.bench import BenchOptions
 from runtime_bench.compare import Measured, compare
-from runtime_bench.exported import TARGET_RUNNERS, Exported, exported_file
+from runtime_bench.exported import OTHER_RUNNERS, TARGET_RUNNERS, Exported, exported_file
 from runtime_bench.report import BenchReport
 from runtime_bench.run_bench import bench_files, exported_files, held_out_recordings, model_systems
-from runtime_bench.runners.base import runner_module
+from runtime_bench.runners.base import UNTIMED_RUNNERS, runner_module
 from speech.datasets import find_clips
 from speech.errors import UserError
 
@@ -58,11 +60,19 @@ def main() -> None:
     parser.add_argument("--models", default="default,base")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--base-clips", default="2")
+    parser.add_argument("--targets", default="xnnpack,executorch", help="of the default model")
+    parser.add_argument("--written", action="store_true", help="measure files that are there")
     options = parser.parse_args()
-    figures = {}
+    figures: dict[str, Any] = {}
+    if (RESULTS / "runners.json").is_file():  # models that aren't measured now keep their figures
+        figures = load_result("runners")["figures"]
     for model in options.models.split(","):
-        run, files, skipped = prepare(model, options.base_clips, options.threads)
-        reports = [measure(model, run, files, options.threads) for _ in range(2)]
+        targets = options.targets.split(",") if model == "default" else ["xnnpack"]
+        if not options.written:
+            write_files(model, targets, options.base_clips, options.threads)
+        skipped: dict[str, str] = {}
+        files = systems_of(model, targets, skipped)
+        reports = [measure(model, files, options.threads) for _ in range(2)]
         runs = [[asdict(row) for row in rows(report)] for report in reports]
         figures[model] = {
             "clips": len(reports[0].utterances),
@@ -76,55 +86,57 @@ def main() -> None:
         }
         for row in figures[model]["repeats"]:
             print(model, row, flush=True)
-    command = f"python -m benchmarks.runners --threads {options.threads}"
-    print(save_result("runners", command, figures))
+        command = shlex.join(["python", "-m", "benchmarks.runners", *sys.argv[1:]])
+        print(save_result("runners", command, figures), flush=True)
 
 
-def prepare(
-    model: str, clips: str, threads: int
-) -> tuple[RunFolder, list[Exported], dict[str, str]]:
-    """Write the files of a model; those that no runner can run here are left out, with the reason."""
-    out = BUILD / f"runners-{model}"
-    run = RunFolder(out)
-    myqasr = [sys.executable, "-m", "cli.main"]
+def write_files(model: str, targets: Sequence[str], clips: str, threads: int) -> None:
+    """The files of a model: personalised for each target, and controls for the default model."""
+    run = folder_of(model)
+    source, extra = "default", ["--budget", "0.18x"]
     if model == "base":
         source = str(BUILD / "base_model")
         make_model(Path(source))
         extra = ["--budget", "0.14x", "--clips", clips, "--rounding", "nearest"]
         extra += ["--precisions", PRECISIONS]
-        targets = ["xnnpack"]
-    else:
-        source, extra, targets = "default", ["--budget", "0.18x"], list(TARGET_RUNNERS)
+    myqasr = [sys.executable, "-m", "cli.main"]
+    for target in targets:
+        command = [*myqasr, "personalize", source, str(USER / "tune"), *extra, "--target", target]
+        run_command([*command, "--out", str(run.path)], threads)
+        run_command([*myqasr, "export", str(run.path), "--target", target], threads)
+    if model == "default":
+        target, folder = load_target("xnnpack"), run.path / "controls"
+        export_controls(source, run.load_measurement(), target, folder, MAX_SECONDS, print)
+
+
+def folder_of(model: str) -> RunFolder:
+    """The run of a model."""
+    return RunFolder(BUILD / f"runners-{model}")
+
+
+def systems_of(model: str, targets: Sequence[str], skipped: dict[str, str]) -> list[Exported]:
+    """The model's files, each on every runner that works here."""
+    run = folder_of(model)
     files: list[Exported] = []
-    skipped: dict[str, str] = {}
     for target in targets:
         runners = usable_runners(target, skipped)
-        if not runners:
-            continue
-        tune = str(USER / "tune")
-        command = [*myqasr, "personalize", source, tune, *extra, "--target", target]
-        run_command([*command, "--out", str(out)], threads)
-        run_command([*myqasr, "export", str(out), "--target", target], threads)
-        (path, _), *_ = exported_files(run, target)
-        files += on_runners(path, f"personalised ({target})", runners)
+        for path, _ in exported_files(run, target):
+            files += on_runners(path, f"personalised ({target})", runners)
     if model == "default":
-        controls = export_controls(
-            source,
-            run.load_measurement(),
-            load_target("xnnpack"),
-            out / "controls",
-            MAX_SECONDS,
-            print,
-        )
-        for name, written in controls.items():
-            files += on_runners(written.path, name, usable_runners("xnnpack", skipped))
-    return run, files, skipped
+        for artifact in load_manifest(run.path / "controls").artifacts:
+            path = run.path / "controls" / artifact.file
+            name = f"uniform, {artifact.mean_bits:.0f} bit"
+            files += on_runners(path, name, usable_runners(artifact.target, skipped))
+    return files
 
 
 def usable_runners(target: str, skipped: dict[str, str]) -> list[str]:
     """Runners that run a target's files and work here; why the others don't goes into `skipped`."""
     found = []
-    for runner in (TARGET_RUNNERS[target],):
+    own = TARGET_RUNNERS[target]
+    for runner in (own, *OTHER_RUNNERS.get(own, ())):
+        if runner in (*UNTIMED_RUNNERS, "adb"):
+            continue  # emulation has a table of its own, a device is not here
         try:
             runner_module(runner)
             found.append(runner)
@@ -135,15 +147,12 @@ def usable_runners(target: str, skipped: dict[str, str]) -> list[str]:
 
 def on_runners(path: Path, name: str, runners: Sequence[str]) -> list[Exported]:
     """One file as a system for each runner."""
-    exported = exported_file(path)
-    return [
-        replace(exported, system=replace(exported.system, name=f"{name}, {runner}", runner=runner))
-        for runner in runners
-    ]
+    return [exported_file(path, f"{name}, {runner}", runner) for runner in runners]
 
 
-def measure(model: str, run: RunFolder, files: Sequence[Exported], threads: int) -> BenchReport:
+def measure(model: str, files: Sequence[Exported], threads: int) -> BenchReport:
     """All systems in one run."""
+    run = folder_of(model)
     settings = run.load_settings()
     limit = BASE_TEST_CLIPS if model == "base" else None
     heard = held_out_recordings(settings, find_clips(USER / "test"), limit)

@@ -20,6 +20,7 @@ def run(
     threads: int,
     runs: int,
     seconds: float,
+    operations: bool,
     as_json: bool,
     runners: list[str],
 ) -> None:
@@ -38,7 +39,8 @@ def run(
     print_skipped(list(heard.skipped))
     if heard.tuned:
         say(f"left out {heard.tuned} clips that the run was fitted on")
-    options = BenchOptions(threads=threads, timing=TimingOptions(runs=runs, seconds=seconds))
+    timing = TimingOptions(runs=runs, seconds=seconds)
+    options = BenchOptions(threads=threads, timing=timing, operations=operations)
     with stage_progress("benching") as on_progress:
         report, path = bench_run(folder, heard, target, options, on_progress, runners)
     if as_json:

@@ -127,6 +127,9 @@ def bench(
     seconds: Annotated[
         float, typer.Option(help="Timed seconds of each system, at least.", min=0)
     ] = 5.0,
+    operations: Annotated[
+        bool, typer.Option("--operations", help="Also time each kernel (builds the C++ runner).")
+    ] = False,
     speakers: Speakers = None,
     gender: Gender = None,
     language: Language = None,
@@ -137,7 +140,10 @@ def bench(
     from cli.bench import run
 
     selection = selection_of(speakers, gender, language, split)
-    run(run_folder, data, selection, target, limit, threads, runs, seconds, as_json, runner or [])
+    run(
+        run_folder, data, selection, target, limit, threads, runs, seconds, operations, as_json,
+        runner or [],
+    )  # fmt: skip
 
 
 @app.command()

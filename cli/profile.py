@@ -11,7 +11,8 @@ from cli.output import console, print_json, say
 def run(file: Path, audio: Path, threads: int, repeats: int, as_json: bool) -> None:
     """Run a file on a recording's first piece and print its kernels; exit code 1 when one isn't planned."""
     from runtime_bench.exported import exported_file
-    from runtime_bench.kernels import operations, profile_kernels
+    from runtime_bench.kernels import profile_kernels
+    from runtime_bench.operations import operation_times
     from runtime_bench.transcription import model_inputs
     from speech.audio import load_audio
 
@@ -34,7 +35,7 @@ def run(file: Path, audio: Path, threads: int, repeats: int, as_json: bool) -> N
             label = kernel.planned.label
             mark = label if kernel.right else f"[red]{label}[/]"
             table.add_row(kernel.layer, mark, *_cells(kernel.kernel, kernel.microseconds, total))
-        for other in operations([kernel for kernel in kernels if kernel.layer is None]):
+        for other in operation_times(kernel for kernel in kernels if kernel.layer is None):
             table.add_row("", "", *_cells(f"{other.calls} x {other.kernel}", 1e3 * other.ms, total))
         console.print(table)
         layers = sum(kernel.layer is not None for kernel in kernels)

@@ -22,7 +22,14 @@ from runtime_bench.report import (
     SystemResult,
     Utterance,
 )
-from runtime_bench.runners.base import ProcessRunner, Runner, System, open_system, own_seconds
+from runtime_bench.runners.base import (
+    REMOTE_RUNNERS,
+    ProcessRunner,
+    Runner,
+    System,
+    open_system,
+    own_seconds,
+)
 from runtime_bench.transcription import checked_logits, model_inputs, text_of, transcribe
 from runtime_bench.validity import timing_problems
 from speech.datasets import Recording, read_clips
@@ -39,6 +46,7 @@ class BenchOptions:
 
     startup: also load each timed system in a process of its own for its load time and peak memory.
     end_to_end: also time from audio file to text, with a fifth of the runs; recordings must be files.
+    operations: also time each kernel of XNNPACK files, in the C++ runner.
     """
 
     threads: int = 2
@@ -46,6 +54,7 @@ class BenchOptions:
     timing: TimingOptions = field(default_factory=TimingOptions)
     startup: bool = True
     end_to_end: bool = True
+    operations: bool = False
 
     def __post_init__(self) -> None:
         if self.threads < 1 or self.timed_clips < 1:
@@ -117,7 +126,12 @@ def bench(
         before = core_times(cores)
         turns = _model_turns(measured, material, options.timing, on_progress)
         load = load_between(before, core_times(cores), cores, busy_cores)
-        whole = _whole_turns(measured, material, options, on_progress)
+        here = {
+            system.name: runners[system.name]
+            for system in systems
+            if system.timed and system.runner.partition(":")[0] not in REMOTE_RUNNERS
+        }
+        whole = _whole_turns(here, material, options, on_progress)
     lengths = [recordings[index].seconds for index in timed]
     results = tuple(
         _result(
@@ -245,10 +259,7 @@ def _model_turns(
     """Time the model alone, no decoding of audio or tokens."""
 
     def process(runner: Runner) -> Callable[[int], float | None]:
-        def model_alone(place: int) -> float | None:
-            return own_seconds(runner, material.inputs[material.timed[place]])
-
-        return model_alone
+        return lambda place: own_seconds(runner, material.inputs[material.timed[place]])
 
     return take_turns(
         {name: process(runner) for name, runner in runners.items()},
@@ -278,10 +289,8 @@ def _whole_turns(
         return from_file
 
     timing = options.timing
-    # What lives in another process or device is reached through files: nobody's way from audio to text.
-    here = {name: one for name, one in runners.items() if not isinstance(one, ProcessRunner)}
     return take_turns(
-        {name: process(runner) for name, runner in here.items()},
+        {name: process(runner) for name, runner in runners.items()},
         len(material.timed),
         TimingOptions(1, max(timing.runs // 5, 1), timing.seconds / 5, timing.max_seconds / 5),
         on_progress=lambda done, total: on_progress("end to end", done, total),

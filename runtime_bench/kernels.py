@@ -9,7 +9,6 @@ import contextlib
 import io
 import statistics
 import tempfile
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,8 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from personalize.plan import QuantSpec
-from runtime_bench.exported import Exported, exported_file
-from runtime_bench.report import OperationTime
+from runtime_bench.exported import exported_file
 from runtime_bench.runners.executorch_cpp import open_runner
 from speech.errors import UserError
 
@@ -63,7 +61,7 @@ def profile_kernels(
     token, or ran other kernels with weights than the plan has layers.
     """
     file = exported_file(path, runner="executorch-cpp")
-    if not names_kernels(file):
+    if file.artifact.target != "xnnpack" or file.system.autoregression is not None:
         what = file.artifact.target if file.system.autoregression is None else "token-by-token"
         raise UserError(
             f"kernels are named by target xnnpack, for models that run in one call; {path} is {what}"
@@ -75,30 +73,6 @@ def profile_kernels(
         runner.session.command(f"etdump {events}")
         runs = read_events(events.read_bytes())[1:]
     return with_layers(runs, list(file.artifact.layers.items()))
-
-
-def names_kernels(file: Exported) -> bool:
-    """Whether `profile_kernels` takes this file, and it is benched in the runner that the names come from."""
-    return (
-        file.system.runner == "executorch-cpp"
-        and file.artifact.target == "xnnpack"
-        and file.system.autoregression is None
-    )
-
-
-def operations(kernels: Sequence[KernelTime]) -> tuple[OperationTime, ...]:
-    """One operation a layer, and one for each kind of other kernel, the longest first."""
-    others: dict[str, list[float]] = {}
-    found = []
-    for kernel in kernels:
-        if kernel.layer is None:
-            others.setdefault(kernel.kernel, []).append(kernel.microseconds)
-        else:
-            found.append(OperationTime(kernel.layer, kernel.kernel, 1, kernel.microseconds / 1e3))
-    for name, spent in others.items():
-        kind = name.partition(" (")[0].removeprefix("native_call_")
-        found.append(OperationTime(kind, name, len(spent), sum(spent) / 1e3))
-    return tuple(sorted(found, key=lambda operation: -operation.ms))
 
 
 def read_events(etdump: bytes) -> list[list[tuple[str, float]]]:

@@ -4,18 +4,17 @@ import datetime
 import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from exporters.manifest import Artifact, load_manifest
 from exporters.run_folder import RunFolder, RunSettings
 from runtime_bench.bench import BenchOptions, Progress, bench, no_progress
 from runtime_bench.exported import Exported, common_input, exported_file
-from runtime_bench.kernels import names_kernels, operations, profile_kernels
 from runtime_bench.machine import runtime_versions
+from runtime_bench.operations import with_operations
 from runtime_bench.report import BenchReport, MeasuredFile, Provenance, add_report
 from runtime_bench.runners.base import System
-from runtime_bench.transcription import model_inputs
 from speech.datasets import Clip, Recording, audio_hash, read_clips
 from speech.errors import UserError
 from speech.storage import record_hash
@@ -83,7 +82,6 @@ def bench_run(
     """Measure the run's files on test recordings; returns the report and where it was written.
 
     runners: each file runs on all of these; none: on its target's own.
-
     Beside each file stands its torch reference: the same integers, simulated.
     Raises UserError when files are missing, were changed since the export, or can't be run.
     """
@@ -110,34 +108,17 @@ def bench_files(
     options: BenchOptions,
     on_progress: Progress = no_progress,
 ) -> tuple[BenchReport, Path]:
-    """Measure any systems whose input is that of `files`, and add the report to the run's results.
-
-    Files in the C++ runner also run once more with every kernel timed.
-    """
+    """Measure any systems whose input is that of `files`, and add the report to the run's results."""
     audio, tokens = common_input(files)
     artifacts = {file.system.name: measured_file(file.artifact) for file in files}
     provenance = provenance_of(folder.load_settings(), heard.recordings)
     report = bench(
         systems, heard.recordings, audio, tokens, options, provenance, artifacts, on_progress
     )
-    report = _with_operations(report, files, heard, options)
+    if options.operations:
+        on_progress("operations", 0, 1)
+        report = with_operations(report, files, heard.recordings)
     return report, add_report(report, folder.bench)
-
-
-def _with_operations(
-    report: BenchReport, files: Sequence[Exported], heard: Heard, options: BenchOptions
-) -> BenchReport:
-    """The report with the kernels of those files whose runtime names them."""
-    named = {file.system.name: file for file in files if names_kernels(file)}
-    results = []
-    for result in report.systems:
-        file = named.get(result.name)
-        if file is not None:
-            features = model_inputs(heard.recordings[0].waveform, file.audio)[0]
-            kernels = profile_kernels(Path(file.system.source), features, options.threads)
-            result = replace(result, operations=operations(kernels))  # noqa: PLW2901
-        results.append(result)
-    return replace(report, systems=tuple(results))
 
 
 def measured_file(artifact: Artifact) -> MeasuredFile:

@@ -147,14 +147,18 @@ def test_one_bench_runs_a_file_on_several_runners_and_names_its_kernels(run_copy
     folder = RunFolder(run_copy)
     heard = held_out_recordings(folder.load_settings(), find_clips([test_clips]), limit=2)
     timing = TimingOptions(warmup=0, runs=1, seconds=0)
-    options = BenchOptions(threads=1, timing=timing, startup=False)
+    options = BenchOptions(threads=1, timing=timing, startup=False, operations=True)
     report, _ = bench_run(folder, heard, None, options, runners=["executorch", "executorch-cpp"])
     python = report.system("alice (xnnpack, executorch)")
     ours = report.system("alice (xnnpack, executorch-cpp)")
     assert ours.transcripts == python.transcripts
     assert ours.latency is not None
-    (artifact,) = load_manifest(folder.exports).artifacts
-    assert {operation.name for operation in ours.operations} > set(artifact.layers)
+    assert ours.end_to_end is not None
+    layers = RunFolder(run_copy).load_plan("xnnpack").layers
+    assert set(layers) <= {operation.name for operation in ours.operations}
+    assert [each.ms for each in ours.operations] == sorted(
+        (o.ms for o in ours.operations), reverse=True
+    )
 
 
 def test_a_runner_that_can_not_run_the_file_is_refused(pte):

@@ -29,6 +29,8 @@ What follows a colon says where: `arm64:cortex-a53`, `adb:SERIAL`.
 """
 UNTIMED_RUNNERS = ("arm64", "torch-reference")
 """Emulation and simulation: their latency says nothing."""
+REMOTE_RUNNERS = ("adb",)
+"""On another device."""
 
 
 @dataclass(frozen=True, slots=True)
