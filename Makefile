@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TEST_WORKERS ?= $(shell nproc)
 
-.PHONY: setup demo test android-test lint bench runner arm64 users clean
+.PHONY: setup demo test android-test lint bench runner arm64 device-test users clean
 
 setup: $(STAMP)
 
@@ -32,6 +32,11 @@ arm64: setup
 # Compiles the phone app, tests its core and links its resources, with Debian's tools; see android_demo/README.md.
 android-test: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m tools.android_test $(if $(BUILD_ONLY),--build-only)
+
+# The chain to a phone against a real adbd, and ARM64 kernels in an emulator; needs root and Debian.
+device-test: setup
+	tools/arm64_packages.sh device
+	OMP_NUM_THREADS=1 MYQASR_DEVICE_TEST=1 $(BIN)/python -m pytest tests/test_arm64.py tests/test_device.py
 
 lint: setup
 	$(BIN)/ruff format --check .

@@ -124,6 +124,30 @@ def base_model(figures: Figures) -> str:
     )
 
 
+def arm64(figures: Figures) -> str:
+    """ARM64 kernels against the host's: each file on each CPU model."""
+    fp32 = {row["cpu"]: row["instructions_per_second"] for row in figures if row["file"] == "fp32"}
+    rows = [
+        [
+            row["file"],
+            row["cpu"],
+            f"{row['size_bytes']:,}",
+            f"{row['same_text']} of {row['clips']}",
+            f"{row['same_tokens']:,} of {row['frames']:,}",
+            f"{row['largest_difference']:.2g}",
+            f"{row['instructions_per_second'] / 1e6:.1f}",
+            f"{row['instructions_per_second'] / fp32[row['cpu']]:.2f}",
+            f"{100 * row['repeats_within']:.4f} %",
+        ]
+        for row in figures
+    ]
+    header = [
+        *("file", "emulated CPU", "file bytes", "same text", "same tokens", "largest difference"),
+        *("M instructions a second of audio", "of fp32's", "repeats within"),
+    ]
+    return table(header, rows)
+
+
 def models(figures: Figures) -> str:
     """Every model class through every target."""
     rows = []
@@ -160,6 +184,7 @@ SECTIONS: dict[str, tuple[str, Callable[[Figures], str]]] = {
     "budgets": ("Budgets are kept to the byte", budgets),
     "runners": ("Every file on every runner, twice", runners),
     "base_model": ("A model of wav2vec2-base size, random weights", base_model),
+    "arm64": ("ARM64 kernels, emulated", arm64),
     "sensitivity": ("Are the costs right?", sensitivity),
     "measuring_cost": ("What measuring costs", measuring_cost),
     "solving": ("What solving costs", solving),

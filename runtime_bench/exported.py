@@ -16,7 +16,7 @@ TARGET_RUNNERS = {
     "tflite-runtime": "tflite-runtime",
 }
 """Export target -> runner of its files."""
-OTHER_RUNNERS = {"executorch": ("executorch-cpp", "arm64")}
+OTHER_RUNNERS = {"executorch": ("executorch-cpp", "arm64", "adb")}
 """Runner -> others that run the same files; see `RUNNERS`."""
 
 

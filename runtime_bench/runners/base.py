@@ -9,6 +9,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from runtime_bench.adb import RemoteDevice
 from runtime_bench.report import Startup
 from speech.decoding import Autoregression
 from speech.errors import NotInstalledError, UserError
@@ -17,6 +18,7 @@ RUNNERS = {
     "executorch": "runtime_bench.runners.executorch",
     "executorch-cpp": "runtime_bench.runners.executorch_cpp",
     "arm64": "runtime_bench.runners.arm64",
+    "adb": "runtime_bench.runners.adb",
     "litert": "runtime_bench.runners.litert",
     "tflite-runtime": "runtime_bench.runners.tflite_runtime",
     "torch-float": "runtime_bench.runners.torch_models",
@@ -30,6 +32,8 @@ has `memory(runner)` beside it: that process's resident bytes before the file wa
 """
 UNTIMED_RUNNERS = ("arm64", "torch-reference")
 """Emulation and simulation: their latency says nothing."""
+REMOTE_RUNNERS = ("adb",)
+"""On another device."""
 
 EXTRAS = {"litert": "myqasr[tflite]"}
 """Runner -> what to install for it; without an entry it comes with myqasr."""
@@ -83,6 +87,10 @@ class ProcessRunner(Runner, Protocol):
 
     def startup(self, features: NDArray[np.float32]) -> Startup:
         """Load time and peak memory of the process, whose first inference this is."""
+        ...
+
+    def device(self) -> RemoteDevice | None:
+        """The device that the process runs on and its state by now; None for this machine."""
         ...
 
     def close(self) -> None:
