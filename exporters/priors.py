@@ -11,6 +11,7 @@ from exporters.run_folder import RunFolder
 from personalize.plan import Profile
 from speech.datasets import Clip, evenly, find_clips, read_clips
 from speech.errors import UserError
+from speech.layouts import zipped
 from speech.models import DEFAULT_MODEL
 from speech.models.base import SpeechModel
 from speech.storage import load_record
@@ -36,7 +37,12 @@ class Prior:
 
     def waveforms(self) -> list[NDArray[np.float32]]:
         """The clips' samples, 16 kHz [samples] each; those that are gone are left out."""
-        recordings, _ = read_clips([clip for clip in self.clips if clip.path.is_file()])
+        there = [
+            clip
+            for clip in self.clips
+            if clip.path.is_file() or zipped.archive_of(clip.path) is not None
+        ]
+        recordings, _ = read_clips(there)
         return [recording.waveform for recording in recordings]
 
 

@@ -1,8 +1,6 @@
-"""Checks of the phone app's resources and classes that need no SDK."""
+"""Checks of the phone app's resources and manifest that need no SDK."""
 
 import re
-import subprocess
-import zipfile
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -132,23 +130,3 @@ def fixed_text_sizes(main: Path) -> list[str]:
             if element.tag in ("TextView", "Button") and not grows:
                 problems.append(f"{file}: {element.tag} of height {height} cuts large text off")
     return problems
-
-
-def forbidden_classes(folders: list[Path], android_jar: Path) -> list[str]:
-    """Classes of java.* that compiled classes use and Android 23 doesn't have (`jdeps`)."""
-    with zipfile.ZipFile(android_jar) as jar:
-        there = {name.removesuffix(".class").replace("/", ".") for name in jar.namelist()}
-    # Lambdas and joined strings are rewritten when the app is packaged.
-    rewritten = ("java.lang.invoke.",)
-    problems = set()
-    for folder in folders:
-        listing = subprocess.run(
-            ["jdeps", "--multi-release", "base", "-verbose:class", "-filter:none", str(folder)],
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
-        for name in re.findall(r"->\s+(javax?\.[\w.]+\.[A-Z][\w$]*)", listing):
-            if name not in there and not name.startswith(rewritten):
-                problems.add(f"{folder.name} uses {name}, which Android 6 doesn't have")
-    return sorted(problems)

@@ -31,17 +31,25 @@ def recording(path: Path) -> bytes | None:
 
     Raises UserError `<path>: <reason>` when it is damaged, encrypted or larger than 512 MB.
     """
+    folder = archive_of(path)
+    if folder is None:
+        return None
+    name = path.relative_to(folder).as_posix()
+    try:
+        with _opened(folder) as archive:
+            size = archive.getinfo(name).file_size
+            if size > MAX_BYTES:
+                raise UserError(f"{path}: holds {size:,} bytes, {MAX_BYTES:,} are the most")
+            return archive.read(name)
+    except (zipfile.BadZipFile, KeyError, RuntimeError, NotImplementedError) as error:
+        raise UserError(f"{path}: can't be unpacked ({error}); zip it again") from error
+
+
+def archive_of(path: Path) -> Path | None:
+    """The zip file that a clip's path leads into, if it does."""
     for folder in path.parents:
         if folder.suffix.lower() == SUFFIX and folder.is_file():
-            name = path.relative_to(folder).as_posix()
-            try:
-                with _opened(folder) as archive:
-                    size = archive.getinfo(name).file_size
-                    if size > MAX_BYTES:
-                        raise UserError(f"{path}: holds {size:,} bytes, {MAX_BYTES:,} are the most")
-                    return archive.read(name)
-            except (zipfile.BadZipFile, KeyError, RuntimeError, NotImplementedError) as error:
-                raise UserError(f"{path}: can't be unpacked ({error}); zip it again") from error
+            return folder
     return None
 
 

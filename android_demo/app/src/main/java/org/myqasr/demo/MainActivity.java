@@ -194,7 +194,9 @@ public final class MainActivity extends Activity {
 
     private void put(Result result, int name, int text, int figures, int chart) {
         ((TextView) findViewById(name)).setText(result.model.name());
-        ((TextView) findViewById(text)).setText(Show.words(this, result.heard));
+        TextView words = (TextView) findViewById(text);
+        words.setText(Show.words(this, result.heard));
+        words.setContentDescription(Show.spoken(this, result.heard));
         ((TextView) findViewById(figures)).setText(result.figures);
         ((LayerChart) findViewById(chart)).show(result.model.artifact);
     }

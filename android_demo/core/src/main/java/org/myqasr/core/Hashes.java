@@ -9,6 +9,7 @@ import java.nio.ByteOrder;
 import java.security.MessageDigest;
 import java.security.NoSuchAlgorithmException;
 import java.util.ArrayList;
+import java.util.Collections;
 import java.util.List;
 
 /** sha256 of files and of audio. */
@@ -38,7 +39,7 @@ public final class Hashes {
             bytes.asFloatBuffer().put(waveform);
             digests.add(sha256().digest(bytes.array()));
         }
-        digests.sort((one, other) -> hex(one).compareTo(hex(other)));
+        Collections.sort(digests, (one, other) -> hex(one).compareTo(hex(other)));
         MessageDigest all = sha256();
         for (byte[] digest : digests) {
             all.update(digest);
