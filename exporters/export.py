@@ -29,7 +29,7 @@ from personalize.plan import Plan, Profile
 from personalize.sensitivity import Measurement
 from speech.errors import UserError
 from speech.models.base import SAMPLE_RATE, SpeechModel
-from speech.storage import record_hash, save_record, sha256_of_file
+from speech.storage import move, record_hash, remove, save_record, sha256_of, size_of
 
 MAX_ATTEMPTS = 5
 MIN_BUDGET_USE = 0.98
@@ -99,7 +99,7 @@ def export_plan(
         artifact = _artifact(
             draft, path.name, speaker.profile, measured, plan.predicted_bytes, found.order, options
         )
-        draft.replace(path)
+        move(draft, path)
     return Written(path, measured, artifact, attempts=1)
 
 
@@ -132,7 +132,7 @@ def export_within_budget(
                 artifact = _artifact(
                     draft, path.name, speaker.profile, plan, predicted_bytes, found.order, options
                 )
-                draft.replace(path)
+                move(draft, path)
                 return Written(path, plan, artifact, attempt)
             say(
                 f"the file has {found.size_bytes:,} bytes, "
@@ -174,7 +174,7 @@ def _write_checked(
     codes = round_plan(speaker, plan)
     order = target.write(model, codes, draft, options)
     check_file(draft, target, codes, order, model)
-    return _Found(draft.stat().st_size, order)
+    return _Found(size_of(draft), order)
 
 
 def check_file(
@@ -238,8 +238,8 @@ def _artifact(
     return Artifact(
         target=plan.target,
         file=name,
-        sha256=sha256_of_file(draft),
-        size_bytes=draft.stat().st_size,
+        sha256=sha256_of(draft),
+        size_bytes=size_of(draft),
         predicted_bytes=predicted_bytes,
         budget_bytes=plan.budget_bytes,
         mean_bits=round(plan_mean_bits(profile, plan), 3),
@@ -258,4 +258,4 @@ def _draft(path: Path) -> Iterator[Path]:
     try:
         yield draft
     finally:
-        draft.unlink(missing_ok=True)
+        remove(draft)

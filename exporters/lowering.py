@@ -50,23 +50,12 @@ def planned_program(
     rewrites: `rewrite_key` -> how; fp32 layers stay as they are.
     Raises UserError when `codes` and the model don't name the same layers.
     """
+    check_layers(model, codes)
     modules = model.layers()
-    if set(codes) != set(modules):
-        odd = sorted(set(codes) ^ set(modules))
-        raise UserError(
-            f"the codes are not for {model.model_id}: {len(odd)} layers differ, e.g. {odd[0]}; "
-            "run `myqasr personalize` again"
-        )
     programs = float_programs(model, options)
     constants = {}
     for index, (name, (program, node)) in enumerate(weight_nodes(programs, model).items()):
         layer = codes[name]
-        weight = modules[name].weight
-        if layer.codes is not None and layer.codes.shape != weight.shape:
-            raise UserError(
-                f"layer {name} has codes of shape {tuple(layer.codes.shape)} but weights of "
-                f"{tuple(weight.shape)}; run `myqasr personalize` again"
-            )
         rewrite = rewrites.get(rewrite_key(modules[name], layer))
         if rewrite is None:
             constants[_constant_of(program, weight_of(node))] = name
@@ -80,6 +69,24 @@ def planned_program(
         program.graph.lint()
         program.graph_module.recompile()
     return PlannedProgram(programs, constants)
+
+
+def check_layers(model: SpeechModel, codes: dict[str, LayerCodes]) -> None:
+    """Raise UserError when codes and model don't name the same layers, or differ in shape."""
+    modules = model.layers()
+    if set(codes) != set(modules):
+        odd = sorted(set(codes) ^ set(modules))
+        raise UserError(
+            f"the codes are not for {model.model_id}: {len(odd)} layers differ, e.g. {odd[0]}; "
+            "run `myqasr personalize` again"
+        )
+    for name, layer in codes.items():
+        shape = modules[name].weight.shape
+        if layer.codes is not None and layer.codes.shape != shape:
+            raise UserError(
+                f"layer {name} has codes of shape {tuple(layer.codes.shape)} but weights of "
+                f"{tuple(shape)}; run `myqasr personalize` again"
+            )
 
 
 def check_menu(

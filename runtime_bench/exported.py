@@ -1,5 +1,6 @@
 """Exported files as systems to run, checked against their manifest. No torch in here."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +13,12 @@ from speech.errors import UserError
 TARGET_RUNNERS = {
     "xnnpack": "executorch",
     "executorch": "executorch",
+    "coreml": "coreml",
 }
 """Export target -> runner of its files."""
+
+ON_MACOS = ("coreml",)
+"""Runners that are the runtime itself on macOS only; elsewhere their timings say nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +63,7 @@ def exported_file(path: Path, name: str | None = None) -> Exported:
             str(path),
             sha256=artifact.sha256,
             size_bytes=artifact.size_bytes,
+            timed=runner not in ON_MACOS or sys.platform == "darwin",
             autoregression=manifest.tokens.autoregression,
         ),
         AudioInput(manifest.input.normalize, artifact.min_samples, artifact.max_samples),

@@ -23,6 +23,7 @@ TORCH_FREE = [
     "exporters.manifest",
     "exporters.xnnpack",
     "exporters.executorch",
+    "exporters.coreml",
     "runtime_bench.report",
     "runtime_bench.protocol",
 ]

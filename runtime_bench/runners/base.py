@@ -8,14 +8,18 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from exporters.target import remedy
 from speech.decoding import Autoregression
 from speech.errors import UserError
 
 RUNNERS = {
     "executorch": "runtime_bench.runners.executorch",
+    "coreml": "runtime_bench.runners.coreml_reference",
+    "coreml-float16": "runtime_bench.runners.coreml_reference",
     "torch-float": "runtime_bench.runners.torch_models",
     "torch-int8-dynamic": "runtime_bench.runners.torch_models",
     "torch-reference": "runtime_bench.runners.torch_models",
+    "torch-reference-float16": "runtime_bench.runners.torch_models",
 }
 """Runner name -> module with `open_runner(system, threads) -> Runner`. Importing it loads the runtime."""
 
@@ -25,9 +29,9 @@ class System:
     """One row of a benchmark: what to run and how, in words that another process understands.
 
     runner: a key of RUNNERS. source: an exported file, or a model's folder or id. codes: safetensors
-    of the plan's integers, for `torch-reference`. sha256, size_bytes: of the file, where there is one.
-    timed: False for simulations, whose latency says nothing. autoregression: for exported files of models
-    that write token by token.
+    of the plan's integers, for `torch-reference` and its float16 kind. sha256, size_bytes: of the file,
+    where there is one. timed: False for simulations, whose latency says nothing. autoregression: for
+    exported files of models that write token by token.
     """
 
     name: str
@@ -69,7 +73,7 @@ def runner_module(name: str) -> ModuleType:
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise UserError(f"runner {name} needs {error.name}: pip install myqasr") from error
+        raise UserError(f"runner {name} needs {error.name}: {remedy(error)}") from error
 
 
 def open_system(system: System, threads: int) -> Runner:
