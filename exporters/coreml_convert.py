@@ -34,15 +34,15 @@ MERGING_PASSES = {
 
 DEPLOYMENT = {"coreml": ct.target.iOS18, "coreml-ios16": ct.target.iOS16}
 
-_CACHE: "weakref.WeakKeyDictionary[nn.Module, dict[Any, ct.models.MLModel]]" = (
+_CACHE: "weakref.WeakKeyDictionary[nn.Module, dict[Any, dict[str, ct.models.MLModel]]]" = (
     weakref.WeakKeyDictionary()
 )
 
 
-def float_package(
+def float_packages(
     model: SpeechModel, options: ExportOptions, target: str, wide: frozenset[str]
-) -> ct.models.MLModel:
-    """The model's method as a Core ML model in memory, weights in float16.
+) -> dict[str, ct.models.MLModel]:
+    """Each of the model's methods as a Core ML model in memory, weights in float16.
 
     wide: layers that stay in float32. Raises UserError when coremltools can't convert the model.
     """
@@ -50,7 +50,10 @@ def float_package(
     key = (options, target, wide)
     if key not in by_choice:
         by_choice.clear()  # one at a time: each holds all weights
-        by_choice[key] = _convert(model, options, target, wide)
+        by_choice[key] = {
+            name: _convert(model, method, target, wide)
+            for name, method in methods(model, options).items()
+        }
     return by_choice[key]
 
 
@@ -72,9 +75,8 @@ def weight_constants(model: SpeechModel, module: nn.Module) -> dict[str, str]:
 
 
 def _convert(
-    model: SpeechModel, options: ExportOptions, target: str, wide: frozenset[str]
+    model: SpeechModel, method: Method, target: str, wide: frozenset[str]
 ) -> ct.models.MLModel:
-    method = only_method(model, options)
     constants = weight_constants(model, method.module)
     fixed = {
         constant
@@ -94,8 +96,8 @@ def _convert(
                 convert_to="mlprogram",
                 minimum_deployment_target=DEPLOYMENT[target],
                 compute_precision=ct.transform.FP16ComputePrecision(_half(learned, kept)),
-                inputs=[ct.TensorType("waveform", _lengths(method), np.float32)],
-                outputs=[ct.TensorType("logits", dtype=np.float32)],
+                inputs=_inputs(method),
+                outputs=[ct.TensorType(name, dtype=np.float32) for name in _outputs(method)],
                 pass_pipeline=pipeline,
                 skip_model_load=True,
             )
@@ -104,23 +106,29 @@ def _convert(
             raise UserError(f"coremltools can't convert {model.model_id}: {line}") from error
 
 
-def only_method(model: SpeechModel, options: ExportOptions) -> Method:
-    """The method that becomes the program."""
-    by_name = methods(model, options)
-    if "forward" not in by_name:
-        raise UserError(
-            f"{model.model_id} writes token by token; Core ML files of such models are not there yet"
-        )
-    return by_name["forward"]
+def _inputs(method: Method) -> list[Any]:
+    """`waveform`, or `ids` and what was heard; the first of any length within the method's range."""
+    first, *heard = method.example
+    shape: Any = tuple(first.shape)
+    if method.varying is not None:
+        shortest, longest = method.varying
+        shape = ct.Shape((shape[0], ct.RangeDim(shortest, longest, default=longest)))
+    named = {"ids": np.int32} if heard else {"waveform": np.float32}
+    types = [ct.TensorType(name, shape, kind) for name, kind in named.items()]
+    return types + [
+        ct.TensorType(f"heard_{index}", tuple(tensor.shape), np.float32)
+        for index, tensor in enumerate(heard)
+    ]
 
 
-def _lengths(method: Method) -> Any:
-    """Shape of the first input: any length within the method's range, or its only one."""
-    batch, longest = method.example[0].shape
-    if method.varying is None:
-        return (batch, longest)
-    shortest, longest = method.varying
-    return ct.Shape((batch, ct.RangeDim(shortest, longest, default=longest)))
+def _outputs(method: Method) -> list[str]:
+    """`logits`, or what was heard."""
+    result = method.module(*method.example)
+    return (
+        ["logits"]
+        if isinstance(result, torch.Tensor)
+        else [f"heard_{i}" for i in range(len(result))]
+    )
 
 
 def _half(learned: set[str], kept: set[str]) -> Callable[[Any], bool]:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from exporters.mlpackage import Constant, Operation, Program, read_program, unpacked_bits
+from exporters.mlpackage import Constant, Operation, Program, read_programs, unpacked_bits
 from exporters.target import StoredLayer
 from personalize.codes import LayerCodes
 from personalize.plan import QuantSpec
@@ -15,7 +15,7 @@ WEIGHT_ARGUMENT = {"linear": "weight", "conv": "weight", "gather": "x"}
 """Operation that can be a layer -> its parameter that is the weight."""
 
 LAYERS_KEY = "myqasr.layers"
-"""Names of the values that are the layers' weights, one in a line, in the package's own description."""
+"""In the package's description, with a function's name: its values that are layers' weights, by line."""
 
 PARTS = {
     "constexpr_blockwise_shift_scale": ("data", "scale"),
@@ -27,14 +27,16 @@ PARTS = {
 
 def read_layers(path: Path) -> tuple[StoredLayer, ...]:
     """Every weight-bearing layer in the order of the program; raises UserError when the file is damaged."""
-    return tuple(layer for _, layer in stored_layers(read_program(path)))
+    return tuple(
+        layer for program in read_programs(path).values() for _, layer in stored_layers(program)
+    )
 
 
 def stored_layers(program: Program) -> list[tuple[str, StoredLayer]]:
     """The value that is a layer's weight, and what is stored of it, in the order of the program."""
     constants = program.constants()
     makers = {each.outputs[0]: each for each in program.operations if each.outputs}
-    listed = set(program.metadata.get(LAYERS_KEY, "").split())
+    listed = set(program.metadata.get(f"{LAYERS_KEY}.{program.name}", "").split())
     found = []
     for operation in program.operations:
         argument = operation.inputs.get(WEIGHT_ARGUMENT.get(operation.kind, ""), ("",))[0]

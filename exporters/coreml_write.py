@@ -4,20 +4,27 @@ import json
 import shutil
 import uuid
 from pathlib import Path
+from typing import Any
 
 from coremltools.models import MLModel
 
 from exporters.coreml_carry import carry
-from exporters.coreml_convert import float_package, layer_names, only_method
+from exporters.coreml_convert import float_packages, layer_names
 from exporters.coreml_read import LAYERS_KEY, stored_layers
 from exporters.lowering import check_layers
-from exporters.mlpackage import MODEL, WEIGHTS, read_program
+from exporters.methods import methods
+from exporters.mlpackage import MAIN, MODEL, WEIGHTS, read_programs, weights_file
 from exporters.target import ExportOptions
 from personalize.codes import LayerCodes
+from speech.errors import UserError
 from speech.models.base import SpeechModel
 from speech.storage import replacing_folder
 
 _AUTHOR = "com.apple.CoreML"
+_AT = "@model_path/weights/"
+
+FUNCTIONS = {"forward": MAIN}
+"""Method -> name of its function, where that is another."""
 
 
 def write_package(
@@ -33,25 +40,43 @@ def write_package(
     """
     check_layers(model, codes)
     wide = frozenset(name for name, layer in codes.items() if layer.spec.bits == 32)
-    package = float_package(model, options, target, wide)
-    constants = layer_names(model, only_method(model, options).module)
     weights = {name: module.weight for name, module in model.layers().items()}
-    carried, names = carry(package, constants, weights, codes)  # type: ignore[arg-type]
+    by_method = methods(model, options)
+    functions: dict[str, MLModel] = {}
+    names: dict[str, dict[str, str]] = {}
+    for method, package in float_packages(model, options, target, wide).items():
+        constants = layer_names(model, by_method[method].module)
+        function = FUNCTIONS.get(method, method)
+        functions[function], names[function] = carry(package, constants, weights, codes)  # type: ignore[arg-type]
+    found = [name for each in names.values() for name in each.values()]
+    missing = set(codes) - set(found)
+    if missing or len(found) > len(codes):
+        odd = min(missing) if missing else max(found, key=found.count)
+        raise UserError(
+            f"{model.model_id}: layer {odd} isn't in Core ML's program exactly once; it can't be exported"
+        )
     with replacing_folder(path) as draft:
-        save(carried, names, draft)
-    return tuple(names[value] for value, _ in stored_layers(read_program(path)))
+        save(functions, names, draft)
+    return tuple(
+        names[function][value]
+        for function, program in read_programs(path).items()
+        for value, _ in stored_layers(program)
+    )
 
 
-def save(carried: MLModel, names: dict[str, str], folder: Path) -> None:
-    """Fill a folder with the package; the same model gives the same bytes.
+def save(functions: dict[str, MLModel], names: dict[str, dict[str, str]], folder: Path) -> None:
+    """Fill a folder with the package; the same models give the same bytes.
 
-    names: of the values that are layers' weights.
+    functions: by name; one is `main`, several make a package of several functions, each with its own file of
+    constants. names: of the values that are layers' weights, by function.
     """
-    spec = carried.get_spec()
-    spec.description.metadata.userDefined[LAYERS_KEY] = "\n".join(sorted(names))
     (folder / WEIGHTS).parent.mkdir(parents=True)
+    spec = merged(functions)
+    for function, model in functions.items():
+        shutil.copyfile(Path(model.weights_dir) / WEIGHTS.name, folder / weights_file(function))
+        listed = "\n".join(sorted(names[function]))
+        spec.description.metadata.userDefined[f"{LAYERS_KEY}.{function}"] = listed
     (folder / MODEL).write_bytes(spec.SerializeToString(deterministic=True))
-    shutil.copyfile(Path(carried.weights_dir) / WEIGHTS.name, folder / WEIGHTS)
     items = {
         _identity("model"): ("model.mlmodel", "CoreML Model Specification"),
         _identity("weights"): ("weights", "CoreML Model Weights"),
@@ -70,6 +95,38 @@ def save(carried: MLModel, names: dict[str, str], folder: Path) -> None:
         "rootModelIdentifier": _identity("model"),
     }
     (folder / "Manifest.json").write_text(json.dumps(manifest, indent=4) + "\n")
+
+
+def merged(functions: dict[str, MLModel]) -> Any:
+    """The specification of a package with these functions; the first is the default."""
+    spec = next(iter(functions.values())).get_spec()
+    if list(functions) == [MAIN]:
+        return spec
+    described = {name: model.get_spec() for name, model in functions.items()}
+    del spec.mlProgram.functions[MAIN]
+    for field in ("input", "output"):
+        spec.description.ClearField(field)
+    spec.description.defaultFunctionName = next(iter(functions))
+    for name, each in described.items():
+        program = each.mlProgram.functions[MAIN]
+        _point_to(program, f"{_AT}{weights_file(name).name}")
+        spec.mlProgram.functions[name].CopyFrom(program)
+        entry = spec.description.functions.add(name=name)
+        entry.input.extend(each.description.input)
+        entry.output.extend(each.description.output)
+    return spec
+
+
+def _point_to(program: Any, file: str) -> None:
+    """Make all constants of a function be read from this file."""
+    for block in program.block_specializations.values():
+        for operation in block.operations:
+            values = [
+                binding.value for each in operation.inputs.values() for binding in each.arguments
+            ]
+            for value in (*values, *operation.attributes.values()):
+                if value.WhichOneof("value") == "blobFileValue":
+                    value.blobFileValue.fileName = file
 
 
 def _identity(item: str) -> str:

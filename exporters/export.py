@@ -34,6 +34,9 @@ from speech.storage import move, record_hash, remove, save_record, sha256_of, si
 MAX_ATTEMPTS = 5
 MIN_BUDGET_USE = 0.98
 MIN_GAIN = 0.01  # of the expected cost: less isn't worth another export
+FOR_THE_MAC = ("coreml",)
+"""Targets whose files can't be run here; with them goes what it takes to do so elsewhere."""
+
 PACKAGES = ("torch", "torchao", "executorch", "transformers", "numpy")
 
 
@@ -76,6 +79,11 @@ def export_run(
     )
     save_record(measured, run.overhead(target.NAME))
     save_artifact(run.exports, manifest(model, speaker.profile.weights_hash, written.artifact))
+    if target.NAME in FOR_THE_MAC and model.tokens.autoregression is None:
+        from exporters.coreml_kit import write_kit
+
+        kit = write_kit(model, round_plan(speaker, written.plan), path, written.artifact)
+        say(f"to check and time it on a Mac: {kit}/bench_macos.py")
     return written
 
 

@@ -19,6 +19,9 @@ from speech.errors import UserError
 MODEL = Path("Data", "com.apple.CoreML", "model.mlmodel")
 WEIGHTS = Path("Data", "com.apple.CoreML", "weights", "weight.bin")
 
+MAIN = "main"
+"""The only function of a package that has one."""
+
 SENTINEL = 0xDEADBEEF
 ALIGNMENT = 64
 
@@ -64,13 +67,14 @@ class Operation:
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """A package's main function. inputs: names. metadata: what the author wrote into the description."""
+    """One function of a package. inputs: names. metadata: of the package, as its author wrote it."""
 
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     operations: tuple[Operation, ...]
     metadata: dict[str, str]
     path: Path
+    name: str
 
     def constants(self) -> dict[str, Constant]:
         """Values of the `const` operations by name."""
@@ -82,17 +86,26 @@ class Program:
         }
 
 
-def read_program(path: Path) -> Program:
-    """Parse a package; raises UserError naming it when it is damaged or holds something else."""
+def weights_file(function: str) -> Path:
+    """Where a function's constants lie in a package that we write."""
+    return WEIGHTS if function == MAIN else WEIGHTS.with_name(f"{function}.bin")
+
+
+def read_programs(path: Path) -> dict[str, Program]:
+    """Parse a package's functions, by name in order; raises UserError when it is damaged."""
     from coremltools.proto import Model_pb2
     from google.protobuf.message import DecodeError
 
     try:
         spec = Model_pb2.Model.FromString((path / MODEL).read_bytes())
-        weights = (path / WEIGHTS).read_bytes()
         if spec.WhichOneof("Type") != "mlProgram":
             raise ValueError(f"it holds a {spec.WhichOneof('Type')}, not an ML program")
-        return _parse(spec, weights, path)
+        files = {file.name: file.read_bytes() for file in (path / WEIGHTS).parent.iterdir()}
+        metadata = dict(spec.description.metadata.userDefined)
+        return {
+            name: _parse(spec.mlProgram.functions[name], files, metadata, path, name)
+            for name in sorted(spec.mlProgram.functions)
+        }
     except FileNotFoundError as error:
         raise UserError(
             f"{path} is no .mlpackage: it has no {Path(error.filename).name}"
@@ -101,8 +114,9 @@ def read_program(path: Path) -> Program:
         raise UserError(f"{path} is damaged or no ML program ({error}); export it again") from error
 
 
-def _parse(spec: Any, weights: bytes, path: Path) -> Program:
-    function = spec.mlProgram.functions["main"]
+def _parse(
+    function: Any, files: dict[str, bytes], metadata: dict[str, str], path: Path, name: str
+) -> Program:
     block = function.block_specializations[function.opset]
     operations = []
     for operation in block.operations:
@@ -112,28 +126,29 @@ def _parse(spec: Any, weights: bytes, path: Path) -> Program:
             key: tuple(
                 binding.name
                 if binding.WhichOneof("binding") == "name"
-                else _constant(binding.value, weights)
+                else _constant(binding.value, files)
                 for binding in argument.arguments
             )
             for key, argument in operation.inputs.items()
         }
         inputs |= {
-            key: (_constant(value, weights),)
+            key: (_constant(value, files),)
             for key, value in operation.attributes.items()
             if key != "name"
         }
-        name = operation.attributes["name"].immediateValue.tensor.strings.values
+        title = operation.attributes["name"].immediateValue.tensor.strings.values
         outputs = tuple(output.name for output in operation.outputs)
         kinds = tuple(_kind(output.type.tensorType) for output in operation.outputs)
         operations.append(
-            Operation(operation.type, name[0] if name else "", inputs, outputs, kinds)
+            Operation(operation.type, title[0] if title else "", inputs, outputs, kinds)
         )
     return Program(
         tuple(each.name for each in function.inputs),
         tuple(block.outputs),
         tuple(operations),
-        dict(spec.description.metadata.userDefined),
+        metadata,
         path,
+        name,
     )
 
 
@@ -143,12 +158,13 @@ def _kind(tensor: Any) -> str:
     return str(MIL_pb2.DataType.Name(tensor.dataType)).lower()
 
 
-def _constant(value: Any, weights: bytes) -> Constant:
+def _constant(value: Any, files: dict[str, bytes]) -> Constant:
     tensor = value.type.tensorType
     kind = _kind(tensor)
     shape = tuple(dimension.constant.size for dimension in tensor.dimensions)
     if value.WhichOneof("value") == "blobFileValue":
-        data = blob(weights, value.blobFileValue.offset, kind)
+        held = files[Path(value.blobFileValue.fileName).name]
+        data = blob(held, value.blobFileValue.offset, kind)
         count = int(np.prod(shape, dtype=np.int64))
         bits, dtype = _TYPES[kind]
         return Constant(unpacked_bits(data, bits, count, dtype).reshape(shape), kind, len(data))

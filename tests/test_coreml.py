@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,7 +17,7 @@ from exporters.target import ExportOptions, load_target
 from personalize.plan import FLOAT32, LayerShape, QuantSpec
 from personalize.reference import build_half_reference
 from runtime_bench.runners.base import System, open_system
-from runtime_bench.runners.coreml_reference import evaluator
+from runtime_bench.runners.coreml_reference import reference_of
 from speech.errors import UserError
 from speech.models import load_model
 from speech.storage import sha256_of, size_of
@@ -51,7 +52,8 @@ def written(model, specs, path):
 
 
 def worst_difference(model, codes, path, rounded: bool = False) -> float:
-    reference, runner = build_half_reference(model, codes), evaluator(path, rounded)
+    how = model.tokens.autoregression
+    reference, runner = build_half_reference(model, codes), reference_of(path, rounded, how)
     differences = []
     for samples in LENGTHS:
         waveform = noise(samples)[0].numpy()
@@ -204,7 +206,14 @@ def test_a_missing_coremltools_says_what_to_install(model, tmp_path, monkeypatch
 
 @pytest.mark.parametrize(
     "case",
-    ["wav2vec2 base", "wav2vec2 large", "conformer, relative", "conformer, rotary", "parakeet"],
+    [
+        "wav2vec2 base",
+        "wav2vec2 large",
+        "conformer, relative",
+        "conformer, rotary",
+        "parakeet",
+        "whisper",
+    ],
 )
 def test_a_model_class_comes_back_bit_for_bit_and_computes_its_plan(case, tmp_path):
     save_model(case, tmp_path)
@@ -234,3 +243,34 @@ def test_packed_bits_come_back_whatever_their_number(given_values):
     data = packed_bits(array, bits).tobytes()
     assert len(data) == -(-len(values) * bits // 8)
     assert unpacked_bits(data, bits, len(values), np.uint8).tolist() == values
+
+
+def test_the_runner_for_macs_asks_core_ml_for_the_right_functions(tmp_path, monkeypatch):
+    """`predict` is answered by the evaluator, as there is no Core ML here."""
+    from runtime_bench.runners import coreml_device
+
+    save_model("whisper", tmp_path)
+    model = load_model(str(tmp_path))
+    how = model.tokens.autoregression
+    path = tmp_path / "a.mlpackage"
+    codes = random_codes(
+        model, TARGET, {n: TARGET.menu(s)[-1] for n, s in layer_shapes(model).items()}
+    )
+    TARGET.write(model, codes, path, OPTIONS)
+    here = reference_of(path, autoregression=how)
+
+    class Model:
+        def __init__(self, path, compute_units, function_name):
+            self.function = here.functions[function_name]
+
+        def predict(self, inputs):
+            tensors = [torch.from_numpy(inputs[name]) for name in self.function.program.inputs]
+            found = self.function.outputs(*tensors)
+            return dict(zip(self.function.program.outputs, (f.numpy() for f in found), strict=True))
+
+    monkeypatch.setattr("coremltools.models.MLModel", Model)
+    runner = coreml_device.open_package(path, 1, how)
+    features = model.features(noise(16_000)[0].numpy())[0].numpy()
+    assert np.array_equal(runner.logits(features), here.logits(features))
+    with pytest.raises(UserError, match="does not exist"):
+        coreml_device.open_package(tmp_path / "b.mlpackage", 1, how)

@@ -26,6 +26,7 @@ TORCH_FREE = [
     "exporters.coreml",
     "runtime_bench.report",
     "runtime_bench.protocol",
+    "runtime_bench.coreml_report",
 ]
 
 

@@ -17,28 +17,45 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from exporters.coreml_read import PARTS, layer_codes, parts
-from exporters.mlpackage import Constant, Operation, Program, read_program
+from exporters.mlpackage import MAIN, Constant, Operation, Program, read_programs
 from runtime_bench.runners.base import System
 from runtime_bench.runners.coreml_ops import OPERATIONS
+from speech.decoding import Autoregression, greedy_logits
 from speech.errors import UserError
 
 ROUNDED = "coreml-float16"
 
 
 @dataclass(frozen=True, slots=True)
-class Evaluator:
-    """A package's program in torch. constants: values that don't depend on the input, by name."""
+class CoreMLReference:
+    """A package's functions in torch, by name."""
 
     description: str
     threads: int
+    functions: "dict[str, Evaluator]"
+    autoregression: Autoregression | None = None
+
+    def logits(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Logits of features [samples]: [frames, vocab], or of greedy decoding [tokens written, vocab]."""
+        waveform = torch.from_numpy(features)[None]
+        if self.autoregression is None:
+            result: NDArray[np.float32] = self.functions[MAIN].outputs(waveform)[0][0].numpy()
+            return result
+        heard = self.functions["encode"].outputs(waveform)
+        decode = self.functions["decode"]
+        return greedy_logits(
+            lambda ids: decode.outputs(torch.from_numpy(ids), *heard)[0][0].numpy(),
+            self.autoregression,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluator:
+    """A function's program in torch. constants: values that don't depend on the input, by name."""
+
     program: Program
     constants: dict[str, Any]
     rounded: bool
-
-    def logits(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Logits [frames, vocab] of features [samples]."""
-        result: NDArray[np.float32] = self.outputs(torch.from_numpy(features)[None])[0][0].numpy()
-        return result
 
     def outputs(self, *inputs: Tensor) -> list[Tensor]:
         """What the program gives for its inputs, float32."""
@@ -102,20 +119,26 @@ def _value(value: Any) -> Any:
 def open_runner(system: System, threads: int) -> Any:
     """Load a package; raises UserError when it is damaged or has an operation that isn't known here."""
     path = Path(system.source)
-    if sys.platform == "darwin":
+    if sys.platform == "darwin" and system.runner != ROUNDED:
         from runtime_bench.runners.coreml_device import open_package
 
-        return open_package(path)
+        return open_package(path, threads, system.autoregression)
     torch.set_num_threads(threads)
-    return evaluator(path, rounded=system.runner == ROUNDED)
+    return reference_of(path, system.runner == ROUNDED, system.autoregression)
 
 
-def evaluator(path: Path, rounded: bool = False) -> Evaluator:
-    """The program of a package, its weights expanded as Core ML would.
+def reference_of(
+    path: Path, rounded: bool = False, autoregression: Autoregression | None = None
+) -> CoreMLReference:
+    """The functions of a package; raises UserError naming an operation that isn't known."""
+    functions = {name: evaluator(program, rounded) for name, program in read_programs(path).items()}
+    how = "float16 results" if rounded else "float32"
+    description = f"Core ML program in torch, {how}"
+    return CoreMLReference(description, torch.get_num_threads(), functions, autoregression)
 
-    Raises UserError naming an operation that isn't known.
-    """
-    program = read_program(path)
+
+def evaluator(program: Program, rounded: bool) -> Evaluator:
+    """A function, its weights expanded as Core ML would; raises UserError naming an unknown operation."""
     raw = program.constants()
     constants: dict[str, Any] = {name: _value(each.value) for name, each in raw.items()}
     for operation in program.operations:
@@ -123,12 +146,10 @@ def evaluator(path: Path, rounded: bool = False) -> Evaluator:
             constants[operation.outputs[0]] = _expanded(operation, raw)
         elif operation.kind != "const" and operation.kind not in OPERATIONS:
             raise UserError(
-                f"{path}: the evaluator doesn't know the operation {operation.kind} "
+                f"{program.path}: the evaluator doesn't know the operation {operation.kind} "
                 f"({operation.name}); add it to runtime_bench/runners/coreml_ops.py, or run on macOS"
             )
-    how = "float16 results" if rounded else "float32"
-    description = f"Core ML program in torch, {how}"
-    return Evaluator(description, torch.get_num_threads(), program, constants, rounded)
+    return Evaluator(program, constants, rounded)
 
 
 def _expanded(operation: Operation, constants: dict[str, Constant]) -> Tensor:
