@@ -17,7 +17,7 @@ import torch
 from benchmarks.allocation import divergence
 from benchmarks.results import BUILD, save_result
 from benchmarks.speakers import embedded_users, load_speaker
-from exporters.export import export_options, export_within_budget
+from exporters.export import export_options, export_plan, export_within_budget
 from exporters.planning import plan_for, round_plan, size_limits, union_menu, union_scale_dtype
 from exporters.target import Target, load_target
 from personalize.allocate import uniform_plan
@@ -34,6 +34,7 @@ from speech.storage import size_of
 BUDGETS = (1_200_000, 1_500_000, 1_900_000, 2_500_000, 3_300_000, 4_200_000, 6_000_000)
 UNIFORM_BITS = (2, 3, 4)
 LABEL_DRAWS = 32
+PERSONALISED = "personalised"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +72,13 @@ def one_user(name: str) -> list[FileResult]:
     def run(target: Target, plan: Plan, method: str) -> None:
         path = BUILD / "coreml" / f"file{target.SUFFIX}"
         path.parent.mkdir(parents=True, exist_ok=True)
-        written = export_within_budget(
-            model, measured, plan, target, path, export_options(model, 15.0), lambda text: None
-        )
+        lengths = export_options(model, 15.0)
+        if method == PERSONALISED:
+            written = export_within_budget(
+                model, measured, plan, target, path, lengths, lambda text: None
+            )
+        else:
+            written = export_plan(model, measured, plan, target, path, lengths)
         runner = open_system(System("file", TARGET_RUNNERS[target.NAME], str(path)), 1)
         logits = [runner.logits(model.features(clip)[0].numpy()) for clip in speaker.test]
         texts = [greedy_text(each, model.tokens) for each in logits]
@@ -89,7 +94,7 @@ def one_user(name: str) -> list[FileResult]:
         counts = word_errors(list(speaker.texts), texts)
         total = sum(divergence(p, q) for p, q in zip(base, logits, strict=True))
         result = FileResult(
-            name, target.NAME, method, plan.budget_bytes, size_of(path),
+            name, target.NAME, method, written.plan.budget_bytes, size_of(path),
             written.artifact.mean_bits, total / sum(len(each) for each in base),
             counts.errors, counts.reference_length, worst, other_texts,
         )  # fmt: skip
@@ -102,7 +107,7 @@ def one_user(name: str) -> list[FileResult]:
         smallest, _ = size_limits(profile, target.menu, target.layer_bytes, overhead)
         for budget in BUDGETS:
             if budget > smallest:
-                run(target, plan_for(profile, target, budget, overhead), "personalised")
+                run(target, plan_for(profile, target, budget, overhead), PERSONALISED)
         if asked == target.NAME:
             for bits in UNIFORM_BITS:
                 run(target, uniform(measured, target, overhead, bits), f"uniform lut{bits}")
@@ -112,15 +117,14 @@ def one_user(name: str) -> list[FileResult]:
 def uniform(measured: Measurement, target: Target, overhead: int, bits: int) -> Plan:
     """Every layer with one palette of so many bits: what coremltools' palettizer is mostly asked for."""
     palette = QuantSpec(bits, "lut")
-    plan = uniform_plan(
+    return uniform_plan(
         measured.profile,
         target.NAME,
         lambda shape: (palette,) if palette in target.menu(shape) else target.menu(shape)[-1:],
         target.layer_bytes,
-        overhead + 100_000,  # so that the file is within what the plan calls its budget
+        overhead,
         bits,
     )
-    return plan
 
 
 def main() -> None:

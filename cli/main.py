@@ -17,7 +17,9 @@ app = typer.Typer(
     "without labels.",
 )
 
-Target = Annotated[str, typer.Option(help="Runtime to write for: xnnpack, executorch or coreml.")]
+Target = Annotated[
+    str, typer.Option(help="Runtime to write for: xnnpack, executorch, coreml or coreml-ios16.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
 Threads = Annotated[int, typer.Option(help="CPU threads of every runner.", min=1)]
 MaxSeconds = Annotated[

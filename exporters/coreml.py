@@ -14,6 +14,7 @@ ten values or more takes 64 bytes and its data, filled up to a multiple of 64; s
 program.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -116,12 +117,24 @@ def write(
     [1, frames, vocab]. Raises UserError when codes and model don't fit, or a layer's precision isn't on
     its menu.
     """
-    with needs_extra(NAME):
+    return write_for(NAME, menu, model, codes, path, options)
+
+
+def write_for(
+    target: str,
+    offered: Callable[[LayerShape], tuple[QuantSpec, ...]],
+    model: "SpeechModel",
+    codes: "dict[str, LayerCodes]",
+    path: Path,
+    options: ExportOptions,
+) -> tuple[str, ...]:
+    """`write` of the Core ML target that has this name and menu."""
+    with needs_extra(target):
         from exporters.coreml_write import write_package
         from exporters.lowering import check_menu
 
-    check_menu(model, codes, menu, NAME)
-    return write_package(model, codes, path, options, NAME)
+    check_menu(model, codes, offered, target)
+    return write_package(model, codes, path, options, target)
 
 
 def read(path: Path) -> tuple[StoredLayer, ...]:

@@ -6,10 +6,11 @@ import uuid
 from pathlib import Path
 from typing import Any
 
+import coremltools as ct
 from coremltools.models import MLModel
 
 from exporters.coreml_carry import carry
-from exporters.coreml_convert import float_packages, layer_names
+from exporters.coreml_convert import DEPLOYMENT, float_packages, layer_names
 from exporters.coreml_read import LAYERS_KEY, stored_layers
 from exporters.lowering import check_layers
 from exporters.methods import methods
@@ -42,6 +43,11 @@ def write_package(
     wide = frozenset(name for name, layer in codes.items() if layer.spec.bits == 32)
     weights = {name: module.weight for name, module in model.layers().items()}
     by_method = methods(model, options)
+    if len(by_method) > 1 and DEPLOYMENT[target] < ct.target.iOS18:
+        raise UserError(
+            f"{model.model_id} writes token by token: that takes two functions in a package, hence iOS 18; "
+            "use --target coreml"
+        )
     functions: dict[str, MLModel] = {}
     names: dict[str, dict[str, str]] = {}
     for method, package in float_packages(model, options, target, wide).items():

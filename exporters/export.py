@@ -34,7 +34,7 @@ from speech.storage import move, record_hash, remove, save_record, sha256_of, si
 MAX_ATTEMPTS = 5
 MIN_BUDGET_USE = 0.98
 MIN_GAIN = 0.01  # of the expected cost: less isn't worth another export
-FOR_THE_MAC = ("coreml",)
+FOR_THE_MAC = ("coreml", "coreml-ios16")
 """Targets whose files can't be run here; with them goes what it takes to do so elsewhere."""
 
 PACKAGES = ("torch", "torchao", "executorch", "transformers", "numpy")

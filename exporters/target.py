@@ -20,10 +20,11 @@ TARGETS = {
     "xnnpack": "exporters.xnnpack",
     "executorch": "exporters.executorch",
     "coreml": "exporters.coreml",
+    "coreml-ios16": "exporters.coreml_ios16",
 }
 """Target name -> module that implements `Target` with plain functions and constants."""
 
-ASKED_FOR = frozenset({"coreml"})
+ASKED_FOR = frozenset({"coreml", "coreml-ios16"})
 """Targets whose precisions are measured only for who asks for them: palettes are many, and take time."""
 
 EXTRAS = {"coremltools": "coreml"}

@@ -14,6 +14,7 @@ TARGET_RUNNERS = {
     "xnnpack": "executorch",
     "executorch": "executorch",
     "coreml": "coreml",
+    "coreml-ios16": "coreml",
 }
 """Export target -> runner of its files."""
 

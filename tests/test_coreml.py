@@ -104,6 +104,24 @@ def test_bytes_of_weight_bin_are_foretold_exactly_on_twenty_random_plans(model, 
     assert max(programs) - min(programs) < 200
 
 
+def test_packages_for_ios_16_hold_and_compute_their_plans(model, tmp_path):
+    target, shapes = load_target("coreml-ios16"), layer_shapes(model)
+    labels = {spec.label for spec in target.menu(shapes["lm_head"])}
+    assert labels == {"lut1", "lut2", "lut4", "lut6", "lut8", "int8", "fp16", "fp32"}
+    rests = set()
+    for seed in range(3):
+        draw = random.Random(seed)
+        specs = {name: draw.choice(target.menu(shape)[:-1]) for name, shape in shapes.items()}
+        codes = random_codes(model, target, specs)
+        path = tmp_path / f"a{target.SUFFIX}"
+        order = target.write(model, codes, path, OPTIONS)
+        assert compare(target.read(path), codes, order, model) == []
+        assert worst_difference(model, codes, path) < FLOAT32_SUMS
+        layers = sum(coreml.weight_bytes(shapes[name], spec) for name, spec in specs.items())
+        rests.add((path / WEIGHTS).stat().st_size - layers)
+    assert len(rests) == 1
+
+
 def test_layers_that_stay_in_float32_are_float32_in_the_file_with_their_bias(tmp_path):
     model = tiny_ctc(1, stable_layer_norm=False)
     shapes = layer_shapes(model)

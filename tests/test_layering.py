@@ -24,6 +24,7 @@ TORCH_FREE = [
     "exporters.xnnpack",
     "exporters.executorch",
     "exporters.coreml",
+    "exporters.coreml_ios16",
     "runtime_bench.report",
     "runtime_bench.protocol",
     "runtime_bench.coreml_report",
