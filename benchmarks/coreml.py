@@ -17,13 +17,12 @@ import torch
 from benchmarks.allocation import divergence
 from benchmarks.results import BUILD, save_result
 from benchmarks.speakers import embedded_users, load_speaker
-from exporters.export import export_options, export_plan, export_within_budget
+from exporters.export import export_options, export_within_budget
 from exporters.planning import plan_for, round_plan, size_limits, union_menu, union_scale_dtype
 from exporters.target import Target, load_target
-from personalize.allocate import uniform_plan
-from personalize.plan import Plan, QuantSpec
+from personalize.plan import Plan
 from personalize.reference import build_half_reference
-from personalize.sensitivity import Measurement, ProfileOptions, measure
+from personalize.sensitivity import ProfileOptions, measure
 from runtime_bench.exported import TARGET_RUNNERS
 from runtime_bench.runners.base import System, open_system
 from speech.decoding import greedy_text
@@ -32,9 +31,7 @@ from speech.scoring import word_errors
 from speech.storage import size_of
 
 BUDGETS = (1_200_000, 1_500_000, 1_900_000, 2_500_000, 3_300_000, 4_200_000, 6_000_000)
-UNIFORM_BITS = (2, 3, 4)
 LABEL_DRAWS = 32
-PERSONALISED = "personalised"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +44,6 @@ class FileResult:
 
     user: str
     target: str
-    method: str
     budget_bytes: int
     size_bytes: int
     mean_bits: float
@@ -69,16 +65,13 @@ def one_user(name: str) -> list[FileResult]:
     base = [model.logits(waveform) for waveform in speaker.test]
     found = []
 
-    def run(target: Target, plan: Plan, method: str) -> None:
+    def run(target: Target, plan: Plan) -> None:
         path = BUILD / "coreml" / f"file{target.SUFFIX}"
         path.parent.mkdir(parents=True, exist_ok=True)
         lengths = export_options(model, 15.0)
-        if method == PERSONALISED:
-            written = export_within_budget(
-                model, measured, plan, target, path, lengths, lambda text: None
-            )
-        else:
-            written = export_plan(model, measured, plan, target, path, lengths)
+        written = export_within_budget(
+            model, measured, plan, target, path, lengths, lambda text: None
+        )
         runner = open_system(System("file", TARGET_RUNNERS[target.NAME], str(path)), 1)
         logits = [runner.logits(model.features(clip)[0].numpy()) for clip in speaker.test]
         texts = [greedy_text(each, model.tokens) for each in logits]
@@ -94,7 +87,7 @@ def one_user(name: str) -> list[FileResult]:
         counts = word_errors(list(speaker.texts), texts)
         total = sum(divergence(p, q) for p, q in zip(base, logits, strict=True))
         result = FileResult(
-            name, target.NAME, method, written.plan.budget_bytes, size_of(path),
+            name, target.NAME, written.plan.budget_bytes, size_of(path),
             written.artifact.mean_bits, total / sum(len(each) for each in base),
             counts.errors, counts.reference_length, worst, other_texts,
         )  # fmt: skip
@@ -107,24 +100,8 @@ def one_user(name: str) -> list[FileResult]:
         smallest, _ = size_limits(profile, target.menu, target.layer_bytes, overhead)
         for budget in BUDGETS:
             if budget > smallest:
-                run(target, plan_for(profile, target, budget, overhead), PERSONALISED)
-        if asked == target.NAME:
-            for bits in UNIFORM_BITS:
-                run(target, uniform(measured, target, overhead, bits), f"uniform lut{bits}")
+                run(target, plan_for(profile, target, budget, overhead))
     return found
-
-
-def uniform(measured: Measurement, target: Target, overhead: int, bits: int) -> Plan:
-    """Every layer with one palette of so many bits: what coremltools' palettizer is mostly asked for."""
-    palette = QuantSpec(bits, "lut")
-    return uniform_plan(
-        measured.profile,
-        target.NAME,
-        lambda shape: (palette,) if palette in target.menu(shape) else target.menu(shape)[-1:],
-        target.layer_bytes,
-        overhead,
-        bits,
-    )
 
 
 def main() -> None:
