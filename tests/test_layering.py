@@ -23,9 +23,12 @@ TORCH_FREE = [
     "exporters.manifest",
     "exporters.xnnpack",
     "exporters.executorch",
+    "exporters.coreml",
+    "exporters.coreml_ios16",
     "runtime_bench.report",
     "runtime_bench.protocol",
     "runtime_bench.compare",
+    "runtime_bench.coreml_report",
 ]
 
 
