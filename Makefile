@@ -51,6 +51,7 @@ bench: setup
 	$(BIN)/python -m benchmarks.solving
 	$(BIN)/python -m benchmarks.models
 	$(BIN)/python -m benchmarks.base_model
+	$(BIN)/python -m benchmarks.arm64
 	$(BIN)/python -m benchmarks.runners
 	$(BIN)/python -m benchmarks.real_speakers
 	$(BIN)/python -m benchmarks.allocation --speakers real
