@@ -57,6 +57,7 @@ bench: setup
 	$(BIN)/python -m benchmarks.refining
 	$(BIN)/python -m benchmarks.models
 	$(BIN)/python -m benchmarks.base_model
+	$(BIN)/python -m benchmarks.arm64
 	$(BIN)/python -m benchmarks.runners
 	$(BIN)/python -m benchmarks.coreml --users 2
 	$(BIN)/python -m benchmarks.coreml_base
