@@ -83,7 +83,7 @@ def personalize(
     ] = "mse",
     ranges: Annotated[
         str, typer.Option(help="Stored activation ranges: min-max, percentile or mse.")
-    ] = "min-max",
+    ] = "percentile",
     sensitivity: Annotated[
         str,
         typer.Option(
