@@ -221,7 +221,8 @@ def export_options(model: SpeechModel, max_seconds: float) -> ExportOptions:
 
 def manifest(model: SpeechModel, weights_hash: str, artifact: Artifact) -> Manifest:
     """A manifest of one artifact with the versions of what wrote it."""
-    versions = {package: version(package) for package in PACKAGES}
+    packages = (*PACKAGES, "coremltools") if artifact.target in FOR_THE_MAC else PACKAGES
+    versions = {package: version(package) for package in packages}
     return Manifest(
         SCHEMA_VERSION,
         model.model_id,
