@@ -3,9 +3,9 @@ PYTHON ?= python3.11
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-TEST_WORKERS ?= 2
+TEST_WORKERS ?= $(shell nproc)
 
-.PHONY: setup demo test lint bench runner arm64 device-test users clean
+.PHONY: setup demo test android-test lint bench runner arm64 device-test users clean
 
 setup: $(STAMP)
 
@@ -34,6 +34,10 @@ device-test: setup
 	tools/arm64_packages.sh device
 	OMP_NUM_THREADS=1 MYQASR_DEVICE_TEST=1 $(BIN)/python -m pytest tests/test_arm64.py tests/test_device.py
 
+# Compiles the phone app, tests its core and links its resources, with Debian's tools; see android_demo/README.md.
+android-test: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m tools.android_test $(if $(BUILD_ONLY),--build-only)
+
 lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -49,13 +53,15 @@ bench: setup
 	$(BIN)/python -m benchmarks.personalisation
 	$(BIN)/python -m benchmarks.measuring_cost
 	$(BIN)/python -m benchmarks.solving
+	$(BIN)/python -m benchmarks.rounding
+	$(BIN)/python -m benchmarks.refining
 	$(BIN)/python -m benchmarks.models
 	$(BIN)/python -m benchmarks.base_model
 	$(BIN)/python -m benchmarks.arm64
 	$(BIN)/python -m benchmarks.runners
 	$(BIN)/python -m benchmarks.real_speakers
 	$(BIN)/python -m benchmarks.allocation --speakers real
-	$(BIN)/python -m benchmarks.personalisation --speakers real
+	$(BIN)/python -m benchmarks.personalisation --speakers real --most 12
 	$(BIN)/python -m benchmarks.render
 
 clean:

@@ -12,6 +12,8 @@ from speech.errors import UserError
 TARGET_RUNNERS = {
     "xnnpack": "executorch",
     "executorch": "executorch",
+    "litert": "litert",
+    "tflite-runtime": "tflite-runtime",
 }
 """Export target -> runner of its files."""
 OTHER_RUNNERS = {"executorch": ("executorch-cpp", "arm64", "adb")}

@@ -122,5 +122,5 @@ def _named(found: dict[str, str], what: str, limit: str) -> list[str]:
     """One line for all systems with the same problem; none when there are none."""
     if not found:
         return []
-    systems = ", ".join(f"{name} {figure}" for name, figure in found.items())
+    systems = "; ".join(f"{name} {figure}" for name, figure in found.items())
     return [f"{what}: {systems} ({limit})"]

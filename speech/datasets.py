@@ -1,4 +1,4 @@
-"""Recordings from what people have: folders, lists, public data sets, CSV and NeMo manifests.
+"""Recordings from what people have: folders, zips, lists, public data sets, CSV and NeMo manifests.
 
 A clip's text and speaker come from the nearest `manifest.csv` at or above it that lists it, else from
 LibriSpeech's `.trans.txt` beside it, else from a `.txt` of the same name. Order is always by path, or
@@ -7,9 +7,10 @@ as the list or manifest has it.
 
 import hashlib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +24,7 @@ from speech.audio import (
     load_audio,
 )
 from speech.errors import UserError
-from speech.layouts import arrow, clips_of
+from speech.layouts import arrow, clips_of, zipped
 from speech.manifests import (
     Clip,
     librispeech_genders,
@@ -40,18 +41,27 @@ __all__ = [
     "Selection",
     "audio_hash",
     "choose_clips",
+    "evenly",
     "find_clips",
     "read_clips",
 ]
 
 MANIFEST_NAME = "manifest.csv"
 LIST_SUFFIXES = (".txt", ".lst", ".list", ".m3u")
-NEMO_SUFFIXES = (".json", ".jsonl")
+_READERS: dict[str, Callable[[Path], list[Clip]]] = {
+    ".csv": read_csv,
+    ".tsv": read_csv,
+    ".json": read_nemo,
+    ".jsonl": read_nemo,
+    zipped.SUFFIX: zipped.clips,
+}
 PREFERRED_SECONDS = (1.5, 12.0)
 _LEVELS_UP = 4
 _LOOKED_FOR = (
-    f"audio files ({', '.join(AUDIO_SUFFIXES)}), a list of them, a manifest.csv or NeMo JSON"
+    f"audio files ({', '.join(AUDIO_SUFFIXES)}), a zip or list of them, a manifest.csv or NeMo JSON"
 )
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -180,11 +190,15 @@ def audio_hash(recordings: Iterable[Recording]) -> str:
     return hashlib.sha256(b"".join(digests)).hexdigest()
 
 
+def evenly(items: Sequence[Item], count: int) -> list[Item]:
+    """`count` of the items in their order, evenly chosen; all when there are no more."""
+    count = min(count, len(items))
+    return [items[(2 * place + 1) * len(items) // (2 * count)] for place in range(count)]
+
+
 def _spread(indices: list[int], count: int) -> list[int]:
     """All indices: first `count` that lie evenly over the list, then the rest as stand-ins."""
-    if len(indices) <= count:
-        return indices
-    first = [indices[(2 * i + 1) * len(indices) // (2 * count)] for i in range(count)]
+    first = evenly(indices, count)
     taken = set(first)
     return first + [index for index in indices if index not in taken]
 
@@ -195,8 +209,10 @@ def _seconds(clip: Clip) -> float:
 
 
 def _encoded(clip: Clip) -> bytes | None:
-    """The recording's own bytes when it lies in a table."""
-    return None if clip.row is None else arrow.recording(clip.path, clip.row)
+    """The recording's own bytes when it lies in a table or zip."""
+    if clip.row is not None:
+        return arrow.recording(clip.path, clip.row)
+    return zipped.recording(clip.path)
 
 
 def _waveform(clip: Clip) -> NDArray[np.float32]:
@@ -248,10 +264,8 @@ def _clips_of(source: Path) -> list[Clip]:
         return _describe([source])
     if suffix in LIST_SUFFIXES:
         return _describe(read_list(source))
-    if suffix in (".csv", ".tsv"):
-        return read_csv(source)
-    if suffix in NEMO_SUFFIXES:
-        return read_nemo(source)
+    if suffix in _READERS:
+        return _READERS[suffix](source)
     raise UserError(f"{source} is none of: {_LOOKED_FOR}")
 
 

@@ -151,6 +151,17 @@ def test_ticks_lie_on_the_axis_and_are_not_too_many(low, factor, most):
     assert all(low <= tick <= low * factor for tick in ticks)
 
 
+def test_layers_are_told_apart_where_their_names_do_not_fit():
+    long = "wav2vec2.encoder.layers.7.feed_forward.output_dense"
+    layer = LayerRow(long, "int4", 4, 100, 1.0, "int4")
+    texts = [
+        {mark.text for mark in layer_rows([layer], width).marks if isinstance(mark, Text)}
+        for width in (WIDE, NARROW)
+    ]
+    assert long in texts[0]
+    assert "7.output_dense" in texts[1]
+
+
 def test_names_and_texts_from_outside_are_escaped():
     chart = wer_by_bytes([FilePoint("<b>&", 1_000, 0.1, True)], 0.1, NARROW)
     text = svg(chart)

@@ -174,10 +174,10 @@ def test_one_bench_runs_a_file_on_several_runners_and_names_its_kernels(run_copy
     assert ours.latency is not None
     assert ours.end_to_end is not None
     layers = RunFolder(run_copy).load_plan("xnnpack").layers
-    assert set(layers) <= {operation.name for operation in ours.operations}
-    assert [each.ms for each in ours.operations] == sorted(
-        (o.ms for o in ours.operations), reverse=True
-    )
+    assert ours.operations == ()  # one profile of the file is enough
+    assert set(layers) <= {operation.name for operation in python.operations}
+    times = [operation.ms for operation in python.operations]
+    assert times == sorted(times, reverse=True)
 
 
 def test_a_runner_that_can_not_run_the_file_is_refused(pte):

@@ -1,6 +1,7 @@
 """Finding and reading a user's recordings, with their transcripts and speakers."""
 
 import json
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +39,39 @@ def test_several_sources_are_joined_without_repeats(tmp_path: Path) -> None:
     first, second = record(tmp_path / "a" / "1.wav"), record(tmp_path / "b" / "1.wav")
     found = find_clips([second, tmp_path / "a", first])
     assert [clip.path for clip in found] == [second, first]
+
+
+def test_a_zip_of_recordings_is_read_in_place(tmp_path: Path) -> None:
+    names = ("recordings/recording-0002.wav", "recordings/recording-0001.wav")
+    shared = tmp_path / "recordings.zip"
+    with zipfile.ZipFile(shared, "w") as archive:
+        for seed, name in enumerate(names):
+            archive.write(record(tmp_path / f"{seed}.wav", seed=seed), name)
+        archive.writestr("__MACOSX/recordings/._recording-0001.wav", b"not audio")
+        archive.writestr("recordings/notes.txt", "nothing that anybody reads")
+    recordings, skipped = choose_clips(find_clips(shared), 12)
+    assert [recording.clip.path for recording in recordings] == [
+        shared / names[1],
+        shared / names[0],
+    ]
+    plain, _ = read_clips(find_clips([tmp_path / "1.wav", tmp_path / "0.wav"]))
+    assert audio_hash(recordings) == audio_hash(plain)
+    assert skipped == [] and [path.name for path in tmp_path.iterdir() if path.is_dir()] == []
+
+
+def test_a_damaged_zip_is_named_with_the_reason(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.zip"
+    broken.write_bytes(b"PK and nothing more")
+    with pytest.raises(UserError, match=r"broken\.zip can't be read as a zip file"):
+        find_clips(broken)
+    sound = record(tmp_path / "1.wav")
+    with zipfile.ZipFile(broken, "w") as archive:
+        archive.write(sound, "1.wav")
+    data = bytearray(broken.read_bytes())
+    data[500] ^= 255  # within the sound: its checksum is wrong
+    broken.write_bytes(data)
+    with pytest.raises(UserError, match=r"broken\.zip/1\.wav: can't be unpacked \(Bad CRC"):
+        read_clips(find_clips(broken))
 
 
 def test_a_list_file_keeps_its_order_and_comments_are_skipped(tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ def wer_by_bytes(points: Sequence[FilePoint], float_wer: float | None, width: fl
         _, y = place(sizes[0], rate)
         marks.append(Line(left, y, width - right, y, "grid"))
         marks.append(Text(left - 6, y + 4, f"{100 * rate:.3g} %", "muted", "end"))
-    for size in size_ticks(math.exp(low), math.exp(high), 5 if width > 500 else 3):
+    for size in size_ticks(math.exp(low), math.exp(high), 5 if width > 500 else 3) or sizes[:1]:
         x, y = place(size, 0)
         marks.append(Line(x, y, x, y + 4, "muted"))
         marks.append(Text(x, y + 17, format_bytes(round(size)), "muted", "middle"))
@@ -153,8 +153,8 @@ def operation_bars(operations: Sequence[OperationTime], width: float) -> Chart:
     for operation in operations:
         share = (width - left - right) * operation.ms / longest
         times = f"{operation.calls}x" if operation.calls > 1 else ""
-        title = f"{operation.name} {times}".strip()
-        marks.append(Text(left, y + 13, fitted(title, width * 0.7)))
+        name = _layer_name(operation.name, width * 0.72 - text_width(times))
+        marks.append(Text(left, y + 13, f"{name} {times}".strip()))
         marks.append(
             Text(width - right, y + 13, f"{operation.ms:.2f} ms", "text", "end", bold=True)
         )

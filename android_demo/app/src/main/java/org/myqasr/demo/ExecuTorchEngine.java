@@ -1,0 +1,98 @@
+package org.myqasr.demo;
+
+import java.io.File;
+import org.myqasr.core.Autoregression;
+import org.myqasr.core.Engine;
+import org.myqasr.core.Logits;
+import org.myqasr.core.UserError;
+import org.pytorch.executorch.EValue;
+import org.pytorch.executorch.Module;
+import org.pytorch.executorch.Tensor;
+
+/** A .pte file in ExecuTorch: method `forward`, or `encode` and `decode` of a model that writes token by token. */
+final class ExecuTorchEngine implements Engine {
+    private final Module module;
+    private final Autoregression autoregression;
+    private final int threads;
+
+    private ExecuTorchEngine(Module module, Autoregression autoregression, int threads) {
+        this.module = module;
+        this.autoregression = autoregression;
+        this.threads = threads;
+    }
+
+    static ExecuTorchEngine open(File file, Autoregression autoregression, int threads) {
+        try {
+            Module module = Module.load(file.getPath(), Module.LOAD_MODE_MMAP, threads);
+            return new ExecuTorchEngine(module, autoregression, threads);
+        } catch (RuntimeException error) {
+            throw new UserError("ExecuTorch can't load " + file.getName() + ": " + error.getMessage(), error);
+        }
+    }
+
+    @Override
+    public Logits logits(float[] features) {
+        EValue waveform = EValue.from(Tensor.fromBlob(features, new long[] {1, features.length}));
+        try {
+            if (autoregression == null) {
+                return all(module.forward(waveform));
+            }
+            EValue[] heard = module.execute("encode", waveform);
+            return autoregression.greedy(ids -> lastRow(decoded(ids, heard)));
+        } catch (UserError error) {
+            throw error;
+        } catch (RuntimeException error) {
+            throw new UserError("ExecuTorch can't run " + features.length + " samples: " + error.getMessage(), error);
+        }
+    }
+
+    private EValue[] decoded(long[] ids, EValue[] heard) {
+        EValue[] inputs = new EValue[1 + heard.length];
+        inputs[0] = EValue.from(Tensor.fromBlob(ids, new long[] {1, ids.length}));
+        System.arraycopy(heard, 0, inputs, 1, heard.length);
+        return module.execute("decode", inputs);
+    }
+
+    /** Logits [frames][vocab] of an output [1, frames, vocab]. */
+    private static Logits all(EValue[] outputs) {
+        Tensor output = first(outputs);
+        long[] shape = output.shape();
+        if (shape.length != 3 || shape[0] != 1) {
+            throw new UserError("the model's output has " + shape.length + " dimensions, not [1, frames, vocabulary]");
+        }
+        return new Logits((int) shape[1], (int) shape[2], output.getDataAsFloatArray());
+    }
+
+    /** The logits [vocab] that an output, [1, vocab] or [1, ids, vocab], ends with. */
+    private static float[] lastRow(EValue[] outputs) {
+        Tensor output = first(outputs);
+        long[] shape = output.shape();
+        float[] values = output.getDataAsFloatArray();
+        int vocab = (int) shape[shape.length - 1];
+        float[] row = new float[vocab];
+        System.arraycopy(values, values.length - vocab, row, 0, vocab);
+        return row;
+    }
+
+    private static Tensor first(EValue[] outputs) {
+        if (outputs.length == 0) {
+            throw new UserError("the model gave no output");
+        }
+        return outputs[0].toTensor();
+    }
+
+    @Override
+    public String description() {
+        return "ExecuTorch on Android";
+    }
+
+    @Override
+    public int threads() {
+        return threads;
+    }
+
+    @Override
+    public void close() {
+        module.destroy();
+    }
+}

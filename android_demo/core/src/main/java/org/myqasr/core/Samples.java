@@ -1,0 +1,35 @@
+package org.myqasr.core;
+
+import java.util.Arrays;
+
+/** A waveform that grows at its end and is taken from its start. */
+final class Samples {
+    private float[] values = new float[Waveforms.SAMPLE_RATE];
+    private int start;
+    private int end;
+
+    void append(float[] more) {
+        if (end + more.length > values.length) {
+            int wanted = Math.max(size() + more.length, 2 * size());
+            float[] moved = new float[wanted];
+            System.arraycopy(values, start, moved, 0, size());
+            values = moved;
+            end -= start;
+            start = 0;
+        }
+        System.arraycopy(more, 0, values, end, more.length);
+        end += more.length;
+    }
+
+    int size() {
+        return end - start;
+    }
+
+    float[] range(int from, int to) {
+        return Arrays.copyOfRange(values, start + from, start + to);
+    }
+
+    void drop(int count) {
+        start += count;
+    }
+}

@@ -1,0 +1,52 @@
+package org.myqasr.core;
+
+import static org.junit.Assert.assertEquals;
+import static org.junit.Assert.assertThrows;
+import static org.junit.Assert.assertTrue;
+
+import java.util.Arrays;
+import java.util.LinkedHashMap;
+import java.util.Map;
+import org.junit.Test;
+
+public class JsonTest {
+    @Test
+    public void valuesAreReadAsTheirTypes() {
+        assertEquals(Arrays.asList(1L, -2.5, 1e300, "a\n\u00e9\ud83d\ude00", true, false, null),
+                Json.parse(" [1, -2.5, 1e300, \"a\\n\\u00e9\\ud83d\\ude00\", true, false, null] "));
+        assertEquals(1e19, Json.parse("10000000000000000000"));
+    }
+
+    @Test
+    public void whatIsWrittenIsReadBackInOrder() {
+        Map<String, Object> value = new LinkedHashMap<>();
+        value.put("z", Arrays.asList(1L, 0.1, "q\"\\\u0001"));
+        value.put("a", new LinkedHashMap<String, Object>());
+        value.put("n", null);
+        String text = Json.write(value);
+        assertEquals(value, Json.parse(text));
+        assertTrue(text, text.indexOf("\"z\"") < text.indexOf("\"a\""));
+        assertEquals("{\n \"z\": [\n  1,\n  0.1,\n  \"q\\\"\\\\\\u0001\"\n ],\n \"a\": {},\n \"n\": null\n}", text);
+    }
+
+    @Test
+    public void brokenTextIsRefusedWithThePlace() {
+        String[] broken = {"", "{", "[1,]", "{\"a\":1,}", "01", "1.", "-", "+1", "nul", "\"\u0001\"", "\"\\x\"", "\"\\u12g4\"",
+            "[1] 2", "{a:1}", "\"open", "[1 2]", "{\"a\":1,\"a\":2}", "NaN"};
+        for (String text : broken) {
+            UserError error = assertThrows(text, UserError.class, () -> Json.parse(text));
+            assertTrue(error.getMessage(), error.getMessage().contains("at character"));
+        }
+        StringBuilder deep = new StringBuilder();
+        for (int i = 0; i < 100_000; i++) {
+            deep.append('[');
+        }
+        assertThrows(UserError.class, () -> Json.parse(deep.toString()));
+    }
+
+    @Test
+    public void whatJsonLacksIsntWritten() {
+        assertThrows(UserError.class, () -> Json.write(Double.NaN));
+        assertThrows(UserError.class, () -> Json.write(new Object()));
+    }
+}

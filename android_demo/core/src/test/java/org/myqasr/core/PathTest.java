@@ -1,0 +1,89 @@
+package org.myqasr.core;
+
+import static org.junit.Assert.assertArrayEquals;
+import static org.junit.Assert.assertEquals;
+
+import java.util.Arrays;
+import java.util.List;
+import java.util.stream.Collectors;
+import org.junit.Test;
+
+public class PathTest {
+    private static final Tokens LETTERS = new Tokens(Arrays.asList("<pad>", "|", "A", "B", "C"), 0, "|", null, false);
+
+    private static Path path(int... tokens) {
+        double[] posteriors = new double[tokens.length];
+        Arrays.fill(posteriors, 0.5);
+        return new Path(tokens, posteriors);
+    }
+
+    private static String text(List<Word> words) {
+        return words.stream().map(word -> word.text).collect(Collectors.joining(" "));
+    }
+
+    @Test
+    public void repeatsAreMergedBeforeBlanksAreDropped() {
+        assertEquals("AAB C", text(path(2, 2, 0, 2, 3, 3, 0, 1, 1, 4, 0).ctcWords(LETTERS)));
+        assertEquals("", text(path().ctcWords(LETTERS)));
+        assertEquals("", text(path(0, 1, 0, 1).ctcWords(LETTERS)));
+    }
+
+    @Test
+    public void aTokensConfidenceIsItsBestFrames() {
+        Path path = new Path(new int[] {2, 2, 0, 3}, new double[] {0.2, 0.8, 1, 0.2});
+        Word word = path.ctcWords(LETTERS).get(0);
+        assertEquals("AB", word.text);
+        assertEquals(0.4, word.confidence, 1e-12);
+    }
+
+    @Test
+    public void piecesThatBeginWithASpaceCountForTheirWord() {
+        Tokens pieces = new Tokens(Arrays.asList("<s>", "▁he", "llo", "▁you"), 0, "▁", null, false);
+        Path path = new Path(new int[] {1, 2, 0, 3}, new double[] {0.9, 0.4, 1, 0.7});
+        List<Word> words = path.ctcWords(pieces);
+        assertEquals("hello you", text(words));
+        assertEquals(0.6, words.get(0).confidence, 1e-12);
+        assertEquals(0.7, words.get(1).confidence, 1e-12);
+    }
+
+    @Test
+    public void bytesAreSpelledAndTheEndTokenEndsTheText() {
+        Autoregression how = new Autoregression(new int[] {5, 5}, 6, 9, new int[0], new int[0]);
+        Tokens bytes = new Tokens(
+                Arrays.asList("Ġcaf", "Ã", "©", "Ġno", "!", "<|start|>", "<|end|>"), null, "|", how, true);
+        List<Word> words = path(0, 1, 2, 3, 4, 6, 0).writtenWords(bytes);
+        assertEquals("café no!", text(words));
+        assertEquals(0.5, words.get(0).confidence, 1e-12);
+    }
+
+    @Test
+    public void windowsAreJoinedWhereBothAreBlank() {
+        Path earlier = path(2, 0, 3, 3, 0, 4, 4); // the end of a window is unsure
+        Path later = path(3, 0, 2, 0, 3);
+        Path joined = earlier.joined(later, 3, 0);
+        assertArrayEquals(new int[] {2, 0, 3, 3, 0, 2, 0, 3}, joined.tokens);
+    }
+
+    @Test
+    public void windowsThatNeverAgreeAreJoinedInTheMiddleOfTheOverlap() {
+        assertArrayEquals(new int[] {2, 2, 2, 3, 3}, path(2, 2, 2, 2).joined(path(3, 3, 3), 2, 0).tokens);
+    }
+
+    @Test
+    public void aGapBetweenWindowsIsSilence() {
+        assertArrayEquals(new int[] {2, 0, 0, 3}, path(2).joined(path(3), 3, 0).tokens);
+    }
+
+    @Test
+    public void greedyWritingNeverWritesSuppressedTokens() {
+        Autoregression how = new Autoregression(new int[] {0, 1}, 3, 6, new int[] {4}, new int[] {3});
+        Logits logits = how.greedy(ids -> {
+            float[] row = {0, 1, 2, 3, 4}; // would write 4 (suppressed), then 3 (the end, not at first)
+            assertEquals(ids.length == 2 ? 1 : 2, ids[ids.length - 1]);
+            return row;
+        });
+        assertEquals(2, logits.frames);
+        assertEquals(2, logits.best(0));
+        assertEquals(3, logits.best(1));
+    }
+}

@@ -1,0 +1,52 @@
+"""Recordings in a zip file, as the phone app shares them; read in place, without unpacking."""
+
+import zipfile
+from pathlib import Path, PurePosixPath
+
+from speech.audio import AUDIO_SUFFIXES
+from speech.errors import UserError
+from speech.manifests import Clip
+
+SUFFIX = ".zip"
+MAX_BYTES = 512 * 2**20
+
+
+def clips(path: Path) -> list[Clip]:
+    """Clips of the audio files in a zip, sorted by name; their paths go on behind the zip's.
+
+    Raises UserError when the file isn't a zip.
+    """
+    names = []
+    with _opened(path) as archive:
+        for name in archive.namelist():
+            place = PurePosixPath(name)
+            hidden = any(part.startswith((".", "__MACOSX")) for part in place.parts)
+            if place.suffix.lower() in AUDIO_SUFFIXES and not hidden:
+                names.append(name)
+    return [Clip(path / name) for name in sorted(names)]
+
+
+def recording(path: Path) -> bytes | None:
+    """The encoded bytes of a clip in a zip; None for a path that doesn't lead into one.
+
+    Raises UserError `<path>: <reason>` when it is damaged, encrypted or larger than 512 MB.
+    """
+    for folder in path.parents:
+        if folder.suffix.lower() == SUFFIX and folder.is_file():
+            name = path.relative_to(folder).as_posix()
+            try:
+                with _opened(folder) as archive:
+                    size = archive.getinfo(name).file_size
+                    if size > MAX_BYTES:
+                        raise UserError(f"{path}: holds {size:,} bytes, {MAX_BYTES:,} are the most")
+                    return archive.read(name)
+            except (zipfile.BadZipFile, KeyError, RuntimeError, NotImplementedError) as error:
+                raise UserError(f"{path}: can't be unpacked ({error}); zip it again") from error
+    return None
+
+
+def _opened(path: Path) -> zipfile.ZipFile:
+    try:
+        return zipfile.ZipFile(path)
+    except (zipfile.BadZipFile, OSError) as error:
+        raise UserError(f"{path} can't be read as a zip file: {error}") from error
