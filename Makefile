@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TEST_WORKERS ?= 2
 
-.PHONY: setup demo test android-test lint bench users clean
+.PHONY: setup demo test android-test lint bench runner arm64 users clean
 
 setup: $(STAMP)
 
@@ -25,6 +25,14 @@ test: setup
 android-test: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m tools.android_test $(if $(BUILD_ONLY),--build-only)
 
+# The C++ runner for this machine; `myqasr bench --runner executorch-cpp` builds it too.
+runner: setup
+	$(BIN)/python -m runtime_bench.native
+
+# What `--runner arm64` needs: cross compiler and emulator (root, Debian).
+arm64: setup
+	tools/arm64_packages.sh
+
 lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -42,6 +50,7 @@ bench: setup
 	$(BIN)/python -m benchmarks.solving
 	$(BIN)/python -m benchmarks.models
 	$(BIN)/python -m benchmarks.base_model
+	$(BIN)/python -m benchmarks.runners
 	$(BIN)/python -m benchmarks.real_speakers
 	$(BIN)/python -m benchmarks.allocation --speakers real
 	$(BIN)/python -m benchmarks.personalisation --speakers real

@@ -21,9 +21,10 @@ from benchmarks.results import BUILD, run_command, save_result
 from exporters.run_folder import RunFolder
 from runtime_bench.bench import BenchOptions
 from runtime_bench.exported import exported_file
-from runtime_bench.protocol import TimingOptions, interleaved_times, summarize
+from runtime_bench.protocol import TimingOptions, summarize, take_turns
 from runtime_bench.run_bench import exported_files, model_systems
 from runtime_bench.runners.base import System, open_system
+from runtime_bench.statistics import time_ratio
 from speech.audio import SAMPLE_RATE
 from speech.models import DEFAULT_MODEL
 
@@ -73,17 +74,20 @@ def main() -> None:
     ]
     waveform = np.random.default_rng(0).standard_normal(SECONDS * SAMPLE_RATE).astype(np.float32)
     runners = {system.name: open_system(system, options.threads) for system in systems}
-    times = interleaved_times(
+    turns = take_turns(
         {
             name: lambda _, runner=runner: runner.logits(waveform)  # type: ignore[misc]
             for name, runner in runners.items()
         },
         1,
-        TimingOptions(warmup=3, repeats=20, max_seconds=300.0),
+        TimingOptions(),
     )
-    latency = {name: summarize(found, [float(SECONDS)]) for name, found in times.items()}
-    float_ms = latency[systems[0].name].median_ms
-    ratios = {name: found.median_ms / float_ms for name, found in latency.items()}
+    latency = {
+        name: summarize(turns.utterances, seconds, [float(SECONDS)])
+        for name, seconds in turns.seconds.items()
+    }
+    floats = turns.seconds[systems[0].name]
+    ratios = {name: time_ratio(seconds, floats).value for name, seconds in turns.seconds.items()}
     for name, found in latency.items():
         print(f"{name:24} {found.median_ms:8.1f} ms  {ratios[name]:.3f} x torch float")
     profile = run.load_profile()

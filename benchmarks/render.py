@@ -3,17 +3,13 @@
 from collections.abc import Callable
 from typing import Any
 
+from benchmarks.render_runners import runners
 from benchmarks.results import RESULTS, ROOT, load_result
+from benchmarks.tables import interval, table
 from personalize.budget import format_bytes
 from speech.storage import write_bytes
 
 Figures = Any
-
-
-def table(header: list[str], rows: list[list[str]]) -> str:
-    """A Markdown table; the first column is text, the rest are figures."""
-    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def demo(figures: Figures) -> str:
@@ -156,12 +152,6 @@ def allocation(figures: Figures) -> str:
     return f"{len(figures['speakers'])} speakers.\n\n" + table(header, rows)
 
 
-def interval(ratio: list[float]) -> str:
-    """A ratio with its interval."""
-    mean, low, high = ratio
-    return f"{mean:.2f} ({low:.2f} to {high:.2f})"
-
-
 def personalisation(figures: Figures) -> str:
     """Own, somebody else's and generic bits and codes."""
     rows = [
@@ -240,6 +230,7 @@ SECTIONS: dict[str, tuple[str, Callable[[Figures], str]]] = {
     "users": ("Every embedded user", users),
     "real_speakers": ("Four real speakers the model never heard", real_speakers),
     "budgets": ("Budgets are kept to the byte", budgets),
+    "runners": ("Every file on every runner, twice", runners),
     "base_model": ("A model of wav2vec2-base size, random weights", base_model),
     "sensitivity": ("Are the costs right?", sensitivity),
     "measuring_cost": ("What measuring costs", measuring_cost),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from runtime_bench.report import runtime_versions, this_device
+from runtime_bench.machine import runtime_versions, this_device
 from speech.storage import converter, write_bytes
 
 ROOT = Path(__file__).parent.parent

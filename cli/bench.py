@@ -18,27 +18,33 @@ def run(
     target: str | None,
     limit: int | None,
     threads: int,
+    runs: int,
+    seconds: float,
+    operations: bool,
     as_json: bool,
+    runners: list[str],
 ) -> None:
     """Bench the exported files of a run on labelled clips that it wasn't fitted on."""
     from cli.bench_table import print_report
     from exporters.run_folder import RunFolder
     from runtime_bench.bench import BenchOptions
+    from runtime_bench.protocol import TimingOptions
     from runtime_bench.run_bench import bench_run, exported_files, held_out_recordings
     from speech.datasets import find_clips
 
     folder = RunFolder(run_folder)
     settings = folder.load_settings()
-    files = exported_files(folder, target)
+    exported_files(folder, target)  # before the recordings are decoded, which may take long
     heard = held_out_recordings(settings, find_clips(data, selection), limit)
     print_skipped(list(heard.skipped))
     if heard.tuned:
         say(f"left out {heard.tuned} clips that the run was fitted on")
+    timing = TimingOptions(runs=runs, seconds=seconds)
+    options = BenchOptions(threads=threads, timing=timing, operations=operations)
     with stage_progress("benching") as on_progress:
-        report, path = bench_run(folder, heard, target, BenchOptions(threads=threads), on_progress)
+        report, path = bench_run(folder, heard, target, options, on_progress, runners)
     if as_json:
         print_json(report)
         return
-    bits = {f"{run_folder.name} ({artifact.target})": artifact.mean_bits for _, artifact in files}
-    print_report(report, f"{run_folder.name} on {len(heard.recordings)} test clips", bits)
-    say(f"report: {path}")
+    print_report(report, f"{run_folder.name} on {len(heard.recordings)} test clips")
+    say(f"result: {path}; as a page: myqasr report {run_folder}")

@@ -5,24 +5,29 @@ from rich.table import Table
 
 from cli.output import console
 from personalize.budget import format_bytes
+from runtime_bench.compare import time_ratios
+from runtime_bench.page.figures import error_rate, percent
 from runtime_bench.report import BenchReport, SystemResult
-from speech.scoring import ErrorCounts
 
 
-def print_report(report: BenchReport, title: str, mean_bits: dict[str, float]) -> None:
-    """Print one row per system; `mean_bits` by system name, where known."""
+def print_report(report: BenchReport, title: str) -> None:
+    """Print one row per system, and what stands against its timings."""
     table = Table(title=title, box=SIMPLE, padding=(0, 1, 0, 0))
     table.add_column("system", overflow="fold")
     scores = ("WER", "CER") if report.task == "transcription" else ("accuracy",)
-    for column in ("file", "bits", *scores, "same text", "RTF", "p50", "p90", "load", "RAM"):
+    columns = ("same text", "RTF", "p50", "p90", "p99", "time", "load", "RAM")
+    for column in ("file", "bits", *scores, *columns):
         table.add_column(column, justify="right", no_wrap=True)
+    ratios = time_ratios(report, report.baseline)
     for system in report.systems:
-        table.add_row(system.name, *_cells(report, system, mean_bits))
+        ratio = ratios.get(system.name)
+        times = "" if ratio is None else f"{ratio.value:.2f}x"
+        table.add_row(system.name, *_cells(report, system, times))
     console.print(table)
     console.print(
-        f"{len(report.utterances)} clips, {report.audio_seconds:.0f} s, {report.threads} threads on "
-        f"{report.device.cpu}. RTF: processing seconds per second of audio. "
-        "RAM: peak that the model added in a process of its own.",
+        f"{len(report.utterances)} clips, {report.audio_seconds:.0f} s, {report.threads_in_words} on "
+        f"{report.device.cpu}. RTF: processing seconds per second of audio. time: of one run, "
+        f"relative to {report.baseline}. RAM: peak that the model added in a process of its own.",
         highlight=False,
         style="dim",
     )
@@ -30,17 +35,18 @@ def print_report(report: BenchReport, title: str, mean_bits: dict[str, float]) -
         console.print(f"[yellow]timings not valid:[/] {problem}", highlight=False)
 
 
-def _cells(report: BenchReport, system: SystemResult, mean_bits: dict[str, float]) -> list[str]:
+def _cells(report: BenchReport, system: SystemResult, times: str) -> list[str]:
     latency, startup = system.latency, system.startup
-    bits = mean_bits.get(system.name)
     return [
         "" if system.size_bytes is None else format_bytes(system.size_bytes),
-        "" if bits is None else f"{bits:.2f}",
+        "" if system.artifact is None else f"{system.artifact.mean_bits:.2f}",
         *_scores(report, system),
         f"{system.agreement:.0%}",
         "" if latency is None else f"{latency.rtf:.4f}",
         "" if latency is None else f"{latency.median_ms:.1f} ms",
-        "" if latency is None else f"{latency.p90_ms:.1f} ms",
+        "" if latency is None else f"{latency.p90_ms:.1f}",
+        "" if latency is None else f"{latency.p99_ms:.1f}",
+        times,
         "" if startup is None else f"{startup.load_ms:.0f} ms",
         "" if startup is None else format_bytes(startup.model_rss_bytes),
     ]
@@ -48,10 +54,5 @@ def _cells(report: BenchReport, system: SystemResult, mean_bits: dict[str, float
 
 def _scores(report: BenchReport, system: SystemResult) -> list[str]:
     if report.task == "transcription":
-        return [_percent(system.words), _percent(system.characters)]
-    accuracy = report.accuracy(system.name)
-    return ["" if accuracy is None else f"{accuracy:.1%}"]
-
-
-def _percent(counts: ErrorCounts | None) -> str:
-    return "" if counts is None else f"{100 * counts.rate:.1f} %"
+        return [error_rate(system.words), error_rate(system.characters)]
+    return [percent(report.accuracy(system.name))]

@@ -58,10 +58,9 @@ def run(out: Path, user: str | None, budget: str, threads: int, as_json: bool) -
     if as_json:
         print_json(report)
         return
-    bits = {name: item.artifact.mean_bits for name, item in files.items()}
-    print_report(report, f"{clips.name}: one model, four files", bits)
-    tell(f"Try: myqasr inspect {files['personalised'].path}")
-    say(f"report: {path}")
+    print_report(report, f"{clips.name}: one model, four files")
+    tell(f"Try: myqasr inspect {files['personalised'].path}, myqasr report {out}")
+    say(f"result: {path}")
 
 
 def _user_folder(name: str) -> Path:

@@ -116,7 +116,20 @@ def bench(
     ],
     target: Annotated[str | None, typer.Option(help="Default: every exported target.")] = None,
     limit: Annotated[int | None, typer.Option(help="Use this many clips at most.", min=1)] = None,
+    runner: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="executorch, executorch-cpp, arm64[:cortex-a53], adb:SERIAL; again for more than one."
+        ),
+    ] = None,
     threads: Threads = 2,
+    runs: Annotated[int, typer.Option(help="Timed runs of each system, at least.", min=1)] = 50,
+    seconds: Annotated[
+        float, typer.Option(help="Timed seconds of each system, at least.", min=0)
+    ] = 5.0,
+    operations: Annotated[
+        bool, typer.Option("--operations", help="Also time each kernel (builds the C++ runner).")
+    ] = False,
     speakers: Speakers = None,
     gender: Gender = None,
     language: Language = None,
@@ -127,7 +140,36 @@ def bench(
     from cli.bench import run
 
     selection = selection_of(speakers, gender, language, split)
-    run(run_folder, data, selection, target, limit, threads, as_json)
+    run(
+        run_folder, data, selection, target, limit, threads, runs, seconds, operations, as_json,
+        runner or [],
+    )  # fmt: skip
+
+
+@app.command()
+@reports_user_errors
+def compare(
+    results: Annotated[
+        list[Path], typer.Argument(help="Run folders (their newest result) or result files.")
+    ],
+    against: Annotated[
+        str | None, typer.Option(help="System to hold the others against; default: the first.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Measured systems side by side, and which differences in WER and time are real."""
+    from cli.compare import run
+
+    run(results, against, as_json)
+
+
+@app.command()
+@reports_user_errors
+def report(run_folder: Run, as_json: Json = False) -> None:
+    """The newest result of a run as one HTML page that needs nothing else, and its plots as PNG."""
+    from cli.report import run
+
+    run(run_folder, as_json)
 
 
 @app.command()
@@ -158,6 +200,23 @@ def transcribe(
     from cli.transcribe import run
 
     run(file, audio, threads, as_json)
+
+
+@app.command()
+@reports_user_errors
+def profile(
+    file: Annotated[
+        Path, typer.Argument(help="An exported .pte with its manifest.json beside it.")
+    ],
+    audio: Annotated[Path, typer.Argument(help="An audio file to run it on.")],
+    threads: Threads = 1,
+    repeats: Annotated[int, typer.Option(help="Runs that the times are medians of.", min=1)] = 10,
+    as_json: Json = False,
+) -> None:
+    """Which kernel ran for each layer, whether it is the planned one, and where the time goes."""
+    from cli.profile import run
+
+    run(file, audio, threads, repeats, as_json)
 
 
 @app.command()

@@ -164,11 +164,11 @@ def mix_moments(
     general = observe(model, others, device, lambda: None, with_moments=True)
     heard = sum(len(waveform) for waveform in others) / SAMPLE_RATE
     mixed: set[int] = set()
-    for name, layer in observed.items():
-        theirs = general[name].moments
-        if layer.moments is not None and theirs is not None and id(layer.moments) not in mixed:
-            mixed.add(id(layer.moments))  # layers that share their input share these
-            with torch.inference_mode():  # where the moments were made
+    with torch.inference_mode():  # the moments were made in it
+        for name, layer in observed.items():
+            theirs = general[name].moments
+            if layer.moments is not None and theirs is not None and id(layer.moments) not in mixed:
+                mixed.add(id(layer.moments))  # layers that share their input share these
                 layer.moments.mul_(share / seconds).add_(theirs, alpha=(1 - share) / heard)
 
 

@@ -1,34 +1,35 @@
-"""Run systems over the same recordings: transcripts first, then timings in turns, then memory apart."""
+"""Run systems over the same recordings: memory apart, then transcripts, then timings in turns."""
 
-import datetime
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from runtime_bench.exported import AudioInput
+from runtime_bench.machine import core_times, idle_cores, load_between, pinned, this_device
+from runtime_bench.machine import usable_cores as usable
 from runtime_bench.peak_memory import measure_startup
-from runtime_bench.protocol import Latency, TimingOptions, interleaved_times, summarize
-from runtime_bench.quality import agreement, errors_of
+from runtime_bench.protocol import Latency, TimingOptions, Turns, summarize, take_turns
+from runtime_bench.quality import agreement, errors_of, not_worse, token_flips, written_tokens
 from runtime_bench.report import (
     SCHEMA_VERSION,
     BenchReport,
+    MeasuredFile,
+    Provenance,
     Startup,
     SystemResult,
     Utterance,
-    busy_cores_now,
-    runtime_versions,
-    this_device,
-    timing_problems,
 )
-from runtime_bench.runners.base import Runner, System, open_system
-from runtime_bench.transcription import model_inputs, transcribe
-from speech.datasets import Recording, audio_hash
+from runtime_bench.runners.base import Runner, System, open_system, own_seconds
+from runtime_bench.transcription import checked_logits, model_inputs, text_of, transcribe
+from runtime_bench.validity import timing_problems
+from speech.datasets import Recording, read_clips
 from speech.decoding import Tokens
 from speech.errors import UserError
 
 Inputs = list[list[NDArray[np.float32]]]  # [utterance][piece] -> features [samples]
+Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +37,16 @@ class BenchOptions:
     """timed_clips: how many of the recordings are timed, spread evenly; all are transcribed.
 
     startup: also load each timed system in a process of its own for its load time and peak memory.
+    end_to_end: also time from audio file to text, with a fifth of the runs; recordings must be files.
+    operations: also time each kernel of XNNPACK files, in the C++ runner.
     """
 
     threads: int = 2
     timed_clips: int = 16
     timing: TimingOptions = field(default_factory=TimingOptions)
     startup: bool = True
+    end_to_end: bool = True
+    operations: bool = False
 
     def __post_init__(self) -> None:
         if self.threads < 1 or self.timed_clips < 1:
@@ -49,6 +54,25 @@ class BenchOptions:
                 f"can't bench with {self.threads} threads and {self.timed_clips} timed clips; "
                 "both must be at least 1"
             )
+
+
+@dataclass(frozen=True, slots=True)
+class _Material:
+    """What every system gets. timed: which utterances are timed."""
+
+    recordings: Sequence[Recording]
+    inputs: Inputs
+    audio: AudioInput
+    tokens: Tokens
+    timed: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Heard:
+    """One system's texts and best tokens, [utterance] and [piece of any utterance]."""
+
+    texts: list[str]
+    tokens: list[NDArray[np.int64]]
 
 
 def no_progress(stage: str, done: int, total: int) -> None:
@@ -61,78 +85,121 @@ def bench(
     audio: AudioInput,
     tokens: Tokens,
     options: BenchOptions,
-    on_progress: Callable[[str, int, int], None] = no_progress,
+    provenance: Provenance,
+    artifacts: Mapping[str, MeasuredFile],
+    on_progress: Progress = no_progress,
     opener: Callable[[System, int], Runner] = open_system,
 ) -> BenchReport:
-    """Measure systems that share input and tokens; the first is the baseline of agreement.
+    """Measure systems that share input and tokens; the first is the baseline of all comparisons.
 
-    audio: of the exported file; every system gets the same pieces. on_progress: called with stage,
-    steps done, steps in all. A system whose own process fails is named in the report's problems.
+    audio: of the exported file; every system gets the same pieces. artifacts: by the name of the
+    system that runs it. on_progress: called with stage, steps done, steps in all. A system whose own
+    process fails is named in the report's problems.
     Raises UserError when there are no systems or recordings, or a system can't be loaded or run.
     """
     if not systems or not recordings:
         raise UserError(f"can't bench {len(systems)} systems on {len(recordings)} recordings")
     if len({system.name for system in systems}) != len(systems):
         raise UserError(f"systems need different names: {', '.join(s.name for s in systems)}")
-    busy_cores = busy_cores_now()
-    device = this_device()
+    idle, busy_cores = idle_cores(options.threads)
     inputs = [model_inputs(recording.waveform, audio) for recording in recordings]
-    startups, failures = _startups(systems, inputs, options, on_progress)
-    runners = {}
-    for step, system in enumerate(systems):
-        on_progress("load", step, len(systems))
-        runners[system.name] = opener(system, options.threads)
-    transcripts = _transcripts(runners, inputs, tokens, on_progress)
-    latencies = _latencies(systems, runners, recordings, inputs, options, on_progress)
-    texts = [recording.clip.text for recording in recordings]
-    results = []
-    for system in systems:
-        runner, heard = runners[system.name], transcripts[system.name]
-        words, characters = errors_of(texts, heard)
-        results.append(
-            SystemResult(
-                name=system.name,
-                runner=system.runner,
-                description=runner.description,
-                sha256=system.sha256,
-                size_bytes=system.size_bytes,
-                threads=runner.threads,
-                transcripts=tuple(heard),
-                words=words,
-                characters=characters,
-                agreement=agreement(heard, transcripts[systems[0].name]),
-                latency=latencies.get(system.name),
-                startup=startups.get(system.name),
-            )
+    count = min(options.timed_clips, len(inputs))
+    timed = tuple((2 * i + 1) * len(inputs) // (2 * count) for i in range(count))
+    material = _Material(recordings, inputs, audio, tokens, timed)
+    device, cores_there = this_device(), len(usable())
+    with pinned(idle) as cores:
+        startups, failures = _startups(systems, inputs, options, on_progress)
+        runners = {}
+        for step, system in enumerate(systems):
+            on_progress("load", step, len(systems))
+            runners[system.name] = opener(system, options.threads)
+        heard = _transcripts(runners, material, on_progress)
+        measured = {system.name: runners[system.name] for system in systems if system.timed}
+        before = core_times(cores)
+        turns = _model_turns(measured, material, options.timing, on_progress)
+        load = load_between(before, core_times(cores), cores, busy_cores)
+        whole = _whole_turns(measured, material, options, on_progress)
+    lengths = [recordings[index].seconds for index in timed]
+    results = tuple(
+        _result(
+            system, runners[system.name], heard[system.name], heard[systems[0].name], recordings
         )
-    problems = timing_problems(tuple(results), options.threads, busy_cores, device.usable_cores)
+        for system in systems
+    )
+    results = tuple(
+        replace(
+            result,
+            artifact=artifacts.get(result.name),
+            latency=_latency(turns, result.name, lengths),
+            end_to_end=_latency(whole, result.name, lengths),
+            seconds=turns.seconds.get(result.name, ()),
+            startup=startups.get(result.name),
+        )
+        for result in results
+    )
+    problems = timing_problems(results, options.threads, cores_there, load, options.timing)
     return BenchReport(
         schema_version=SCHEMA_VERSION,
         task=tokens.task,
-        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        provenance=provenance,
         device=device,
-        versions=runtime_versions(),
         threads=options.threads,
-        busy_cores=busy_cores,
-        audio_hash=audio_hash(recordings),
+        cores=cores,
+        load=load,
+        timing=options.timing,
         utterances=tuple(_utterance(recording) for recording in recordings),
+        turns=tuple(timed[place] for place in turns.utterances),
         baseline=systems[0].name,
-        systems=tuple(results),
+        systems=results,
         problems=(*problems, *failures),
+    )
+
+
+def _result(
+    system: System,
+    runner: Runner,
+    heard: _Heard,
+    baseline: _Heard,
+    recordings: Sequence[Recording],
+) -> SystemResult:
+    """What a system wrote, scored; nothing timed yet."""
+    texts = [recording.clip.text for recording in recordings]
+    words, characters = errors_of(texts, heard.texts)
+    return SystemResult(
+        name=system.name,
+        runner=system.runner,
+        description=runner.description,
+        artifact=None,
+        sha256=system.sha256,
+        size_bytes=system.size_bytes,
+        threads=runner.threads,
+        transcripts=tuple(heard.texts),
+        words=words,
+        characters=characters,
+        agreement=agreement(heard.texts, baseline.texts),
+        not_worse=not_worse(texts, heard.texts, baseline.texts),
+        flips=token_flips(heard.tokens, baseline.tokens),
+        latency=None,
+        end_to_end=None,
+        seconds=(),
+        startup=None,
     )
 
 
 def _utterance(recording: Recording) -> Utterance:
     """Only the last parts of the path: a report doesn't tell where its author keeps things."""
     clip = "/".join(recording.clip.path.parts[-3:])
-    return Utterance(clip, recording.seconds, recording.clip.text)
+    return Utterance(clip, recording.seconds, recording.clip.text, recording.clip.speaker)
+
+
+def _latency(turns: Turns, name: str, lengths: Sequence[float]) -> Latency | None:
+    """Figures of one system; None when it wasn't timed."""
+    seconds = turns.seconds.get(name)
+    return summarize(turns.utterances, seconds, lengths) if seconds else None
 
 
 def _startups(
-    systems: Sequence[System],
-    inputs: Inputs,
-    options: BenchOptions,
-    on_progress: Callable[[str, int, int], None],
+    systems: Sequence[System], inputs: Inputs, options: BenchOptions, on_progress: Progress
 ) -> tuple[dict[str, Startup], list[str]]:
     """Load time and memory by name, and what went wrong. Before anything is loaded here."""
     found: dict[str, Startup] = {}
@@ -151,40 +218,62 @@ def _startups(
 
 
 def _transcripts(
-    runners: dict[str, Runner],
-    inputs: Inputs,
-    tokens: Tokens,
-    on_progress: Callable[[str, int, int], None],
-) -> dict[str, list[str]]:
-    """Text of every utterance by every system."""
-    heard: dict[str, list[str]] = {name: [] for name in runners}
-    for step, pieces in enumerate(inputs):
-        on_progress("transcribe", step, len(inputs))
+    runners: dict[str, Runner], material: _Material, on_progress: Progress
+) -> dict[str, _Heard]:
+    """Text and best tokens of every utterance by every system."""
+    heard = {name: _Heard([], []) for name in runners}
+    for step, pieces in enumerate(material.inputs):
+        on_progress("transcribe", step, len(material.inputs))
         for name, runner in runners.items():
-            heard[name].append(transcribe(runner, pieces, tokens))
+            logits = checked_logits(runner, pieces)
+            heard[name].texts.append(text_of(logits, material.tokens))
+            how = material.tokens.autoregression
+            heard[name].tokens.extend(written_tokens(piece, how) for piece in logits)
     return heard
 
 
-def _latencies(
-    systems: Sequence[System],
-    runners: dict[str, Runner],
-    recordings: Sequence[Recording],
-    inputs: Inputs,
-    options: BenchOptions,
-    on_progress: Callable[[str, int, int], None],
-) -> dict[str, Latency]:
-    """Latency of the timed systems on a spread of the utterances: the model alone, no decoding."""
-    count = min(options.timed_clips, len(inputs))
-    chosen = [(2 * i + 1) * len(inputs) // (2 * count) for i in range(count)]
+def _model_turns(
+    runners: Mapping[str, Runner],
+    material: _Material,
+    timing: TimingOptions,
+    on_progress: Progress,
+) -> Turns:
+    """Time the model alone, no decoding of audio or tokens."""
 
-    def process(runner: Runner) -> Callable[[int], object]:
-        return lambda utterance: [runner.logits(features) for features in inputs[chosen[utterance]]]
+    def process(runner: Runner) -> Callable[[int], float | None]:
+        return lambda place: own_seconds(runner, material.inputs[material.timed[place]])
 
-    on_progress("time", 0, count)
-    times = interleaved_times(
-        {system.name: process(runners[system.name]) for system in systems if system.timed},
-        count,
-        options.timing,
+    return take_turns(
+        {name: process(runner) for name, runner in runners.items()},
+        len(material.timed),
+        timing,
+        on_progress=lambda done, total: on_progress("time", done, total),
     )
-    seconds = [recordings[index].seconds for index in chosen]
-    return {name: summarize(found, seconds) for name, found in times.items()}
+
+
+def _whole_turns(
+    runners: Mapping[str, Runner],
+    material: _Material,
+    options: BenchOptions,
+    on_progress: Progress,
+) -> Turns:
+    """Time the way from audio file to text: decode, resample, normalise, model, decode the tokens."""
+    if not options.end_to_end:
+        return Turns((), {})
+
+    def process(runner: Runner) -> Callable[[int], None]:
+        def from_file(place: int) -> None:
+            clip = material.recordings[material.timed[place]].clip
+            (recording,), _ = read_clips([clip])
+            inputs = model_inputs(recording.waveform, material.audio)
+            transcribe(runner, inputs, material.tokens)
+
+        return from_file
+
+    timing = options.timing
+    return take_turns(
+        {name: process(runner) for name, runner in runners.items()},
+        len(material.timed),
+        TimingOptions(1, max(timing.runs // 5, 1), timing.seconds / 5, timing.max_seconds / 5),
+        on_progress=lambda done, total: on_progress("end to end", done, total),
+    )

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from exporters.manifest import load_artifact
-from runtime_bench.runners.base import System
+from exporters.manifest import Artifact, load_artifact
+from runtime_bench.runners.base import UNTIMED_RUNNERS, System
 from speech.decoding import Tokens
 from speech.errors import UserError
 
@@ -14,6 +14,8 @@ TARGET_RUNNERS = {
     "executorch": "executorch",
 }
 """Export target -> runner of its files."""
+OTHER_RUNNERS = {"executorch": ("executorch-cpp", "arm64")}
+"""Runner -> others that run the same files; see `RUNNERS`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,21 +37,27 @@ class Exported:
     system: System
     audio: AudioInput
     tokens: Tokens
+    artifact: Artifact
 
 
-def exported_file(path: Path, name: str | None = None) -> Exported:
-    """A file as a system called `name` (its target, if not given).
+def exported_file(path: Path, name: str | None = None, runner: str | None = None) -> Exported:
+    """A file as a system called `name` (its target, if not given) on a runner (the target's own).
 
     Raises UserError when the manifest.json beside it is missing, doesn't list it, or names another
-    sha256 than the file has (both are given), or when its target has no runner.
+    sha256 than the file has (both are given), or when its target has no such runner.
     """
     manifest, artifact = load_artifact(path)
-    runner = TARGET_RUNNERS.get(artifact.target)
-    if runner is None:
+    own = TARGET_RUNNERS.get(artifact.target)
+    if own is None:
         raise UserError(
             f"no runner here for target {artifact.target}; there are runners for: "
             f"{', '.join(TARGET_RUNNERS)}"
         )
+    runner = own if runner is None else runner
+    kind = runner.partition(":")[0]
+    if kind not in (own, *OTHER_RUNNERS.get(own, ())):
+        known = ", ".join((own, *OTHER_RUNNERS.get(own, ())))
+        raise UserError(f"runner {runner!r} doesn't run {artifact.target} files; these do: {known}")
     label = artifact.target if name is None else name
     return Exported(
         System(
@@ -58,10 +66,12 @@ def exported_file(path: Path, name: str | None = None) -> Exported:
             str(path),
             sha256=artifact.sha256,
             size_bytes=artifact.size_bytes,
+            timed=kind not in UNTIMED_RUNNERS,
             autoregression=manifest.tokens.autoregression,
         ),
         AudioInput(manifest.input.normalize, artifact.min_samples, artifact.max_samples),
         manifest.tokens,
+        artifact,
     )
 
 

@@ -1,50 +1,38 @@
-"""The result of one benchmark run as a frozen record, one JSON file. No torch in here."""
+"""The result of one benchmark run as a frozen record, one JSON file. No torch in here.
 
-import importlib.metadata
-import os
-import platform
+Result files are only added: a file is named by its time and content, holds the sha256 of its content, and is
+never written again.
+"""
+
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import psutil
-
-from runtime_bench.protocol import Latency
+from runtime_bench.machine import Device, Load
+from runtime_bench.protocol import Latency, TimingOptions
 from speech.errors import UserError
 from speech.scoring import ErrorCounts, normalize_text
-from speech.storage import load_record, save_record
+from speech.storage import converter, record_hash, to_json, write_bytes
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 Task = Literal["transcription", "classification"]
-MIN_UTTERANCES = 5
-MIN_REPEATS = 3
-MAX_SPREAD = 1.5
-
-
-@dataclass(frozen=True, slots=True)
-class Device:
-    """What the benchmark ran on. usable_cores: those this process may use."""
-
-    cpu: str
-    machine: str
-    cores: int
-    usable_cores: int
-    memory_bytes: int
-    system: str
 
 
 @dataclass(frozen=True, slots=True)
 class Startup:
     """One system in a fresh process that has its runtime imported but no model loaded yet.
 
-    load_ms: file to model in memory. first_inference_ms: on the longest input, after that.
-    baseline_rss_bytes: resident memory before loading. peak_rss_bytes: highest from then on.
+    load_ms: file to model in memory, the median of `loads`. first_inference_ms: on the longest input,
+    after the first load. baseline_rss_bytes: resident memory before loading. peak_rss_bytes: highest from
+    then on to the end of that inference.
     """
 
     load_ms: float
     first_inference_ms: float
     baseline_rss_bytes: int
     peak_rss_bytes: int
+    loads: int = 1
 
     @property
     def model_rss_bytes(self) -> int:
@@ -53,17 +41,57 @@ class Startup:
 
 
 @dataclass(frozen=True, slots=True)
+class MeasuredFile:
+    """The exported file that a system ran: what its manifest said of it, and its hash when it was opened."""
+
+    file: str
+    target: str
+    sha256: str
+    size_bytes: int
+    mean_bits: float
+    plan_hash: str
+    profile_hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class TokenFlips:
+    """Best tokens that aren't the baseline's. tokens: output frames, or tokens written, compared."""
+
+    flipped: int
+    tokens: int
+
+    @property
+    def share(self) -> float:
+        """Of the tokens compared."""
+        return self.flipped / self.tokens if self.tokens else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class OperationTime:
+    """One operation of the program. kernel: what the runtime says it executed. ms: of one inference."""
+
+    name: str
+    kernel: str
+    calls: int
+    ms: float
+
+
+@dataclass(frozen=True, slots=True)
 class SystemResult:
     """One system on all utterances.
 
     transcripts: as decoded, in the order of the report's utterances. words, characters: None when the
     clips have no reference texts. agreement: share of utterances with the same transcript as the
-    report's baseline. latency: None when not timed. startup: None when not measured.
+    report's baseline. not_worse: share of the labelled utterances with no more word errors than the
+    baseline has there. flips: against the baseline. latency: of the model alone; end_to_end: from audio
+    file to text; None when not timed. seconds: the model's timings on the report's `turns`. startup: None
+    when not measured. operations: where the runtime tells.
     """
 
     name: str
     runner: str
     description: str
+    artifact: MeasuredFile | None
     sha256: str | None
     size_bytes: int | None
     threads: int
@@ -71,8 +99,13 @@ class SystemResult:
     words: ErrorCounts | None
     characters: ErrorCounts | None
     agreement: float
+    not_worse: float | None
+    flips: TokenFlips
     latency: Latency | None
+    end_to_end: Latency | None
+    seconds: tuple[float, ...]
     startup: Startup | None
+    operations: tuple[OperationTime, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,45 +115,71 @@ class Utterance:
     clip: str
     seconds: float
     text: str | None
+    speaker: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """Where the figures come from. command: as it was typed, paths shortened.
+
+    weights_hash: of the float model. audio_hash: over the decoded samples; text_hash: over the references.
+    """
+
+    command: str
+    created: str
+    versions: dict[str, str]
+    model: str
+    weights_hash: str
+    audio_hash: str
+    text_hash: str
 
 
 @dataclass(frozen=True, slots=True)
 class BenchReport:
     """All systems on the same utterances in one run.
 
-    task: what the model does; a classifier's transcripts are labels.
-    busy_cores: what other programs used just before. audio_hash: sha256 over the decoded samples.
-    baseline: the system that agreement refers to.
-    problems: why the timings are not to be relied on; none means valid.
+    task: what the model does; a classifier's transcripts are labels. cores: those pinned to; none where
+    the system can't pin. turns: number of the utterance that was timed, [turn]. baseline: the system that
+    agreement, flips and `not_worse` refer to. problems: why the timings are not to be relied on.
     """
 
     schema_version: int
     task: Task
-    created: str
+    provenance: Provenance
     device: Device
-    versions: dict[str, str]
     threads: int
-    busy_cores: float
-    audio_hash: str
+    cores: tuple[int, ...]
+    load: Load
+    timing: TimingOptions
     utterances: tuple[Utterance, ...]
+    turns: tuple[int, ...]
     baseline: str
     systems: tuple[SystemResult, ...]
     problems: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        if self.schema_version != SCHEMA_VERSION:
-            raise UserError(
-                f"bench report of schema {self.schema_version}, this version reads "
-                f"{SCHEMA_VERSION}; run `myqasr bench` again"
-            )
         names = [system.name for system in self.systems]
         if len(set(names)) != len(names) or self.baseline not in names:
             raise UserError(f"systems of a report need different names, got: {', '.join(names)}")
+        for system in self.systems:
+            if len(system.transcripts) != len(self.utterances) or (
+                system.seconds and len(system.seconds) != len(self.turns)
+            ):
+                raise UserError(
+                    f"{system.name} has {len(system.transcripts)} transcripts and {len(system.seconds)} "
+                    f"timings in a report of {len(self.utterances)} utterances and {len(self.turns)} turns"
+                )
 
     @property
     def valid(self) -> bool:
         """Whether the timings can be relied on."""
         return not self.problems
+
+    @property
+    def threads_in_words(self) -> str:
+        """E.g. `2 pinned threads`."""
+        kind = "pinned " if self.cores else ""
+        return f"{self.threads} {kind}thread{'' if self.threads == 1 else 's'}"
 
     @property
     def audio_seconds(self) -> float:
@@ -146,88 +205,58 @@ class BenchReport:
         ]
         return sum(text == heard for text, heard in pairs) / len(pairs) if pairs else None
 
-    def time_ratio(self, name: str, other: str) -> float | None:
-        """Processing time of one system relative to another's; None when either wasn't timed."""
-        latencies = self.system(name).latency, self.system(other).latency
-        if latencies[0] is None or latencies[1] is None:
-            return None
-        return latencies[0].rtf / latencies[1].rtf
 
-
-def save_report(report: BenchReport, path: Path) -> None:
-    """Write the report as JSON, whole or not at all."""
-    save_record(report, path)
+def add_report(report: BenchReport, folder: Path) -> Path:
+    """Write the report as a new file of the folder, whole or not at all; files there stay as they are."""
+    content = record_hash(report)
+    stamp = report.provenance.created.replace("-", "").replace(":", "").replace("+0000", "Z")
+    path = folder / f"{stamp}-{content[:8]}.json"
+    if not path.exists():  # else it is this very report
+        stored = {"sha256": content, **converter.unstructure(report)}
+        write_bytes(path, (to_json(stored) + "\n").encode())
+    return path
 
 
 def load_report(path: Path) -> BenchReport:
-    """Read a report back; raises UserError when missing, damaged or of another version."""
-    return load_record(path, BenchReport)
+    """Read a report back.
 
-
-def timing_problems(
-    systems: tuple[SystemResult, ...], threads: int, busy_cores: float, usable_cores: int
-) -> tuple[str, ...]:
-    """Why timings are not to be relied on, one line each."""
-    problems = []
-    if busy_cores + threads > usable_cores + 0.5:
-        problems.append(
-            f"other programs kept {busy_cores:.1f} of {usable_cores} cores busy before the run, "
-            f"which wants {threads}; close them and run again"
+    Raises UserError when it is missing or damaged, of another version (both are named), or when its content
+    isn't what was written (both hashes are named).
+    """
+    try:
+        stored = json.loads(path.read_text())
+        version = stored["schema_version"]
+    except FileNotFoundError as error:
+        raise UserError(f"{path} does not exist") from error
+    except (ValueError, TypeError, KeyError) as error:
+        raise UserError(
+            f"{path} is not a bench report; name a file of a run's bench folder"
+        ) from error
+    if version != SCHEMA_VERSION:
+        raise UserError(
+            f"{path} is a bench report of schema {version}, this version reads {SCHEMA_VERSION}; "
+            "run `myqasr bench` again"
         )
-    for system in systems:
-        latency = system.latency
-        if latency is None:
-            continue
-        if system.threads != threads:
-            problems.append(f"{system.name} ran on {system.threads} threads instead of {threads}")
-        if latency.utterances < MIN_UTTERANCES:
-            problems.append(
-                f"{system.name}: {latency.utterances} utterances timed, {MIN_UTTERANCES} are needed"
-            )
-        if latency.repeats < MIN_REPEATS:
-            problems.append(f"{system.name}: {latency.repeats} repeats, {MIN_REPEATS} are needed")
-        if latency.spread > MAX_SPREAD:
-            problems.append(
-                f"{system.name}: timings spread {latency.spread:.2f}-fold (90 % over median), "
-                f"{MAX_SPREAD} is the limit; close other programs and run again"
-            )
-    return tuple(problems)
+    written = stored.pop("sha256", None)
+    found = record_hash(stored)
+    if found != written:
+        raise UserError(
+            f"{path} was changed after it was written: it says sha256 {written}, its content has {found}; "
+            "run `myqasr bench` again"
+        )
+    try:
+        return converter.structure(stored, BenchReport)
+    except (ValueError, TypeError, KeyError) as error:
+        raise UserError(
+            f"{path} is not a bench report ({error}); delete it and run again"
+        ) from error
 
 
-def this_device() -> Device:
-    """CPU, memory and operating system of this machine."""
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return Device(
-        cpu=_cpu_name(),
-        machine=platform.machine(),
-        cores=os.cpu_count() or 1,
-        usable_cores=usable or 1,
-        memory_bytes=int(psutil.virtual_memory().total),
-        system=f"{platform.system()} {platform.release()}",
-    )
-
-
-def busy_cores_now() -> float:
-    """Cores' worth of work that the machine is doing, over half a second in which this process sleeps."""
-    return psutil.cpu_percent(interval=0.5) / 100 * (os.cpu_count() or 1)
-
-
-def runtime_versions() -> dict[str, str]:
-    """Version of Python and of each distribution that computes something here."""
-    found = {"python": platform.python_version()}
-    for name in ("myqasr", "torch", "executorch", "torchao", "transformers", "numpy"):
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
+def latest_reports(folder: Path) -> list[Path]:
+    """Result files of a run's bench folder, newest first; raises UserError when there is none."""
+    found = sorted(folder.glob("*.json"), reverse=True)
+    if not found:
+        raise UserError(
+            f"{folder} holds no results; make one with `myqasr bench {folder.parent} --data CLIPS`"
+        )
     return found
-
-
-def _cpu_name() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file():
-        for line in cpuinfo.read_text().splitlines():
-            key, _, value = line.partition(":")
-            if key.strip() in ("model name", "Hardware") and value.strip():
-                return value.strip()
-    return platform.processor() or platform.machine()

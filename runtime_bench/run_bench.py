@@ -1,17 +1,23 @@
 """Benchmark a run folder: its exported files beside the model in torch, on clips it wasn't fitted on."""
 
-from collections.abc import Callable, Sequence
+import datetime
+import shlex
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from exporters.manifest import Artifact, load_manifest
 from exporters.run_folder import RunFolder, RunSettings
-from runtime_bench.bench import BenchOptions, bench, no_progress
+from runtime_bench.bench import BenchOptions, Progress, bench, no_progress
 from runtime_bench.exported import Exported, common_input, exported_file
-from runtime_bench.report import BenchReport, save_report
+from runtime_bench.machine import runtime_versions
+from runtime_bench.operations import with_operations
+from runtime_bench.report import BenchReport, MeasuredFile, Provenance, add_report
 from runtime_bench.runners.base import System
 from speech.datasets import Clip, Recording, audio_hash, read_clips
 from speech.errors import UserError
+from speech.storage import record_hash
 
 FLOAT_NAME = "float (torch)"
 
@@ -70,10 +76,12 @@ def bench_run(
     heard: Heard,
     target: str | None,
     options: BenchOptions,
-    on_progress: Callable[[str, int, int], None] = no_progress,
+    on_progress: Progress = no_progress,
+    runners: Sequence[str] = (),
 ) -> tuple[BenchReport, Path]:
     """Measure the run's files on test recordings; returns the report and where it was written.
 
+    runners: each file runs on all of these; none: on its target's own.
     Beside each file stands its torch reference: the same integers, simulated.
     Raises UserError when files are missing, were changed since the export, or can't be run.
     """
@@ -81,9 +89,11 @@ def bench_run(
     systems = model_systems(settings)
     files = []
     for path, artifact in exported_files(folder, target):
-        exported = exported_file(path, f"{folder.path.name} ({artifact.target})")
-        files.append(exported)
-        systems.append(exported.system)
+        for runner in runners or (None,):
+            where = artifact.target if runner is None else f"{artifact.target}, {runner}"
+            exported = exported_file(path, f"{folder.path.name} ({where})", runner)
+            files.append(exported)
+            systems.append(exported.system)
         codes = str(folder.codes(artifact.target))
         name = f"its reference (torch, {artifact.target})"
         systems.append(System(name, "torch-reference", settings.model, codes, timed=False))
@@ -96,12 +106,58 @@ def bench_files(
     files: Sequence[Exported],
     heard: Heard,
     options: BenchOptions,
-    on_progress: Callable[[str, int, int], None] = no_progress,
+    on_progress: Progress = no_progress,
 ) -> tuple[BenchReport, Path]:
-    """Measure any systems whose input is that of `files`, and keep the report in the run."""
+    """Measure any systems whose input is that of `files`, and add the report to the run's results."""
     audio, tokens = common_input(files)
-    report = bench(systems, heard.recordings, audio, tokens, options, on_progress)
-    stamp = report.created.replace("-", "").replace(":", "").replace("+0000", "Z")
-    path = folder.bench / f"{stamp}.json"
-    save_report(report, path)
-    return report, path
+    artifacts = {file.system.name: measured_file(file.artifact) for file in files}
+    provenance = provenance_of(folder.load_settings(), heard.recordings)
+    report = bench(
+        systems, heard.recordings, audio, tokens, options, provenance, artifacts, on_progress
+    )
+    if options.operations:
+        on_progress("operations", 0, 1)
+        report = with_operations(report, files, heard.recordings)
+    return report, add_report(report, folder.bench)
+
+
+def measured_file(artifact: Artifact) -> MeasuredFile:
+    """What a report keeps of a manifest's entry."""
+    return MeasuredFile(
+        artifact.file,
+        artifact.target,
+        artifact.sha256,
+        artifact.size_bytes,
+        artifact.mean_bits,
+        artifact.plan_hash,
+        artifact.profile_hash,
+    )
+
+
+def provenance_of(settings: RunSettings, recordings: Sequence[Recording]) -> Provenance:
+    """Where the figures of a run come from, measured now by this program."""
+    return Provenance(
+        command=this_command(),
+        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        versions=runtime_versions(),
+        model=short_path(settings.model),
+        weights_hash=settings.weights_hash,
+        audio_hash=audio_hash(recordings),
+        text_hash=record_hash(sorted(recording.clip.text or "" for recording in recordings)),
+    )
+
+
+def this_command() -> str:
+    """The command as it was typed, with paths that don't tell where its author keeps things."""
+    name, *arguments = sys.argv
+    return shlex.join([Path(name).name, *(short_path(argument) for argument in arguments)])
+
+
+def short_path(text: str) -> str:
+    """An absolute path from here if it lies below, else its last three parts; other text as it is."""
+    path = Path(text)
+    if not path.is_absolute():
+        return text
+    if path.is_relative_to(Path.cwd()):
+        return str(path.relative_to(Path.cwd()))
+    return "/".join(path.parts[-3:]) if len(path.parts) > 3 else text

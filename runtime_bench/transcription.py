@@ -31,10 +31,21 @@ def transcribe(runner: Runner, inputs: list[NDArray[np.float32]], tokens: Tokens
 
     Raises UserError when the model computes NaN, which would pass for silence.
     """
-    texts = []
+    return text_of(checked_logits(runner, inputs), tokens)
+
+
+def checked_logits(runner: Runner, inputs: list[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
+    """Logits of each piece; raises UserError when the model computes NaN."""
+    found = []
     for features in inputs:
         logits = runner.logits(features)
         if np.isnan(logits).any():
             raise UserError(f"{runner.description} gives NaN; the file or model is broken")
-        texts.append(greedy_text(logits, tokens))
+        found.append(logits)
+    return found
+
+
+def text_of(logits: list[NDArray[np.float32]], tokens: Tokens) -> str:
+    """Greedy text of the logits of an utterance's pieces, joined by spaces."""
+    texts = [greedy_text(piece, tokens) for piece in logits]
     return " ".join(text for text in texts if text)

@@ -6,6 +6,8 @@ Alignment is jiwer's minimum edit distance per utterance.
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
+from typing import Literal
 
 import jiwer
 
@@ -45,6 +47,17 @@ class ErrorCounts:
 
 
 NO_ERRORS = ErrorCounts(0, 0, 0, 0)
+
+Edit = Literal["equal", "substitute", "insert", "delete"]
+
+
+@dataclass(frozen=True, slots=True)
+class AlignedWord:
+    """One step of an alignment. reference: empty for an insertion; hypothesis: empty for a deletion."""
+
+    edit: Edit
+    reference: str
+    hypothesis: str
 
 
 def normalize_text(text: str) -> str:
@@ -93,6 +106,24 @@ def utterance_word_errors(
     return [
         _words(reference, hypothesis) for reference, hypothesis in _pairs(references, hypotheses)
     ]
+
+
+def aligned_words(reference: str, hypothesis: str) -> tuple[AlignedWord, ...]:
+    """The two texts word by word, normalised, as `word_errors` counts their differences."""
+    ((reference, hypothesis),) = _pairs([reference], [hypothesis])
+    said, heard = reference.split(), hypothesis.split()
+    if not said:
+        return tuple(AlignedWord("insert", "", word) for word in heard)
+    (chunks,) = jiwer.process_words(reference, hypothesis).alignments
+    steps = []
+    for chunk in chunks:
+        left = said[chunk.ref_start_idx : chunk.ref_end_idx]
+        right = heard[chunk.hyp_start_idx : chunk.hyp_end_idx]
+        steps += [
+            AlignedWord(chunk.type, one, other)
+            for one, other in zip_longest(left, right, fillvalue="")
+        ]
+    return tuple(steps)
 
 
 def _pairs(references: Sequence[str], hypotheses: Sequence[str]) -> list[tuple[str, str]]:

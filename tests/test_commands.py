@@ -16,6 +16,7 @@ from speech.storage import record_hash
 from tests.conftest import USERS, invoke
 
 ROOT = Path(__file__).parent.parent
+QUICK = ("--runs", 5, "--seconds", 0)
 
 
 def test_personalize_says_in_words_what_it_found(tiny_model, tune_clips, tmp_path):
@@ -74,7 +75,7 @@ def test_transcribe_reads_audio_with_the_exported_file(finished_run, test_clips)
 
 
 def test_bench_holds_the_file_against_its_reference_and_the_float_model(run_copy, test_clips):
-    done = invoke("bench", run_copy, "--data", test_clips, "--limit", 5, "--json")
+    done = invoke("bench", run_copy, "--data", test_clips, "--limit", 5, *QUICK, "--json")
     assert done.exit_code == 0, done.output
     report = json.loads(done.stdout)
     systems = {system["name"]: system for system in report["systems"]}
@@ -84,13 +85,16 @@ def test_bench_holds_the_file_against_its_reference_and_the_float_model(run_copy
     assert file["latency"]["median_ms"] > 0
     assert file["startup"]["load_ms"] > 0
     assert systems["float (torch)"]["words"]["reference_length"] > 0
+    assert file["artifact"]["plan_hash"] == record_hash(RunFolder(run_copy).load_plan("xnnpack"))
+    assert file["end_to_end"]["median_ms"] > file["latency"]["median_ms"]
+    assert len(file["seconds"]) == len(report["turns"]) >= 5
     assert len(list((run_copy / "bench").glob("*.json"))) == 1
 
 
 def test_bench_leaves_out_the_clips_the_run_was_fitted_on(run_copy, tune_clips, test_clips):
     done = invoke("bench", run_copy, "--data", tune_clips.parent, "--json")
     assert done.exit_code == 2
-    done = invoke("bench", run_copy, "--data", USERS / "synth-ada" / "tune", "--json")
+    done = invoke("bench", run_copy, "--data", USERS / "synth-ada" / "tune", *QUICK, "--json")
     assert done.exit_code == 0, done.output
     all_clips = len(list((USERS / "synth-ada" / "tune").iterdir()))
     assert len(json.loads(done.stdout)["utterances"]) == all_clips - 6
@@ -185,8 +189,9 @@ def test_portable_target_runs_without_a_delegate(run_copy, tiny_model, tune_clip
     (artifact,) = json.loads(done.stdout)
     assert artifact["size_bytes"] <= artifact["budget_bytes"]
     done = invoke(
-        "bench", run_copy, "--data", test_clips, "--limit", 3, "--target", "executorch", "--json"
-    )
+        "bench", run_copy, "--data", test_clips, "--limit", 3, "--target", "executorch", *QUICK,
+        "--json",
+    )  # fmt: skip
     assert done.exit_code == 0, done.output
     systems = {system["name"]: system for system in json.loads(done.stdout)["systems"]}
     expected = systems["its reference (torch, executorch)"]["transcripts"]

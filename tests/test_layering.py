@@ -25,6 +25,7 @@ TORCH_FREE = [
     "exporters.executorch",
     "runtime_bench.report",
     "runtime_bench.protocol",
+    "runtime_bench.compare",
 ]
 
 
@@ -56,7 +57,7 @@ def test_deciding_and_parsing_start_without_torch(module):
 def test_every_command_shows_its_help_fast_and_without_torch():
     program = (
         "import sys\nfrom typer.testing import CliRunner\nfrom cli.main import app\n"
-        "for name in ('personalize','export','bench','inspect','transcribe','demo','doctor'):\n"
+        "for name in 'personalize export bench compare report inspect transcribe demo doctor'.split():\n"
         "    result = CliRunner().invoke(app, [name, '--help'])\n"
         "    assert result.exit_code == 0, (name, result.output)\n"
         "sys.exit('torch' in sys.modules)"

@@ -1,248 +1,34 @@
-"""Benchmarks: fair timing, right scores, reports that come back whole, and the real runtimes."""
+"""Exported files and models in the real runtimes."""
 
 import json
+import os
 import subprocess
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
-from numpy.typing import NDArray
 from transformers import Wav2Vec2FeatureExtractor, Wav2Vec2ForCTC
 
 from exporters.manifest import SCHEMA_VERSION, Artifact, InputSpec, Manifest, save_artifact
 from personalize.codes import LayerCodes, save_codes
 from personalize.plan import FLOAT32
 from runtime_bench.bench import BenchOptions, bench
-from runtime_bench.exported import AudioInput, Exported, common_input, exported_file
+from runtime_bench.exported import AudioInput, common_input, exported_file
 from runtime_bench.peak_memory import measure_startup
-from runtime_bench.protocol import Latency, TimingOptions, interleaved_times, summarize
-from runtime_bench.quality import agreement, errors_of
-from runtime_bench.report import BenchReport, load_report, save_report, timing_problems
 from runtime_bench.runners.base import Runner, System, open_system
 from runtime_bench.transcription import model_inputs, transcribe
-from speech.datasets import Clip, Recording
-from speech.decoding import Tokens
+from speech.datasets import Clip, Recording, audio_hash, read_clips
 from speech.errors import UserError
 from speech.models import load_model
-from speech.scoring import ErrorCounts
 from speech.storage import sha256_of_file
+from tests.bench_material import LETTERS, QUICK, measured_file, noise_features, provenance
 from tests.tiny_models import TOKENS, tiny_ctc
 
 MAX_SAMPLES = 32_000
-
-
-# --- timing protocol ---
-
-
-class Bench:
-    """Systems on a clock that only moves when they work; remembers who worked on what."""
-
-    def __init__(self, **seconds: float) -> None:
-        self.now = 0.0
-        self.log: list[tuple[str, int]] = []
-        self.systems = {name: self.work(name, cost) for name, cost in seconds.items()}
-
-    def work(self, name: str, cost: float) -> Callable[[int], None]:
-        def process(utterance: int) -> None:
-            self.log.append((name, utterance))
-            self.now += cost * (utterance + 1)
-
-        return process
-
-    def times(self, utterances: int, options: TimingOptions) -> dict[str, list[list[float]]]:
-        return interleaved_times(self.systems, utterances, options, lambda: self.now)
-
-
-def test_systems_take_turns_on_every_utterance() -> None:
-    clocked = Bench(a=1.0, b=2.0)
-    times = clocked.times(3, TimingOptions(warmup=1, repeats=2))
-    assert times == {"a": [[1, 1], [2, 2], [3, 3]], "b": [[2, 2], [4, 4], [6, 6]]}
-    assert clocked.log[:2] == [("a", 0), ("b", 0)]  # warm-up
-    rounds = [clocked.log[i : i + 2] for i in range(2, len(clocked.log), 2)]
-    assert [{name for name, _ in both} for both in rounds] == [{"a", "b"}] * 6
-    assert [both[0][1] for both in rounds] == [0, 1, 2, 0, 1, 2]
-    assert [both[0][0] for both in rounds] == ["a", "b", "a", "b", "a", "b"]
-
-
-def test_the_time_limit_stops_between_utterances_and_measures_at_least_one() -> None:
-    times = Bench(a=1.0, b=1.0).times(4, TimingOptions(warmup=0, repeats=5, max_seconds=0.5))
-    assert times == {"a": [[1], [], [], []], "b": [[1], [], [], []]}
-    times = Bench(a=1.0, b=1.0).times(2, TimingOptions(warmup=0, repeats=5, max_seconds=7))
-    assert [len(seconds) for seconds in times["a"]] == [2, 1]
-
-
-def test_nothing_to_time_gives_nothing() -> None:
-    assert interleaved_times({}, 3, TimingOptions()) == {}
-    assert Bench(a=1.0).times(0, TimingOptions()) == {"a": []}
-
-
-@pytest.mark.parametrize("bad", [{"warmup": -1}, {"repeats": 0}, {"max_seconds": 0.0}])
-def test_senseless_timing_options_are_refused(bad: dict) -> None:
-    with pytest.raises(UserError, match="can't time"):
-        TimingOptions(**bad)
-
-
-def test_latency_figures_are_those_of_the_definition() -> None:
-    times = [[0.1, 0.1, 0.4], [0.2, 0.2, 0.2], [1.0], []]
-    latency = summarize(times, [1.0, 4.0, 5.0, 100.0])
-    assert latency.utterances == 3
-    assert latency.repeats == 1
-    assert latency.audio_seconds == 10
-    assert latency.median_ms == pytest.approx(200)
-    assert latency.p90_ms == pytest.approx(200 + 0.8 * 800)
-    assert latency.rtf == pytest.approx(1.3 / 10)
-    assert latency.rtf_median == pytest.approx(0.1)
-    assert latency.spread == pytest.approx(np.quantile([1, 1, 4, 1, 1, 1, 1], 0.9))
-    with pytest.raises(UserError, match="nothing was timed"):
-        summarize([[]], [1.0])
-
-
-# --- scores ---
-
-
-def test_agreement_needs_no_reference_text() -> None:
-    assert agreement(["a", "b", "c", ""], ["a", "x", "c", ""]) == 0.75
-    with pytest.raises(UserError):
-        agreement([], [])
-
-
-def test_only_labelled_utterances_are_scored() -> None:
-    words, characters = errors_of(["one two", None], ["one", "noise"])
-    assert words == ErrorCounts(0, 0, 1, 2)
-    assert characters == ErrorCounts(0, 0, 4, 7)
-    assert errors_of([None], ["noise"]) == (None, None)
-
-
-# --- bench over fake systems ---
-
-LETTERS = Tokens(("<pad>", "|", "a", "b"), blank=0)
-
-
-@dataclass(frozen=True)
-class FakeRunner:
-    """Hears one letter per piece."""
-
-    letter: int
-    seen: list[int]
-    description: str = "fake"
-    threads: int = 1
-
-    def logits(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
-        self.seen.append(len(features))
-        return np.eye(4, dtype=np.float32)[[0, self.letter, self.letter]]
-
-
-def noise_recording(name: str, samples: int, text: str | None) -> Recording:
-    seed = sum(name.encode())
-    waveform = np.random.default_rng(seed).standard_normal(samples).astype(np.float32)
-    return Recording(Clip(Path("/home/ann/set/user/test") / name, "ann", text), waveform)
-
-
-def fake_bench(
-    recordings: list[Recording], repeats: int = 3, threads: int = 1, systems: str = "ab"
-) -> tuple[BenchReport, dict[str, FakeRunner]]:
-    runners = {name: FakeRunner(2 + "ab".index(name), []) for name in systems}
-    options = BenchOptions(threads, 3, TimingOptions(repeats=repeats), startup=False)
-    stages: list[str] = []
-    report = bench(
-        [System(name, "fake", "nowhere") for name in systems],
-        recordings,
-        AudioInput(True, 400, 16_000),
-        LETTERS,
-        options,
-        lambda stage, done, total: stages.append(stage),
-        lambda system, threads: runners[system.name],
-    )
-    assert set(stages) == {"load", "transcribe", "time"}
-    return report, runners
-
-
-def test_every_system_gets_the_same_pieces_and_is_scored_on_all_clips(tmp_path: Path) -> None:
-    recordings = [
-        noise_recording("1.wav", 40_000, "A a, A"),
-        noise_recording("2.wav", 100, "b"),
-        noise_recording("3.wav", 16_000, None),
-        *(noise_recording(f"{i}.wav", 8_000, "a") for i in range(4, 9)),
-    ]
-    report, runners = fake_bench(recordings)
-    assert runners["a"].seen == runners["b"].seen
-    assert max(runners["a"].seen) <= 16_000
-    assert min(runners["a"].seen) == 400  # zero-padded
-    heard = report.system("a").transcripts
-    assert heard[0] == " ".join("a" * 3)
-    assert heard[1:] == ("a",) * 7
-    assert report.system("a").words == ErrorCounts(1, 0, 0, 9)
-    assert report.system("b").words == ErrorCounts(8, 0, 0, 9)
-    assert report.system("a").agreement == 1
-    assert report.system("b").agreement == 0
-    latency = report.system("b").latency
-    assert latency is not None
-    assert (latency.utterances, latency.repeats) == (3, 3)
-    assert report.time_ratio("a", "a") == 1
-    assert any("3 utterances timed, 5 are needed" in problem for problem in report.problems)
-    assert not report.valid
-    save_report(report, tmp_path / "bench.json")
-    assert load_report(tmp_path / "bench.json") == report
-    assert "/home/ann" not in (tmp_path / "bench.json").read_text()
-
-
-def test_unlabelled_clips_still_give_agreement_and_latency() -> None:
-    report, _ = fake_bench([noise_recording("1.wav", 8_000, None)])
-    assert report.system("a").words is None
-    assert report.system("a").latency is not None
-
-
-def test_a_system_that_computes_nan_is_an_error_not_an_empty_transcript() -> None:
-    class Broken(FakeRunner):
-        def logits(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
-            return np.full((3, 4), np.nan, np.float32)
-
-    with pytest.raises(UserError, match="broken gives NaN"):
-        transcribe(Broken(2, [], "broken"), [noise_features(400)], LETTERS)
-
-
-def test_bench_of_nothing_is_refused() -> None:
-    with pytest.raises(UserError, match="2 systems on 0 recordings"):
-        fake_bench([])
-    with pytest.raises(UserError, match="different names: a, a"):
-        fake_bench([noise_recording("1.wav", 8_000, "a")], systems="aa")
-    with pytest.raises(UserError, match="0 threads"):
-        BenchOptions(threads=0)
-
-
-def test_timings_that_can_not_be_relied_on_are_marked() -> None:
-    report, _ = fake_bench([noise_recording("1.wav", 8_000, "a")])
-    good = Latency(9, 5, 30.0, 10.0, 12.0, 0.1, 0.1, 1.1)
-    system = replace(report.system("a"), latency=good, threads=2)
-    assert timing_problems((system,), 2, 0.0, 4) == ()
-    for bad, reason in [
-        (replace(system, threads=4), "on 4 threads instead of 2"),
-        (replace(system, latency=replace(good, spread=1.8)), "spread 1.80-fold"),
-        (replace(system, latency=replace(good, repeats=2)), "2 repeats"),
-        (replace(system, latency=replace(good, utterances=4)), "4 utterances"),
-    ]:
-        (problem,) = timing_problems((bad,), 2, 0.0, 4)
-        assert reason in problem
-    assert "other programs kept 3.2 of 4 cores busy" in timing_problems((system,), 2, 3.2, 4)[0]
-
-
-def test_a_report_of_another_version_is_refused(tmp_path: Path) -> None:
-    report, _ = fake_bench([noise_recording("1.wav", 8_000, "a")])
-    save_report(report, tmp_path / "bench.json")
-    stored = json.loads((tmp_path / "bench.json").read_text())
-    stored["schema_version"] = 99
-    (tmp_path / "bench.json").write_text(json.dumps(stored))
-    with pytest.raises(UserError, match="schema 99"):
-        load_report(tmp_path / "bench.json")
-    with pytest.raises(UserError, match="no system 'c' in this report; it has: a, b"):
-        report.system("c")
-
-
-# --- the real runtimes ---
 
 
 @pytest.fixture(scope="module")
@@ -306,10 +92,6 @@ def write_manifest(path: Path, target: str = "xnnpack") -> None:
     save_artifact(
         path.parent, Manifest(SCHEMA_VERSION, "tiny", "weights", TOKENS, spec, {}, (artifact,))
     )
-
-
-def noise_features(samples: int, seed: int = 0) -> NDArray[np.float32]:
-    return np.random.default_rng(seed).standard_normal(samples).astype(np.float32)
 
 
 @pytest.mark.parametrize("samples", [640, 9_999, MAX_SAMPLES])
@@ -421,7 +203,7 @@ def test_a_program_that_needs_an_unknown_kernel_is_refused_by_its_name(
 
 def test_files_are_benched_within_the_limits_of_all_of_them(pte: Path) -> None:
     one = exported_file(pte)
-    other = Exported(one.system, AudioInput(True, 700, 99_000), one.tokens)
+    other = replace(one, audio=AudioInput(True, 700, 99_000))
     assert common_input([one, other]) == (AudioInput(True, 700, MAX_SAMPLES), TOKENS)
     with pytest.raises(UserError, match="different models"):
         common_input([one, replace(other, tokens=LETTERS)])
@@ -442,15 +224,30 @@ def test_long_audio_is_transcribed_piece_by_piece(pte: Path) -> None:
     assert whole == " ".join(part for part in parts if part)
 
 
-def test_the_whole_bench_runs_file_and_model_side_by_side(pte: Path, model_folder: Path) -> None:
+def wave_file(path: Path, samples: int) -> Recording:
+    """Noise that really lies on disk, as it is read back."""
+    soundfile.write(path, 0.1 * noise_features(samples), 16_000)
+    (recording,), _ = read_clips([Clip(path, "ann", "some words")])
+    return recording
+
+
+def test_the_whole_bench_runs_file_and_model_side_by_side(
+    pte: Path, model_folder: Path, tmp_path: Path
+) -> None:
     exported = exported_file(pte, "mine")
+    recordings = [wave_file(tmp_path / f"{i}.wav", 12_000 + 3_000 * i) for i in range(6)]
     report = bench(
         [System("float", "torch-float", str(model_folder)), exported.system],
-        [noise_recording(f"{i}.wav", 12_000 + 3_000 * i, "some words") for i in range(6)],
+        recordings,
         exported.audio,
         exported.tokens,
-        BenchOptions(threads=2, timed_clips=5, timing=TimingOptions(repeats=3)),
+        BenchOptions(threads=2, timed_clips=5, timing=replace(QUICK, runs=15)),
+        provenance(recordings),
+        {"mine": measured_file(pte.name, sha256_of_file(pte))},
     )
+    assert report.provenance.audio_hash == audio_hash(recordings)
+    assert len(report.turns) == 15
+    assert set(report.turns) < set(range(6))
     mine = report.system("mine")
     assert mine.sha256 == sha256_of_file(pte)
     assert mine.size_bytes == pte.stat().st_size
@@ -463,7 +260,12 @@ def test_the_whole_bench_runs_file_and_model_side_by_side(pte: Path, model_folde
         assert result.startup.first_inference_ms > 0
         assert result.latency is not None
         assert result.latency.rtf > 0
-    assert set(report.versions) >= {"python", "torch", "executorch"}
+        assert result.latency.runs == 15
+        assert result.latency.repeats == 3
+        assert result.end_to_end is not None
+        assert result.end_to_end.runs == 5
+        assert result.flips.tokens == report.system("float").flips.tokens > 0
+    assert report.cores or not hasattr(os, "sched_setaffinity")
 
 
 def test_a_system_that_dies_in_its_own_process_is_named_not_hidden(tmp_path: Path) -> None:

@@ -32,11 +32,11 @@ def test_a_keyword_spotter_is_scored_by_accuracy_and_not_by_word_errors(keywords
     done = invoke("personalize", tmp_path, *tune, "--budget", "0.7x", "--out", out)
     assert done.exit_code == 0, done.output
     assert invoke("export", out, "--max-seconds", 2).exit_code == 0
-    done = invoke("bench", out, "--data", keywords)
+    done = invoke("bench", out, "--data", keywords, "--runs", 5, "--seconds", 0)
     assert done.exit_code == 0, done.output
     assert "accuracy" in done.stdout
     assert "WER" not in done.stdout
-    done = invoke("bench", out, "--data", keywords, "--json")
+    done = invoke("bench", out, "--data", keywords, "--runs", 5, "--seconds", 0, "--json")
     report = json.loads(done.stdout)
     assert report["task"] == "classification"
     assert len(report["utterances"]) == len(WORDS) * 4 - len(tune)

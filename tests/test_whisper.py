@@ -92,7 +92,7 @@ def test_personalize_export_and_bench_take_a_whisper_and_write_with_two_methods(
     for command in (
         ("personalize", folder, tune_clips, "--budget", "1.3MB", "--out", run),
         ("export", run),
-        ("bench", run, "--data", test_clips, "--limit", 2, "--json"),
+        ("bench", run, "--data", test_clips, "--limit", 2, "--runs", 2, "--seconds", 0, "--json"),
     ):
         done = invoke(*command)
         assert done.exit_code == 0, done.output

@@ -1,33 +1,42 @@
 """What a runner offers, and how to open one: a model in memory, a waveform in, logits out."""
 
 import importlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from runtime_bench.report import Startup
 from speech.decoding import Autoregression
 from speech.errors import UserError
 
 RUNNERS = {
     "executorch": "runtime_bench.runners.executorch",
+    "executorch-cpp": "runtime_bench.runners.executorch_cpp",
+    "arm64": "runtime_bench.runners.arm64",
     "torch-float": "runtime_bench.runners.torch_models",
     "torch-int8-dynamic": "runtime_bench.runners.torch_models",
     "torch-reference": "runtime_bench.runners.torch_models",
 }
-"""Runner name -> module with `open_runner(system, threads) -> Runner`. Importing it loads the runtime."""
+"""Runner name -> module with `open_runner(system, threads) -> Runner`. Importing it loads the runtime.
+
+What follows a colon says where: `arm64:cortex-a53`, `adb:SERIAL`.
+"""
+UNTIMED_RUNNERS = ("arm64", "torch-reference")
+"""Emulation and simulation: their latency says nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class System:
     """One row of a benchmark: what to run and how, in words that another process understands.
 
-    runner: a key of RUNNERS. source: an exported file, or a model's folder or id. codes: safetensors
-    of the plan's integers, for `torch-reference`. sha256, size_bytes: of the file, where there is one.
-    timed: False for simulations, whose latency says nothing. autoregression: for exported files of models
-    that write token by token.
+    runner: a key of RUNNERS, perhaps with a place after a colon. source: an exported file, or a model's
+    folder or id. codes: safetensors of the plan's integers, for `torch-reference`. sha256, size_bytes: of
+    the file, where there is one. timed: False for simulations, whose latency says nothing.
+    autoregression: for exported files of models that write token by token.
     """
 
     name: str
@@ -58,12 +67,38 @@ class Runner(Protocol):
         ...
 
 
+@runtime_checkable
+class ProcessRunner(Runner, Protocol):
+    """A runner whose model lives in a process of its own, which times itself, perhaps on another device."""
+
+    def seconds(self, features: NDArray[np.float32]) -> float:
+        """Time of one inference by the process's own clock: what the transport costs isn't in it."""
+        ...
+
+    def startup(self, features: NDArray[np.float32]) -> Startup:
+        """Load time and peak memory of the process, whose first inference this is."""
+        ...
+
+    def close(self) -> None:
+        """End the process and remove what it left; logits can't be computed any more."""
+        ...
+
+
+def own_seconds(runner: Runner, inputs: Sequence[NDArray[np.float32]]) -> float | None:
+    """Run the model on all inputs; the time by its own clock, None for a runner without one."""
+    if isinstance(runner, ProcessRunner):
+        return sum(runner.seconds(features) for features in inputs)
+    for features in inputs:
+        runner.logits(features)
+    return None
+
+
 def runner_module(name: str) -> ModuleType:
     """Import a runner's module and with it its runtime (seconds).
 
     Raises UserError listing the known names, or saying what to install.
     """
-    module = RUNNERS.get(name)
+    module = RUNNERS.get(name.partition(":")[0])
     if module is None:
         raise UserError(f"unknown runner {name!r}; known: {', '.join(RUNNERS)}")
     try:

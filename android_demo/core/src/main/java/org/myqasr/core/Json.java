@@ -1,5 +1,8 @@
 package org.myqasr.core;
 
+import java.math.BigDecimal;
+import java.math.MathContext;
+import java.math.RoundingMode;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -232,7 +235,7 @@ public final class Json {
             if (Double.isNaN(number) || Double.isInfinite(number)) {
                 throw new UserError("JSON has no " + number);
             }
-            out.append(number);
+            out.append(number(number));
         } else if (value instanceof String) {
             quote((String) value, out);
         } else if (value instanceof Map) {
@@ -257,6 +260,45 @@ public final class Json {
         } else {
             throw new UserError("JSON has no " + value.getClass().getSimpleName());
         }
+    }
+
+    /** The shortest digits that stand for this number alone, written as Python's repr. */
+    static String number(double value) {
+        if (value == 0) {
+            return 1 / value < 0 ? "-0.0" : "0.0";
+        }
+        BigDecimal exact = new BigDecimal(value);
+        BigDecimal shortest = exact;
+        for (int digits = 1; digits <= 17; digits++) {
+            shortest = exact.round(new MathContext(digits, RoundingMode.HALF_EVEN));
+            if (shortest.doubleValue() == value) {
+                break;
+            }
+        }
+        String digits = shortest.stripTrailingZeros().unscaledValue().abs().toString();
+        int point = digits.length() - shortest.stripTrailingZeros().scale(); // digits before the point
+        String sign = value < 0 ? "-" : "";
+        if (point <= -4 || point > 16) {
+            String fraction = digits.length() > 1 ? "." + digits.substring(1) : "";
+            int power = point - 1;
+            return sign + digits.charAt(0) + fraction + "e" + (power < 0 ? "-" : "+")
+                    + (Math.abs(power) < 10 ? "0" : "") + Math.abs(power);
+        }
+        if (point <= 0) {
+            return sign + "0." + zeros(-point) + digits;
+        }
+        if (point >= digits.length()) {
+            return sign + digits + zeros(point - digits.length()) + ".0";
+        }
+        return sign + digits.substring(0, point) + "." + digits.substring(point);
+    }
+
+    private static String zeros(int count) {
+        StringBuilder text = new StringBuilder();
+        for (int i = 0; i < count; i++) {
+            text.append('0');
+        }
+        return text.toString();
     }
 
     private static void close(boolean empty, String open, String close, int depth, StringBuilder out) {

@@ -1,0 +1,361 @@
+// Runs a .pte file as an app would, with no Python: loads it once, then obeys one command a line on stdin
+// and answers each with one JSON object a line on stdout.
+//
+//   runner MODEL THREADS METHODS [profile]      METHODS: forward, or encode,decode
+//
+// On start it answers with how loading went and what it runs on. Commands:
+//   greedy END MAX  N id... N id... N id...     how to write token by token: prompt, suppressed, suppressed first
+//   run FEATURES LOGITS REPEATS                 raw float32 in and out; LOGITS may be -
+//   memory                                      resident memory, now and at most
+//   etdump FILE                                 events of all runs so far; needs "profile"
+// {"error": ...} answers what failed. Exit code: 0 when all went well, 1 after any error, 2 for a bad call.
+#include <algorithm>
+#include <chrono>
+#include <cstdint>
+#include <cstring>
+#include <fstream>
+#include <iostream>
+#include <limits>
+#include <map>
+#include <memory>
+#include <set>
+#include <sstream>
+#include <stdexcept>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include <executorch/devtools/etdump/etdump_flatcc.h>
+#include <executorch/extension/module/module.h>
+#include <executorch/extension/tensor/tensor.h>
+
+// The wheel has these functions, but not the header that declares them.
+namespace executorch::extension::threadpool {
+class ThreadPool {
+ public:
+  size_t get_thread_count() const;
+  bool _unsafe_reset_threadpool(uint32_t threads);
+};
+ThreadPool* get_threadpool();
+}  // namespace executorch::extension::threadpool
+
+using executorch::aten::ScalarType;
+using executorch::aten::Tensor;
+using executorch::etdump::ETDumpGen;
+using executorch::extension::from_blob;
+using executorch::extension::Module;
+using executorch::runtime::Error;
+using executorch::runtime::EValue;
+using executorch::runtime::Program;
+
+namespace {
+
+struct Failure : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+struct Greedy {
+  int64_t end = 0;
+  size_t max_tokens = 0;
+  std::vector<int64_t> prompt, suppressed, suppressed_first;
+};
+
+struct Logits {
+  std::vector<float> values;  // [rows, columns]
+  size_t columns = 0;
+};
+
+double milliseconds() {
+  using namespace std::chrono;
+  return duration<double, std::milli>(steady_clock::now().time_since_epoch()).count();
+}
+
+std::string quoted(const std::string& text) {
+  std::ostringstream out;
+  out << '"';
+  for (unsigned char c : text) {
+    if (c == '"' || c == '\\') {
+      out << '\\' << c;
+    } else if (c < 0x20) {
+      out << ' ';
+    } else {
+      out << c;
+    }
+  }
+  out << '"';
+  return out.str();
+}
+
+void answer(const std::string& json) {
+  std::cout << json << std::endl;  // flushed: the other side waits for it
+}
+
+void check(Error error, const std::string& what) {
+  if (error != Error::Ok) {
+    throw Failure(what + ": " + executorch::runtime::to_string(error));
+  }
+}
+
+// ---- the machine -------------------------------------------------------------------------------------
+
+// Bytes of a line like "VmHWM:   1234 kB" of /proc/self/status; 0 where there is none.
+long long status_bytes(const std::string& key) {
+  std::ifstream status("/proc/self/status");
+  for (std::string line; std::getline(status, line);) {
+    if (line.rfind(key + ":", 0) == 0) {
+      return std::stoll(line.substr(key.size() + 1)) * 1024;
+    }
+  }
+  return 0;
+}
+
+// What /proc/cpuinfo says of all cores: each key's different values, and which instructions the kernels look for.
+std::string cpu_json() {
+  static const std::set<std::string> keys = {"model name", "CPU implementer", "CPU part", "Hardware"};
+  static const std::set<std::string> wanted = {
+      "asimd", "asimdhp", "asimddp", "i8mm", "sve", "sve2", "bf16", "sme",
+      "sse4_1", "avx", "avx2", "f16c", "fma", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8"};
+  std::map<std::string, std::set<std::string>> found;
+  std::ifstream cpuinfo("/proc/cpuinfo");
+  for (std::string line; std::getline(cpuinfo, line);) {
+    const size_t colon = line.find(':');
+    if (colon == std::string::npos) continue;
+    const std::string key = line.substr(0, line.find_last_not_of(" \t", colon - 1) + 1);
+    std::istringstream value(line.substr(colon + 1));
+    if (keys.count(key)) {
+      std::string text;
+      std::getline(value >> std::ws, text);
+      found[key].insert(text);
+    } else if (key == "flags" || key == "Features") {
+      for (std::string word; value >> word;) {
+        if (wanted.count(word)) found["features"].insert(word);
+      }
+    }
+  }
+  std::ostringstream out;
+  out << "{\"cores\": " << std::thread::hardware_concurrency();
+  for (const auto& [key, values] : found) {
+    out << ", " << quoted(key) << ": [";
+    const char* comma = "";
+    for (const auto& value : values) {
+      out << comma << quoted(value);
+      comma = ", ";
+    }
+    out << "]";
+  }
+  out << "}";
+  return out.str();
+}
+
+// ---- the model ---------------------------------------------------------------------------------------
+
+std::vector<float> read_floats(const std::string& path) {
+  std::ifstream file(path, std::ios::binary | std::ios::ate);
+  if (!file) throw Failure("can't read " + path + ": " + std::strerror(errno));
+  const auto bytes = static_cast<size_t>(file.tellg());
+  if (bytes == 0 || bytes % sizeof(float) != 0) {
+    throw Failure(path + " has " + std::to_string(bytes) + " bytes, not a number of float32");
+  }
+  std::vector<float> values(bytes / sizeof(float));
+  file.seekg(0);
+  file.read(reinterpret_cast<char*>(values.data()), static_cast<std::streamsize>(bytes));
+  if (!file) throw Failure("can't read " + path);
+  return values;
+}
+
+void write_bytes(const std::string& path, const void* data, size_t bytes) {
+  errno = 0;
+  std::ofstream file(path, std::ios::binary);
+  file.write(static_cast<const char*>(data), static_cast<std::streamsize>(bytes));
+  file.close();
+  if (!file) throw Failure("can't write " + path + ": " + std::strerror(errno));
+}
+
+class Model {
+ public:
+  Model(const std::string& path, const std::vector<std::string>& methods, bool profile) {
+    auto tracer = profile ? std::make_unique<ETDumpGen>() : nullptr;
+    tracer_ = tracer.get();
+    module_ = std::make_unique<Module>(path, Module::LoadMode::Mmap, std::move(tracer));
+    check(module_->load(Program::Verification::InternalConsistency), "can't load " + path);
+    for (const auto& method : methods) {
+      check(module_->load_method(method), "can't load method " + method + " of " + path);
+    }
+    writes_tokens_ = methods.size() == 2;
+  }
+
+  void set_greedy(const Greedy& greedy) { greedy_ = greedy; }
+
+  Logits run(std::vector<float>& features) {
+    auto input = from_blob(features.data(), {1, static_cast<int>(features.size())}, ScalarType::Float);
+    if (!writes_tokens_) {
+      const auto outputs = execute("forward", {EValue(input)}, features.size());
+      const Tensor logits = outputs.at(0).toTensor();  // [1, frames, vocab]
+      Logits found;
+      found.columns = logits.size(logits.dim() - 1);
+      append(logits, logits.numel(), found.values);
+      return found;
+    }
+    return write_tokens(execute("encode", {EValue(input)}, features.size()));
+  }
+
+  void write_etdump(const std::string& path) {
+    if (tracer_ == nullptr) throw Failure("started without \"profile\"");
+    const auto result = tracer_->get_etdump_data();
+    if (result.buf == nullptr || result.size == 0) throw Failure("no events: this runtime doesn't trace");
+    write_bytes(path, result.buf, result.size);
+    free(result.buf);
+  }
+
+ private:
+  std::vector<EValue> execute(const char* method, const std::vector<EValue>& inputs, size_t length) {
+    auto outputs = module_->execute(method, inputs);
+    if (!outputs.ok()) {
+      throw Failure(std::string(method) + " of " + std::to_string(length) +
+                    " inputs: " + executorch::runtime::to_string(outputs.error()));
+    }
+    return *outputs;
+  }
+
+  // The last `count` numbers of a float tensor.
+  static void append(const Tensor& tensor, size_t count, std::vector<float>& values) {
+    if (tensor.scalar_type() != ScalarType::Float) throw Failure("the model's output isn't float32");
+    const float* end = tensor.const_data_ptr<float>() + tensor.numel();
+    values.insert(values.end(), end - count, end);
+  }
+
+  // The same greedy loop as speech.decoding.greedy_logits.
+  Logits write_tokens(const std::vector<EValue>& heard) {
+    if (greedy_.prompt.empty()) throw Failure("\"greedy\" must come before \"run\" for this model");
+    std::vector<int64_t> ids = greedy_.prompt;
+    Logits found;
+    while (ids.size() < greedy_.max_tokens) {
+      auto written = from_blob(ids.data(), {1, static_cast<int>(ids.size())}, ScalarType::Long);
+      std::vector<EValue> inputs = {EValue(written)};
+      inputs.insert(inputs.end(), heard.begin(), heard.end());
+      const auto outputs = execute("decode", inputs, ids.size());
+      const Tensor logits = outputs.at(0).toTensor();  // [1, vocab]
+      found.columns = logits.size(logits.dim() - 1);
+      const bool first = found.values.empty();
+      append(logits, found.columns, found.values);
+      const int64_t best = best_of(&found.values[found.values.size() - found.columns], found.columns, first);
+      if (best == greedy_.end) break;
+      ids.push_back(best);
+    }
+    return found;
+  }
+
+  int64_t best_of(const float* row, size_t columns, bool first) const {
+    std::vector<float> allowed(row, row + columns);
+    const float never = -std::numeric_limits<float>::infinity();
+    for (int64_t id : greedy_.suppressed) allowed.at(id) = never;
+    if (first) {
+      for (int64_t id : greedy_.suppressed_first) allowed.at(id) = never;
+    }
+    return std::max_element(allowed.begin(), allowed.end()) - allowed.begin();
+  }
+
+  std::unique_ptr<Module> module_;
+  ETDumpGen* tracer_ = nullptr;  // the module owns it
+  bool writes_tokens_ = false;
+  Greedy greedy_;
+};
+
+// ---- the commands ------------------------------------------------------------------------------------
+
+std::vector<int64_t> read_ids(std::istream& words) {
+  size_t count = 0;
+  if (!(words >> count)) throw Failure("greedy: a list of ids is missing");
+  std::vector<int64_t> ids(count);
+  for (auto& id : ids) {
+    if (!(words >> id)) throw Failure("greedy: an id is missing");
+  }
+  return ids;
+}
+
+std::string run_command(Model& model, std::istream& words) {
+  std::string features_file, logits_file;
+  int repeats = 0;
+  if (!(words >> features_file >> logits_file >> repeats) || repeats < 1) {
+    throw Failure("run needs FEATURES LOGITS REPEATS");
+  }
+  std::vector<float> features = read_floats(features_file);
+  std::ostringstream times;
+  times.precision(12);
+  Logits logits;
+  for (int i = 0; i < repeats; ++i) {
+    const double start = milliseconds();
+    logits = model.run(features);
+    times << (i ? ", " : "") << milliseconds() - start;
+  }
+  if (logits_file != "-") {
+    write_bytes(logits_file, logits.values.data(), logits.values.size() * sizeof(float));
+  }
+  const size_t rows = logits.columns ? logits.values.size() / logits.columns : 0;
+  return "{\"ms\": [" + times.str() + "], \"rows\": " + std::to_string(rows) +
+         ", \"columns\": " + std::to_string(logits.columns) + "}";
+}
+
+std::string obey(Model& model, const std::string& line) {
+  std::istringstream words(line);
+  std::string command;
+  words >> command;
+  if (command == "run") return run_command(model, words);
+  if (command == "memory") {
+    return "{\"rss_bytes\": " + std::to_string(status_bytes("VmRSS")) +
+           ", \"peak_rss_bytes\": " + std::to_string(status_bytes("VmHWM")) + "}";
+  }
+  if (command == "greedy") {
+    Greedy greedy;
+    if (!(words >> greedy.end >> greedy.max_tokens)) throw Failure("greedy needs END and MAX");
+    greedy.prompt = read_ids(words);
+    greedy.suppressed = read_ids(words);
+    greedy.suppressed_first = read_ids(words);
+    model.set_greedy(greedy);
+    return "{}";
+  }
+  if (command == "etdump") {
+    std::string path;
+    words >> path;
+    model.write_etdump(path);
+    return "{}";
+  }
+  throw Failure("unknown command: " + line);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (argc < 4) {
+    answer("{\"error\": \"usage: runner MODEL THREADS METHODS [profile]\"}");
+    return 2;
+  }
+  std::vector<std::string> methods;
+  std::istringstream names(argv[3]);
+  for (std::string name; std::getline(names, name, ',');) methods.push_back(name);
+  std::unique_ptr<Model> model;
+  try {
+    auto* pool = executorch::extension::threadpool::get_threadpool();
+    pool->_unsafe_reset_threadpool(static_cast<uint32_t>(std::stoul(argv[2])));
+    const long long before = status_bytes("VmRSS");
+    const double start = milliseconds();
+    model = std::make_unique<Model>(argv[1], methods, argc > 4);
+    const double load_ms = milliseconds() - start;
+    answer("{\"load_ms\": " + std::to_string(load_ms) + ", \"baseline_rss_bytes\": " + std::to_string(before) +
+           ", \"threads\": " + std::to_string(pool->get_thread_count()) +
+           ", \"version\": " + quoted(MYQASR_RUNTIME) + ", \"cpu\": " + cpu_json() + "}");
+  } catch (const std::exception& error) {
+    answer("{\"error\": " + quoted(error.what()) + "}");
+    return 1;
+  }
+  int code = 0;
+  for (std::string line; std::getline(std::cin, line);) {
+    try {
+      answer(obey(*model, line));
+    } catch (const std::exception& error) {
+      code = 1;
+      answer("{\"error\": " + quoted(error.what()) + "}");
+    }
+  }
+  return code;
+}

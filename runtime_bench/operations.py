@@ -1,0 +1,42 @@
+"""Time by operation for a result: the kernels that ran, by the layers whose weights they read."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from runtime_bench.exported import Exported
+from runtime_bench.kernels import KernelTime, profile_kernels
+from runtime_bench.report import BenchReport, OperationTime
+from runtime_bench.transcription import model_inputs
+from speech.datasets import Recording
+
+
+def operation_times(kernels: Iterable[KernelTime]) -> tuple[OperationTime, ...]:
+    """Kernels summed by layer, and those without weights by their name; longest first."""
+    spent: dict[tuple[str, str], list[float]] = defaultdict(list)
+    for kernel in kernels:
+        spent[kernel.layer or kernel.kernel, kernel.kernel].append(kernel.microseconds / 1e3)
+    times = [OperationTime(*key, len(found), sum(found)) for key, found in spent.items()]
+    return tuple(sorted(times, key=lambda each: -each.ms))
+
+
+def with_operations(
+    report: BenchReport, files: Sequence[Exported], recordings: Sequence[Recording]
+) -> BenchReport:
+    """The report with the operations of each XNNPACK file on the recording of middling length.
+
+    The C++ runner tells them; files that it can't profile have none. Raises UserError when it can't be built.
+    """
+    typical = sorted(recordings, key=lambda each: each.seconds)[len(recordings) // 2]
+    found: dict[str, tuple[OperationTime, ...]] = {}
+    profiled: set[str] = set()  # a file that several runners run is profiled once
+    for file in files:
+        told = file.artifact.target == "xnnpack" and file.tokens.autoregression is None
+        if told and file.artifact.sha256 not in profiled:
+            profiled.add(file.artifact.sha256)
+            longest = max(model_inputs(typical.waveform, file.audio), key=len)
+            kernels = profile_kernels(Path(file.system.source), longest, report.threads)
+            found[file.system.name] = operation_times(kernels)
+    systems = (replace(system, operations=found.get(system.name, ())) for system in report.systems)
+    return replace(report, systems=tuple(systems))

@@ -1,0 +1,100 @@
+"""When timings are not to be relied on, and why. No torch in here."""
+
+from collections.abc import Sequence
+
+from runtime_bench.machine import Load
+from runtime_bench.protocol import TimingOptions
+from runtime_bench.report import SystemResult
+
+MIN_UTTERANCES = 5
+MIN_REPEATS = 3
+MAX_SPREAD = 1.5
+"""90 % of single timings over their utterance's median."""
+MAX_DRIFT = 1.15
+"""Last third of the timings over the first, either way."""
+MAX_OTHERS = 0.1
+"""Share of the pinned cores that other programs or the host may take while timing."""
+
+
+def timing_problems(
+    systems: Sequence[SystemResult],
+    threads: int,
+    cores: int,
+    load: Load,
+    timing: TimingOptions,
+) -> tuple[str, ...]:
+    """Why timings are not to be relied on, a line for each reason: too noisy, throttled, too few runs.
+
+    cores: how many this process may use.
+    """
+    if all(system.latency is None for system in systems):
+        return ()
+    problems = []
+    if threads > cores:
+        problems.append(f"{threads} threads on {cores} usable cores; ask for fewer --threads")
+    if load.others_share > MAX_OTHERS:
+        problems.append(
+            f"other programs took {load.others_share:.0%} of the cores while timing, {MAX_OTHERS:.0%} is "
+            f"the limit ({load.busy_cores:.1f} cores were busy before); close them and run again"
+        )
+    if load.stolen_share > MAX_OTHERS:
+        problems.append(
+            f"the virtual machine's host took {load.stolen_share:.0%} of the cores while timing, "
+            f"{MAX_OTHERS:.0%} is the limit; run again at a quieter hour"
+        )
+    timed = {system.name: system.latency for system in systems if system.latency is not None}
+    problems += _named(
+        {
+            each.name: f"{each.threads}"
+            for each in systems
+            if each.latency and each.threads != threads
+        },
+        f"not on {threads} threads",
+        "the runtime didn't take the number",
+    )
+    problems += _named(
+        {
+            name: f"{latency.utterances}"
+            for name, latency in timed.items()
+            if latency.utterances < MIN_UTTERANCES
+        },
+        "too few utterances timed",
+        f"{MIN_UTTERANCES} are needed",
+    )
+    problems += _named(
+        {
+            name: f"{latency.runs}, {latency.repeats} of one utterance"
+            for name, latency in timed.items()
+            if latency.repeats < MIN_REPEATS or latency.runs < timing.runs
+        },
+        "too few runs",
+        f"{timing.runs} and {MIN_REPEATS} are needed",
+    )
+    problems += _named(
+        {
+            name: f"{latency.spread:.2f}-fold"
+            for name, latency in timed.items()
+            if latency.spread > MAX_SPREAD
+        },
+        "too noisy",
+        f"90 % of timings over their median, {MAX_SPREAD} is the limit; close other programs and run again",
+    )
+    problems += _named(
+        {
+            name: f"{latency.drift:.2f}-fold"
+            for name, latency in timed.items()
+            if not 1 / MAX_DRIFT <= latency.drift <= MAX_DRIFT
+        },
+        "throttled or disturbed",
+        f"last third of the timings over the first, {MAX_DRIFT} is the limit; let the machine cool down "
+        "and run again",
+    )
+    return tuple(problems)
+
+
+def _named(found: dict[str, str], what: str, limit: str) -> list[str]:
+    """One line for all systems with the same problem; none when there are none."""
+    if not found:
+        return []
+    systems = ", ".join(f"{name} {figure}" for name, figure in found.items())
+    return [f"{what}: {systems} ({limit})"]
