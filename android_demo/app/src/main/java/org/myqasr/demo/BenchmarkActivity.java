@@ -87,7 +87,7 @@ public final class BenchmarkActivity extends Activity {
             Background.show(() -> done(summary));
         }, message -> {
             Log.e(TAG, "failed " + message);
-            done(message);
+            done(stopped ? getString(R.string.benchmark_stopped) : message);
         });
     }
 

@@ -35,13 +35,13 @@ public class JsonTest {
         String[] written = {"0.1", "1.0", "-2.5", "0.0001", "1e-05", "1.5e-07", "123456789.125", "1000000000000000.0",
             "1e+16", "1.25e+22", "2e-323", "0.0", "-0.0", "100.0"};
         for (int i = 0; i < values.length; i++) {
-            assertEquals(written[i], Json.number(values[i]));
+            assertEquals(written[i], JsonWriter.number(values[i]));
         }
         java.util.Random random = new java.util.Random(3);
         for (int i = 0; i < 10_000; i++) {
             double value = Double.longBitsToDouble(random.nextLong());
             if (!Double.isNaN(value) && !Double.isInfinite(value)) {
-                assertEquals(value, Double.parseDouble(Json.number(value)), 0);
+                assertEquals(value, Double.parseDouble(JsonWriter.number(value)), 0);
             }
         }
     }
