@@ -3,9 +3,9 @@ PYTHON ?= python3.11
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-TEST_WORKERS ?= 2
+TEST_WORKERS ?= $(shell nproc)
 
-.PHONY: setup demo test android-test lint bench runner arm64 users clean
+.PHONY: setup demo test android-test lint bench runner arm64 device-test users clean
 
 setup: $(STAMP)
 
@@ -21,10 +21,6 @@ demo: setup
 test: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_WORKERS)
 
-# Compiles the phone app, tests its core and links its resources, with Debian's tools; see android_demo/README.md.
-android-test: setup
-	OMP_NUM_THREADS=1 $(BIN)/python -m tools.android_test $(if $(BUILD_ONLY),--build-only)
-
 # The C++ runner for this machine; `myqasr bench --runner executorch-cpp` builds it too.
 runner: setup
 	$(BIN)/python -m runtime_bench.native
@@ -32,6 +28,15 @@ runner: setup
 # What `--runner arm64` needs: cross compiler and emulator (root, Debian).
 arm64: setup
 	tools/arm64_packages.sh
+
+# Compiles the phone app, tests its core and links its resources, with Debian's tools; see android_demo/README.md.
+android-test: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m tools.android_test $(if $(BUILD_ONLY),--build-only)
+
+# The chain to a phone against a real adbd, and ARM64 kernels in an emulator; needs root and Debian.
+device-test: setup
+	tools/arm64_packages.sh device
+	OMP_NUM_THREADS=1 MYQASR_DEVICE_TEST=1 $(BIN)/python -m pytest tests/test_arm64.py tests/test_device.py
 
 lint: setup
 	$(BIN)/ruff format --check .
@@ -48,12 +53,14 @@ bench: setup
 	$(BIN)/python -m benchmarks.personalisation
 	$(BIN)/python -m benchmarks.measuring_cost
 	$(BIN)/python -m benchmarks.solving
+	$(BIN)/python -m benchmarks.rounding
+	$(BIN)/python -m benchmarks.refining
 	$(BIN)/python -m benchmarks.models
 	$(BIN)/python -m benchmarks.base_model
 	$(BIN)/python -m benchmarks.runners
 	$(BIN)/python -m benchmarks.real_speakers
 	$(BIN)/python -m benchmarks.allocation --speakers real
-	$(BIN)/python -m benchmarks.personalisation --speakers real
+	$(BIN)/python -m benchmarks.personalisation --speakers real --most 12
 	$(BIN)/python -m benchmarks.render
 
 clean:

@@ -10,7 +10,7 @@ model's.
 import argparse
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -19,13 +19,16 @@ from numpy.typing import NDArray
 
 from benchmarks.results import save_result
 from benchmarks.speakers import Speaker, load_speaker, ratio, speakers_and_workers
-from exporters.planning import plan_for, round_plan, size_limits, union_menu, union_scale_dtype
+from exporters.planning import plan_for, size_limits, union_menu, union_scale_dtype
 from exporters.target import Target, load_target
 from personalize.allocate import plan_mean_bits
-from personalize.heuristics import by_statistic, greedy, shuffled, sweep
+from personalize.heuristics import greedy, min_max, ranked, shuffled, sweep
+from personalize.method import divergence
 from personalize.plan import LayerShape, Plan, Profile, QuantSpec
+from personalize.prior import expected_cost
+from personalize.problem import Problem
 from personalize.reference import build_reference
-from personalize.sensitivity import Measurement, ProfileOptions, measure
+from personalize.sensitivity import Measurement, ProfileOptions, measure, measure_again, round_plan
 from speech.decoding import greedy_text
 from speech.models import load_model
 from speech.models.base import SpeechModel
@@ -75,29 +78,54 @@ class Row:
     ours_over_this: tuple[float, float, float]
 
 
-def swept(ranking: Callable[[Profile], list[str]], name: str) -> Planner:
-    """The paper's sweep with a ranking of its own."""
-    return lambda profile, target, budget, overhead: sweep(
-        profile, target.NAME, target.menu, target.layer_bytes, budget, overhead,
-        ranking(profile), name,
-    )  # fmt: skip
+def swept(profile: Profile, target: Target, budget: int, overhead: int) -> Plan:
+    """The paper's sweep, in the order of the profile's costs."""
+    name = f"sweep by {profile.method}"
+    return sweep(problem_of(profile, target, budget, overhead), ranked(profile), name)
+
+
+def swept_backwards(profile: Profile, target: Target, budget: int, overhead: int) -> Plan:
+    """The same, most sensitive layers first."""
+    ranking = ranked(profile)[::-1]
+    return sweep(problem_of(profile, target, budget, overhead), ranking, "sweep, reversed")
+
+
+def swept_at_random(profile: Profile, target: Target, budget: int, overhead: int) -> Plan:
+    """The same, in an order that means nothing."""
+    ranking = shuffled(profile, 0)
+    return sweep(problem_of(profile, target, budget, overhead), ranking, "sweep, shuffled")
 
 
 def by_greed(profile: Profile, target: Target, budget: int, overhead: int) -> Plan:
     """Steps by cost per byte."""
-    return greedy(profile, target.NAME, target.menu, target.layer_bytes, budget, overhead)
+    return greedy(problem_of(profile, target, budget, overhead))
+
+
+def by_worst(profile: Profile, target: Target, budget: int, overhead: int) -> Plan:
+    """The least cost of the most expensive layer."""
+    return min_max(problem_of(profile, target, budget, overhead))
+
+
+def problem_of(profile: Profile, target: Target, budget: int, overhead: int) -> Problem:
+    """All of the target's menu."""
+    return Problem(profile, target.NAME, target.menu, target.layer_bytes, budget, overhead)
+
+
+def budget_at(share: float, profile: Profile, target: Target, overhead: int) -> int:
+    """Bytes at a share of the way from the smallest plan (0) to float (1)."""
+    smallest, floats = size_limits(profile, target.menu, target.layer_bytes, overhead)
+    return smallest + int(share * (floats - smallest))
 
 
 def best_uniform(profile: Profile, target: Target, budget: int, overhead: int) -> Plan:
-    """The same stored format everywhere (fp32 where a layer doesn't have it): the cheapest that fits."""
+    """The same stored format everywhere, the next wider one where a layer lacks it: the best that fits."""
     plans = []
     for label in ("int4", "int4-g128", "int4-g64", "int4-g32", "int8", "fp16"):
         narrowed = partial(stored_as, target=target, label=label)
-        overheads = size_limits(profile, narrowed, target.layer_bytes, overhead)
-        if overheads[0] <= budget:
-            plans.append(
-                greedy(profile, target.NAME, narrowed, target.layer_bytes, overheads[0], overhead)
-            )
+        size, _ = size_limits(profile, narrowed, target.layer_bytes, overhead)
+        if size <= budget:
+            problem = Problem(profile, target.NAME, narrowed, target.layer_bytes, size, overhead)
+            plans.append(greedy(problem))
     return min(plans, key=lambda plan: plan.expected_cost)
 
 
@@ -110,55 +138,57 @@ def stored_as(shape: LayerShape, target: Target, label: str) -> tuple[QuantSpec,
     return (fitting[-1] if fitting else min(wider, key=lambda spec: spec.bits),)
 
 
-METHODS: dict[str, tuple[str, Planner]] = {
-    OURS: ("gptq", plan_for),
-    "exact, nearest": ("nearest", plan_for),
-    "greedy, GPTQ": ("gptq", by_greed),
-    "best uniform, GPTQ": ("gptq", best_uniform),
-    "best uniform, nearest": ("nearest", best_uniform),
-    "sweep by median (myQASR), GPTQ": (
-        "gptq",
-        swept(lambda p: by_statistic(p, "output_median"), "sweep-median"),
-    ),
-    "sweep by median (myQASR), nearest": (
-        "nearest",
-        swept(lambda p: by_statistic(p, "output_median"), "sweep-median"),
-    ),
-    "sweep by l2, nearest": (
-        "nearest",
-        swept(lambda p: by_statistic(p, "output_l2"), "sweep-l2"),
-    ),
-    "sweep, shuffled, nearest": ("nearest", swept(lambda p: shuffled(p, 0), "sweep-shuffled")),
+METHODS: dict[str, tuple[str, str, Planner]] = {
+    OURS: ("fisher", "gptq", plan_for),
+    "exact, nearest": ("fisher", "nearest", plan_for),
+    "greedy, GPTQ": ("fisher", "gptq", by_greed),
+    "min-max, GPTQ": ("fisher", "gptq", by_worst),
+    "best uniform, GPTQ": ("fisher", "gptq", best_uniform),
+    "best uniform, nearest": ("fisher", "nearest", best_uniform),
+    "sweep by median (myQASR), GPTQ": ("median", "gptq", swept),
+    "sweep by median (myQASR), nearest": ("median", "nearest", swept),
+    "sweep by l2, nearest": ("l2", "nearest", swept),
+    "sweep by fisher, nearest": ("fisher", "nearest", swept),
+    "sweep by median, reversed, nearest": ("median", "nearest", swept_backwards),
+    "sweep, shuffled, nearest": ("fisher", "nearest", swept_at_random),
 }
-"""Name -> rounding, and how the plan is made."""
+"""Name -> sensitivity, rounding, and how the plan is made."""
 
 
 def one_speaker(name: str) -> list[Measured]:
     """All methods at all budgets for one speaker."""
     torch.set_num_threads(1)
     model, target, speaker = load_model("default"), load_target("xnnpack"), load_speaker(name)
-    heard = {
-        rounding: measure(
-            model, speaker.tune, union_menu, union_scale_dtype, name,
-            ProfileOptions(label_draws=LABEL_DRAWS, rounding=rounding),
-        )
-        for rounding in ("gptq", "nearest")
-    }  # fmt: skip
+    heard: dict[tuple[str, str], Measurement] = {}
+    for sensitivity, rounding, _ in METHODS.values():
+        options = ProfileOptions(label_draws=LABEL_DRAWS, rounding=rounding, method=sensitivity)
+        if ("fisher", rounding) not in heard:
+            heard["fisher", rounding] = measure(
+                model,
+                speaker.tune,
+                union_menu,
+                union_scale_dtype,
+                name,
+                replace(options, method="fisher"),
+            )
+        if (sensitivity, rounding) not in heard:
+            heard[sensitivity, rounding] = measure_again(
+                model, speaker.tune, union_menu, heard["fisher", rounding], options
+            )
     base = [model.logits(waveform) for waveform in speaker.test]
     overhead = target.overhead_bytes(model)
-    profile = heard["gptq"].profile
-    smallest, floats = size_limits(profile, target.menu, target.layer_bytes, overhead)
+    profile = heard["fisher", "gptq"].profile
     found = []
     for share in SHARES:
-        budget = smallest + int(share * (floats - smallest))
-        for method, (rounding, planner) in METHODS.items():
-            plan = planner(heard[rounding].profile, target, budget, overhead)
-            kl, errors, words = on_test_clips(model, heard[rounding], plan, speaker, base)
+        budget = budget_at(share, profile, target, overhead)
+        for method, (sensitivity, rounding, planner) in METHODS.items():
+            measured = heard[sensitivity, rounding]
+            plan = planner(measured.profile, target, budget, overhead)
+            kl, errors, words = on_test_clips(model, measured, plan, speaker, base)
+            expected = expected_cost(heard["fisher", rounding].profile, plan)
             bits = plan_mean_bits(profile, plan)
             size = plan.predicted_bytes
-            found.append(
-                Measured(name, share, method, size, bits, kl, plan.expected_cost, errors, words)
-            )
+            found.append(Measured(name, share, method, size, bits, kl, expected, errors, words))
     print(name, [f"{each.method}: {each.kl:.1e}" for each in found if each.share == SHARES[1]])
     return found
 
@@ -176,16 +206,13 @@ def on_test_clips(
     """
     reference = build_reference(model, round_plan(measured, plan))
     logits = [reference.logits(waveform) for waveform in speaker.test]
-    total = sum(divergence(p, q) for p, q in zip(base, logits, strict=True))
+    total = sum(
+        divergence(*(torch.from_numpy(each).double().log_softmax(-1) for each in pair))
+        for pair in zip(base, logits, strict=True)
+    )
     heard = [greedy_text(each, model.tokens) for each in logits]
     counts = word_errors(list(speaker.texts), heard)
     return total / sum(len(each) for each in base), counts.errors, counts.reference_length
-
-
-def divergence(p_logits: NDArray[np.float32], q_logits: NDArray[np.float32]) -> float:
-    """KL(p, q) summed over frames; logits [frames, vocab]."""
-    p, q = (torch.from_numpy(each).double().log_softmax(-1) for each in (p_logits, q_logits))
-    return float((p.exp() * (p - q)).sum())
 
 
 def rows_of(measured: list[Measured]) -> list[Row]:

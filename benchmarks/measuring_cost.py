@@ -17,7 +17,7 @@ import torch
 from benchmarks.base_model import make_model
 from benchmarks.results import BUILD, save_result
 from exporters.planning import union_menu, union_scale_dtype
-from personalize.observe import observe
+from personalize.observe import equal_weights, observe
 from personalize.rounding import round_model
 from personalize.sensitivity import ProfileOptions, measure
 from speech.models import load_model
@@ -71,8 +71,8 @@ def main() -> None:
 
     forward()
     once = seconds_of(forward, 3)
-    observing = seconds_of(lambda: observe(model, clips, "cpu", lambda: None, True))
-    observed = observe(model, clips, "cpu", lambda: None, True)
+    observing = seconds_of(lambda: observe(model, clips, "cpu", lambda: None, equal_weights))
+    observed = observe(model, clips, "cpu", lambda: None, equal_weights)
     rounding = seconds_of(lambda: round_model(model, observed, union_menu, union_scale_dtype))
     draws = ProfileOptions(label_draws=len(clips))
     whole = seconds_of(lambda: measure(model, clips, union_menu, union_scale_dtype, "", draws))

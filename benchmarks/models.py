@@ -23,12 +23,11 @@ import transformers
 
 from benchmarks.results import BUILD, run_command, save_result
 from exporters.export import export_options, export_plan
-from exporters.planning import round_plan
 from exporters.target import TARGETS, Target, load_target
 from personalize.allocate import uniform_plan
 from personalize.plan import LayerShape, QuantSpec
 from personalize.reference import build_reference
-from personalize.sensitivity import Measurement, ProfileOptions, measure
+from personalize.sensitivity import Measurement, ProfileOptions, measure, round_plan
 from runtime_bench.quality import signal_to_noise_db
 from runtime_bench.runners.base import System, open_system
 from speech.audio import load_audio

@@ -1,11 +1,12 @@
 """Does it matter whose recordings a file is made from? And how many of them are enough?
 
-python -m benchmarks.personalisation [--speakers embedded|real] [--workers 3] [--share 0.035]
+python -m benchmarks.personalisation [--speakers embedded|real] [--most 12] [--workers 3] [--share 0.035]
 
 A file has two things from recordings: the allocation of bits, and the codes (GPTQ on activations). Each is
 taken from the speaker, from somebody else, or from a mix of all others (leave one out), and the KL divergence
 of the file's posteriors from the float model's is taken on the speaker's test clips. Then the own ones from
 fewer clips, alone and mixed with the others' costs as `myqasr personalize` does for less than a minute.
+The matrix has everybody's file on everybody's test clips.
 """
 
 import argparse
@@ -17,21 +18,21 @@ from functools import partial
 import numpy as np
 import torch
 
-from benchmarks.allocation import on_test_clips
+from benchmarks.allocation import budget_at, on_test_clips
 from benchmarks.results import BUILD, save_result
-from benchmarks.speakers import Speaker, load_speaker, ratio, speakers_and_workers
-from exporters.planning import plan_for, size_limits, union_menu, union_scale_dtype
+from benchmarks.speakers import Speaker, genders, load_speaker, ratio, speakers_and_workers
+from exporters.planning import plan_for, union_menu, union_scale_dtype
 from exporters.run_folder import RunFolder, rounding_key
 from exporters.target import load_target
 from personalize.codes import save_rounding
 from personalize.plan import Plan, Profile
 from personalize.prior import shrunk
 from personalize.sensitivity import Measurement, ProfileOptions, measure
+from speech.datasets import evenly
 from speech.models import load_model
 from speech.storage import save_record
 
 LABEL_DRAWS = 32
-OTHERS = 5
 GENERIC_CLIPS = 32
 FEWER_CLIPS = (1, 2, 4, 8)
 FOLDER = BUILD / "personalisation"
@@ -47,6 +48,23 @@ class Row:
     kl: float
     kl_of_speakers: tuple[float, ...]
     own_over_this: tuple[float, float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One speaker's file, bits and codes, on another's test clips; kl in nats per frame."""
+
+    tuned_on: str
+    tested_on: str
+    kl: float
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What one speaker's test clips say: KL by the way the file was made, and a row of the matrix."""
+
+    kls: dict[str, float]
+    cells: tuple[Cell, ...]
 
 
 def fit(clips: Sequence[np.ndarray], name: str) -> Measurement:
@@ -78,22 +96,20 @@ def fit_generic(name: str, names: Sequence[str]) -> None:
     keep(fit(clips[:GENERIC_CLIPS], f"without {name}"), f"without-{name}")
 
 
-def found(name: str) -> Measurement:
+def kept(name: str) -> Measurement:
     """What an earlier step kept."""
     return RunFolder(FOLDER / name).load_measurement()
 
 
-def one_speaker(name: str, names: Sequence[str], share: float) -> dict[str, float]:
-    """KL on the speaker's test clips by the way the file was made; means over the others tried."""
+def one_speaker(name: str, names: Sequence[str], share: float) -> Found:
+    """KL on the speaker's test clips by the way the file was made; means over all others."""
     torch.set_num_threads(1)
     model, target, speaker = load_model("default"), load_target("xnnpack"), load_speaker(name)
     base = [model.logits(waveform) for waveform in speaker.test]
-    own, generic = found(name), found(f"without-{name}")
-    place = list(names).index(name)
-    others = [names[(place + 1 + step) % len(names)] for step in range(min(OTHERS, len(names) - 1))]
+    own, generic = kept(name), kept(f"without-{name}")
+    others = [other for other in names if other != name]
     overhead = target.overhead_bytes(model)
-    smallest, floats = size_limits(own.profile, target.menu, target.layer_bytes, overhead)
-    budget = smallest + int(share * (floats - smallest))
+    budget = budget_at(share, own.profile, target, overhead)
 
     def plan(profile: Profile) -> Plan:
         return plan_for(profile, target, budget, overhead)
@@ -102,7 +118,7 @@ def one_speaker(name: str, names: Sequence[str], share: float) -> dict[str, floa
         return on_test_clips(model, codes, plan(bits.profile), speaker, base)[0]
 
     kls = {OWN: kl(own, own)}
-    by_other = [(kl(o, o), kl(o, own), kl(own, o)) for o in map(found, others)]
+    by_other = [(kl(o, o), kl(o, own), kl(own, o)) for o in map(kept, others)]
     somebody = np.mean(by_other, axis=0)
     kls["somebody else's bits and codes"] = float(somebody[0])
     kls["somebody else's bits, own codes"] = float(somebody[1])
@@ -112,7 +128,8 @@ def one_speaker(name: str, names: Sequence[str], share: float) -> dict[str, floa
     kls["own bits, generic codes"] = kl(own, generic)
     kls |= with_fewer(speaker, generic, kl)
     print(name, {what: f"{value:.2e}" for what, value in kls.items()}, flush=True)
-    return kls
+    row = zip([name, *others], [kls[OWN], *(each[0] for each in by_other)], strict=True)
+    return Found(kls, tuple(Cell(other, name, value) for other, value in row))
 
 
 def with_fewer(
@@ -132,11 +149,14 @@ def with_fewer(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--share", type=float, default=0.035, help="0: smallest plan, 1: float")
+    parser.add_argument("--most", type=int, default=30, help="so many speakers, evenly chosen")
     options, names = speakers_and_workers(parser)
+    names = evenly(names, options.most)
     with ProcessPoolExecutor(options.workers) as pool:
         list(pool.map(fit_own, names))
         list(pool.map(partial(fit_generic, names=names), names))
-        by_speaker = list(pool.map(partial(one_speaker, names=names, share=options.share), names))
+        found = list(pool.map(partial(one_speaker, names=names, share=options.share), names))
+    by_speaker = [each.kls for each in found]
     rows = []
     for what in by_speaker[0]:
         kls = tuple(kls[what] for kls in by_speaker)
@@ -149,10 +169,12 @@ def main() -> None:
         "speakers": names,
         "share": options.share,
         "tune_seconds": round(float(np.mean(seconds)), 1),
+        "genders": genders(names),
+        "matrix": [cell for each in found for cell in each.cells],
         "rows": rows,
     }
     name = "personalisation_real" if options.speakers == "real" else "personalisation"
-    chosen = f"--speakers {options.speakers} --share {options.share}"
+    chosen = f"--speakers {options.speakers} --most {options.most} --share {options.share}"
     command = f"python -m benchmarks.personalisation {chosen}"
     print(save_result(name, command, figures))
 

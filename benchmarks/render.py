@@ -3,9 +3,18 @@
 from collections.abc import Callable
 from typing import Any
 
+from benchmarks.render_decisions import (
+    allocation,
+    measuring_cost,
+    personalisation,
+    refining,
+    rounding,
+    sensitivity,
+    solving,
+)
 from benchmarks.render_runners import runners
 from benchmarks.results import RESULTS, ROOT, load_result
-from benchmarks.tables import interval, table
+from benchmarks.tables import table
 from personalize.budget import format_bytes
 from speech.storage import write_bytes
 
@@ -115,85 +124,28 @@ def base_model(figures: Figures) -> str:
     )
 
 
-def sensitivity(figures: Figures) -> str:
-    """Costs from drawn labels against brute force."""
+def arm64(figures: Figures) -> str:
+    """ARM64 kernels against the host's: each file on each CPU model."""
+    fp32 = {row["cpu"]: row["instructions_per_second"] for row in figures if row["file"] == "fp32"}
     rows = [
         [
-            row["product"],
-            str(row["draws"]),
-            f"{row['all']:.3f}",
-            f"{row['within_4_bit']:.3f}",
-            f"{row['seconds']:.1f}",
-        ]
-        for row in figures["methods"]
-    ]
-    header = ["product is squared", "label draws", "Spearman, all", "within 4 bit", "seconds"]
-    return (
-        f"{figures['pairs']} (layer, precision) pairs, {figures['clips']} clips of {figures['user']}; "
-        f"brute force took {figures['brute_force_seconds']:.0f} s.\n\n" + table(header, rows)
-    )
-
-
-def allocation(figures: Figures) -> str:
-    """Methods at equal bytes, by true divergence."""
-    rows = [
-        [
+            row["file"],
+            row["cpu"],
             f"{row['size_bytes']:,}",
-            row["method"],
-            f"{row['mean_bits']:.2f}",
-            f"{row['kl']:.2e}",
-            interval(row["ours_over_this"]),
-            f"{row['expected']:.2e}",
-            f"{100 * row['word_errors'] / row['words']:.1f} %",
+            f"{row['same_text']} of {row['clips']}",
+            f"{row['same_tokens']:,} of {row['frames']:,}",
+            f"{row['largest_difference']:.2g}",
+            f"{row['instructions_per_second'] / 1e6:.1f}",
+            f"{row['instructions_per_second'] / fp32[row['cpu']]:.2f}",
+            f"{100 * row['repeats_within']:.4f} %",
         ]
-        for row in figures["rows"]
+        for row in figures
     ]
-    header = ["bytes", "method", "bits", "true nats a frame", "ours / this", "expected", "WER"]
-    return f"{len(figures['speakers'])} speakers.\n\n" + table(header, rows)
-
-
-def personalisation(figures: Figures) -> str:
-    """Own, somebody else's and generic bits and codes."""
-    rows = [
-        [row["what"], f"{row['kl']:.2e}", interval(row["own_over_this"])] for row in figures["rows"]
+    header = [
+        *("file", "emulated CPU", "file bytes", "same text", "same tokens", "largest difference"),
+        *("M instructions a second of audio", "of fp32's", "repeats within"),
     ]
-    return (
-        f"{len(figures['speakers'])} speakers, {figures['tune_seconds']:.0f} s of speech each.\n\n"
-        + table(["the file has", "true nats a frame", "own / this"], rows)
-    )
-
-
-def measuring_cost(figures: Figures) -> str:
-    """What measuring costs in forward passes."""
-    once = figures["forward"]
-    costs = figures["measure"] - figures["rounding"] - figures["observe"]
-    rows = [
-        ["one float forward pass over the clips", f"{once:.2f}", "1"],
-        [
-            "ranges and input moments",
-            f"{figures['observe']:.2f}",
-            f"{figures['observe'] / once:.1f}",
-        ],
-        ["costs of all layers at all precisions", f"{costs:.2f}", f"{costs / once:.1f}"],
-        ["codes (GPTQ), whatever the clips", f"{figures['rounding']:.2f}", ""],
-        ["brute force", "", f"{figures['pairs']}"],
-    ]
-    return (
-        f"{figures['parameters'] / 1e6:.0f} M parameters, {figures['clips']} clips of "
-        f"{figures['clip_seconds']:.0f} s, {figures['threads']} thread(s), {figures['pairs']} pairs of layer "
-        "and precision, one draw of labels a clip.\n\n"
-        + table(["", "seconds", "forward passes"], rows)
-    )
-
-
-def solving(figures: Figures) -> str:
-    """Time of the exact allocation."""
-    seconds = sorted(row["seconds"] for row in figures)
-    gap = max(row["gap"] for row in figures)
-    return (
-        f"400 layers with 12 precisions each, {len(figures)} random instances: median "
-        f"{seconds[len(seconds) // 2]:.2f} s, longest {seconds[-1]:.2f} s, largest gap {gap:.0e}."
-    )
+    return table(header, rows)
 
 
 def models(figures: Figures) -> str:
@@ -232,9 +184,12 @@ SECTIONS: dict[str, tuple[str, Callable[[Figures], str]]] = {
     "budgets": ("Budgets are kept to the byte", budgets),
     "runners": ("Every file on every runner, twice", runners),
     "base_model": ("A model of wav2vec2-base size, random weights", base_model),
+    "arm64": ("ARM64 kernels, emulated", arm64),
     "sensitivity": ("Are the costs right?", sensitivity),
     "measuring_cost": ("What measuring costs", measuring_cost),
     "solving": ("What solving costs", solving),
+    "rounding": ("How codes, scales and ranges are best chosen", rounding),
+    "refining": ("Is it worth asking the model itself?", refining),
     "allocation": ("What the plan and the codes are worth: embedded users", allocation),
     "allocation_real": ("The same on real speakers the model never heard", allocation),
     "personalisation": (

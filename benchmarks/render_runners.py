@@ -19,7 +19,8 @@ def runners(figures: Figures) -> str:
         ]  # fmt: skip
         parts.append(
             f"### The {model} model: {found['clips']} clips, {found['seconds']:.0f} s, {found['threads']} "
-            "thread(s)\n\n" + table(header, [_runner_row(row) for row in first])
+            f"thread(s): `{found['command']}`\n\n"
+            + table(header, [_runner_row(row) for row in first])
         )
         reasons = [
             f"\n- run {number}: {problem}"

@@ -75,6 +75,7 @@ def main() -> None:
         reports = [measure(model, files, options.threads) for _ in range(2)]
         runs = [[asdict(row) for row in rows(report)] for report in reports]
         figures[model] = {
+            "command": shlex.join(["python", "-m", "benchmarks.runners", *sys.argv[1:]]),
             "clips": len(reports[0].utterances),
             "seconds": reports[0].audio_seconds,
             "threads": options.threads,
@@ -86,8 +87,7 @@ def main() -> None:
         }
         for row in figures[model]["repeats"]:
             print(model, row, flush=True)
-        command = shlex.join(["python", "-m", "benchmarks.runners", *sys.argv[1:]])
-        print(save_result("runners", command, figures), flush=True)
+        print(save_result("runners", "python -m benchmarks.runners", figures), flush=True)
 
 
 def write_files(model: str, targets: Sequence[str], clips: str, threads: int) -> None:
@@ -105,8 +105,8 @@ def write_files(model: str, targets: Sequence[str], clips: str, threads: int) ->
         run_command([*command, "--out", str(run.path)], threads)
         run_command([*myqasr, "export", str(run.path), "--target", target], threads)
     if model == "default":
-        target, folder = load_target("xnnpack"), run.path / "controls"
-        export_controls(source, run.load_measurement(), target, folder, MAX_SECONDS, print)
+        xnnpack, folder = load_target("xnnpack"), run.path / "controls"
+        export_controls(source, run.load_measurement(), xnnpack, folder, MAX_SECONDS, print)
 
 
 def folder_of(model: str) -> RunFolder:

@@ -1,17 +1,18 @@
-"""Are the costs right? One-pass costs against brute force, on the default model.
+"""Are the costs right? Every sensitivity method against brute force and word errors, on the default model.
 
-python -m benchmarks.sensitivity [--clips 12] [--user synth-ada]
+python -m benchmarks.sensitivity [--speakers synth-ada,libri-1462,ocean-0306] [--clips 12]
 
-Brute force quantises one layer at a time and measures the true divergence of the posteriors. Beside the
-method that `personalize` uses (the product of error and gradient is summed over the clip, then squared)
-stands the cheaper-looking one that squares frame by frame.
+Brute force (`kl`) quantises one layer at a time and measures the true divergence of the posteriors. Beside
+the method that `personalize` uses (`fisher`: the product of error and gradient is summed over the clip, then
+squared) stand the cheaper-looking one that squares frame by frame, and all others that `--sensitivity` knows.
+What a method takes is CPU time, in float forward passes over the same clips.
 """
 
 import argparse
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -19,47 +20,69 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
 from benchmarks.results import save_result
+from benchmarks.speakers import Speaker, load_speaker
 from exporters.planning import union_scale_dtype
 from exporters.target import load_target
 from personalize.kernels import layer_output
-from personalize.plan import FLOAT32, QuantSpec
+from personalize.plan import QuantSpec
 from personalize.reference import build_reference
-from personalize.sensitivity import Measurement, ProfileOptions, measure
-from speech.datasets import choose_clips, find_clips
+from personalize.sensitivity import METHODS, Measurement, ProfileOptions, measure, measure_again
 from speech.models import load_model
 from speech.models.base import SpeechModel
+from speech.scoring import word_errors
 
 Pairs = dict[tuple[str, str], float]
 Waveforms = list[NDArray[np.float32]]
+Found = TypeVar("Found")
+
+MORE_DRAWS = (4, 8)
+FRAME_DRAWS = (1, 4)
 
 
 @dataclass(frozen=True, slots=True)
-class Method:
-    """One way to estimate; Spearman correlations with brute force."""
+class Row:
+    """One method on one speaker's clips.
 
-    product: str
+    draws: of labels, a clip. kl, kl_within_4_bit, wer: Spearman correlation over pairs of layer and precision
+    with true divergence, the same among 4-bit integers only, and with the change of word errors on test
+    clips. passes: CPU time in float forward passes.
+    """
+
+    speaker: str
+    method: str
     draws: int
-    all: float
-    within_4_bit: float
-    seconds: float
+    kl: float
+    kl_within_4_bit: float
+    wer: float
+    passes: float
 
 
-def log_posteriors(model: SpeechModel, waveforms: Waveforms) -> list[torch.Tensor]:
-    return [torch.from_numpy(model.logits(w)).double().log_softmax(-1) for w in waveforms]
+def cpu_seconds(work: Callable[[], Found]) -> tuple[Found, float]:
+    """What it gives and the CPU time it takes."""
+    started = time.process_time()
+    return work(), time.process_time() - started
 
 
-def brute_force(model: SpeechModel, waveforms: Waveforms, speaker: Measurement) -> Pairs:
-    """True divergence, nats per frame, with one layer quantised at a time."""
-    base = log_posteriors(model, waveforms)
+def costs_of(measured: Measurement) -> Pairs:
+    """Costs by layer and label."""
+    return {
+        (layer.shape.name, label): cost
+        for layer in measured.profile.layers
+        for label, cost in layer.costs.items()
+    }
+
+
+def more_word_errors(model: SpeechModel, speaker: Speaker, measured: Measurement) -> Pairs:
+    """Word errors on the test clips with one layer quantised, beyond those of the float model."""
+    texts = list(speaker.texts)
+    at_float = word_errors(texts, [model.transcribe(clip) for clip in speaker.test]).errors
     found = {}
-    for layer in speaker.profile.layers:
+    for layer in measured.profile.layers:
         for label in layer.costs:
-            codes = speaker.rounding.codes(layer, QuantSpec.from_label(label))
-            changed = log_posteriors(build_reference(model, {layer.shape.name: codes}), waveforms)
-            total = sum(
-                float((p.exp() * (p - q)).sum()) for p, q in zip(base, changed, strict=True)
-            )
-            found[layer.shape.name, label] = total / speaker.profile.frames
+            codes = measured.rounding.codes(layer, QuantSpec.from_label(label))
+            changed = build_reference(model, {layer.shape.name: codes})
+            heard = [changed.transcribe(clip) for clip in speaker.test]
+            found[layer.shape.name, label] = float(word_errors(texts, heard).errors - at_float)
     return found
 
 
@@ -107,61 +130,66 @@ def frame_by_frame(
     return found
 
 
+def correlation(one: Pairs, other: Pairs, keys: list[tuple[str, str]]) -> float:
+    """Spearman's, over some pairs."""
+    return round(float(spearmanr([one[k] for k in keys], [other[k] for k in keys]).statistic), 4)
+
+
+def one_speaker(name: str, clips: int) -> tuple[list[Row], int]:
+    """All methods on one speaker's clips, and how many pairs changed a word."""
+    model, target, speaker = load_model("default"), load_target("xnnpack"), load_speaker(name)
+    waveforms = list(speaker.tune[:clips])
+
+    def again(method: str, per_clip: int) -> tuple[Pairs, float]:
+        options = ProfileOptions(method=method, label_draws=per_clip * len(waveforms))
+        measured, seconds = cpu_seconds(
+            lambda: measure_again(model, waveforms, target.menu, base, options)
+        )
+        return costs_of(measured), seconds
+
+    base = measure(model, waveforms, target.menu, union_scale_dtype, "")
+    _, forward = cpu_seconds(lambda: [model.logits(clip) for clip in waveforms])
+    true, brute = again("kl", 1)
+    words = more_word_errors(model, speaker, base)
+    keys = list(true)
+    narrow = [key for key in keys if key[1].startswith("int4")]
+    rows = []
+
+    def compare(method: str, per_clip: int, costs: Pairs, seconds: float) -> None:
+        rows.append(
+            Row(
+                name, method, per_clip,
+                correlation(costs, true, keys), correlation(costs, true, narrow),
+                correlation(costs, words, keys), round(seconds / forward, 1),
+            )
+        )  # fmt: skip
+        print(rows[-1], flush=True)
+
+    compare("kl", 1, true, brute)
+    for method in METHODS:
+        if method != "kl":
+            compare(method, 1, *again(method, 1))
+    for draws in MORE_DRAWS:
+        compare("fisher", draws, *again("fisher", draws))
+    for draws in FRAME_DRAWS:
+        costs, seconds = cpu_seconds(lambda: frame_by_frame(model, waveforms, base, draws))  # noqa: B023
+        compare("fisher, frame by frame", draws, costs, seconds)
+    return rows, sum(change != 0 for change in words.values())
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--clips", type=int, default=12)
-    parser.add_argument("--user", default="synth-ada")
+    parser.add_argument("--speakers", default="synth-ada,libri-1462,ocean-0306")
     options = parser.parse_args()
-    torch.set_num_threads(2)
-    model, target = load_model("default"), load_target("xnnpack")
-    folder = Path("speech/default_users") / options.user / "tune"
-    recordings, _ = choose_clips(find_clips(folder), options.clips)
-    waveforms = [recording.waveform for recording in recordings]
-
-    def estimate(draws: int) -> tuple[Measurement, float]:
-        started = time.perf_counter()
-        speaker = measure(
-            model, waveforms, target.menu, union_scale_dtype, "", ProfileOptions(label_draws=draws)
-        )
-        return speaker, time.perf_counter() - started
-
-    speaker, _ = estimate(options.clips)
-    started = time.perf_counter()
-    true = brute_force(model, waveforms, speaker)
-    brute_seconds = time.perf_counter() - started
-    keys = [key for key in true if key[1] != FLOAT32.label]
-    narrow = [key for key in keys if key[1].startswith("int4")]
-
-    def compare(name: str, draws: int, costs: Pairs, seconds: float) -> Method:
-        def correlation(pairs: list[tuple[str, str]]) -> float:
-            rank = spearmanr([costs[k] for k in pairs], [true[k] for k in pairs])
-            return round(float(rank.statistic), 4)
-
-        method = Method(name, draws, correlation(keys), correlation(narrow), round(seconds, 2))
-        print(method, flush=True)
-        return method
-
-    methods = []
-    for per_clip in (1, 2, 4, 8):
-        draws = per_clip * options.clips
-        speaker, seconds = estimate(draws)
-        costs = {
-            (la.shape.name, k): c for la in speaker.profile.layers for k, c in la.costs.items()
-        }
-        methods.append(compare("per clip", draws, costs, seconds))
-    for per_clip in (1, 4):
-        started = time.perf_counter()
-        costs = frame_by_frame(model, waveforms, speaker, per_clip)
-        seconds = time.perf_counter() - started
-        methods.append(compare("per frame", per_clip * options.clips, costs, seconds))
-    figures = {
-        "user": options.user,
-        "clips": options.clips,
-        "pairs": len(keys),
-        "brute_force_seconds": brute_seconds,
-        "methods": methods,
-    }
-    print(save_result("sensitivity", "python -m benchmarks.sensitivity", figures))
+    torch.set_num_threads(1)
+    rows, changed = [], {}
+    for name in options.speakers.split(","):
+        found, changed[name] = one_speaker(name, options.clips)
+        rows += found
+    figures = {"clips": options.clips, "pairs_that_change_a_word": changed, "rows": rows}
+    command = f"python -m benchmarks.sensitivity --speakers {options.speakers}"
+    print(save_result("sensitivity", command, figures))
 
 
 if __name__ == "__main__":

@@ -101,6 +101,15 @@ def load_speaker(name: str) -> Speaker:
     )
 
 
+def genders(names: Sequence[str]) -> dict[str, str]:
+    """F or M by speaker."""
+    rows = read_manifest(EMBEDDED)
+    if not all((EMBEDDED / name).is_dir() for name in names):
+        rows += read_manifest(speech_folder())
+    known = {row.speaker: row.gender for row in rows}
+    return {name: known[name] for name in names}
+
+
 def up_to(
     folder: Path, rows: Sequence[Row], clips: int, seconds: float
 ) -> list[tuple[Row, Waveform]]:

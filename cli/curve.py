@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """The best plan for one budget. expected_cost: nats per frame."""
+    """The best plan for one budget. expected_cost: in the profile's unit."""
 
     budget_bytes: int
     predicted_bytes: int
@@ -86,7 +86,13 @@ def _print(points: list[Point], target: str) -> None:
     from personalize.budget import format_bytes
 
     table = Table(title=f"Best plans for {target}")
-    for column in ("budget", "file", "bits a weight", "nats per frame", "against the row above"):
+    for column in (
+        "budget",
+        "file",
+        "bits a weight",
+        "expected divergence",
+        "against the row above",
+    ):
         table.add_column(column, justify="right")
     before = None
     for point in points:

@@ -2,31 +2,44 @@
 
 from dataclasses import dataclass
 
-from cli.output import print_json, tell
+from cli.output import print_json, say, tell
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was tried. mend: what to do when it doesn't work."""
+    """One thing that was tried. mend: what to do when it doesn't work.
+
+    optional: it needs something that isn't installed, which is no fault.
+    """
 
     what: str
     works: bool
     detail: str
     mend: str = ""
+    optional: bool = False
 
 
-def run(as_json: bool) -> None:
-    """Print what works; exit code 1 when a target doesn't."""
+def run(install: str | None, as_json: bool) -> None:
+    """Print what works; exit code 1 when a target doesn't.
+
+    install: first make the environment of this runtime.
+    """
+    if install is not None:
+        from runtime_bench.environments import install_environment
+
+        say(f"installing {install}")
+        say(f"installed in {install_environment(install)}")
     findings = [_torch(), *_targets(), _default_model()]
     if as_json:
         print_json(findings)
     else:
         for finding in findings:
-            mark = "[green]works[/]" if finding.works else "[red]fails[/]"
+            absent = "[yellow]absent[/]" if finding.optional else "[red]fails[/]"
+            mark = "[green]works[/]" if finding.works else absent
             tell(f"{mark}  {finding.what}: {finding.detail}")
             if finding.mend:
                 tell(f"       {finding.mend}")
-    if not all(finding.works for finding in findings):
+    if not all(finding.works or finding.optional for finding in findings):
         raise SystemExit(1)
 
 
@@ -44,13 +57,15 @@ def _targets() -> list[Finding]:
     """Each target with its runner, tried for real."""
     from exporters.target import TARGETS
     from runtime_bench.probe import probe_target
-    from speech.errors import UserError
+    from speech.errors import NotInstalledError, UserError
 
     findings = []
     for name in TARGETS:
         try:
             detail = probe_target(name)
             findings.append(Finding(f"target {name}", True, detail))
+        except NotInstalledError as error:
+            findings.append(Finding(f"target {name}", False, str(error), optional=True))
         except (UserError, ImportError, RuntimeError, OSError) as error:
             line = (str(error).splitlines() or [type(error).__name__])[0]
             findings.append(

@@ -17,7 +17,9 @@ app = typer.Typer(
     "without labels.",
 )
 
-Target = Annotated[str, typer.Option(help="Runtime to write for: xnnpack or executorch.")]
+Target = Annotated[
+    str, typer.Option(help="Runtime to write for: xnnpack, executorch, litert or tflite-runtime.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
 Threads = Annotated[int, typer.Option(help="CPU threads of every runner.", min=1)]
 MaxSeconds = Annotated[
@@ -29,6 +31,18 @@ Precisions = Annotated[
 Keep = Annotated[
     list[str] | None,
     typer.Option(help="PATTERN=BITS: layers that get at least so many bits, e.g. 'lm_head=8'."),
+]
+Allocation = Annotated[
+    str,
+    typer.Option(help="exact, greedy, min-max or sweep; default: the best that the costs allow."),
+]
+MostPrecisions = Annotated[
+    int | None,
+    typer.Option("--max-precisions", help="So many different ones at most besides fp32.", min=1),
+]
+Tied = Annotated[
+    bool,
+    typer.Option("--tie-inputs", help="One precision for layers that share their input (q, k, v)."),
 ]
 Run = Annotated[Path, typer.Argument(help="Run folder made by `myqasr personalize`.")]
 
@@ -53,10 +67,31 @@ def personalize(
         typer.Option(help="Run on many speakers, for costs from less than a minute of speech."),
     ] = None,
     rounding: Annotated[
-        str, typer.Option(help="gptq: codes make up for each other's errors; or nearest.")
+        str,
+        typer.Option(
+            help="gptq: codes make up for each other's errors; gptq-differences; nearest."
+        ),
     ] = "gptq",
+    scales: Annotated[
+        str,
+        typer.Option(
+            help="What scales keep small: mse, hessian, l1, cosine, ...; max clips nothing."
+        ),
+    ] = "mse",
+    ranges: Annotated[
+        str, typer.Option(help="Stored activation ranges: min-max, percentile or mse.")
+    ] = "min-max",
+    sensitivity: Annotated[
+        str,
+        typer.Option(
+            help="How costs are measured: fisher, kl (slow, exact), l2, median, ... (docs)."
+        ),
+    ] = "fisher",
     precisions: Precisions = "",
     keep: Keep = None,
+    allocation: Allocation = "",
+    max_precisions: MostPrecisions = None,
+    tie_inputs: Tied = False,
     speakers: Speakers = None,
     gender: Gender = None,
     language: Language = None,
@@ -64,12 +99,13 @@ def personalize(
     as_json: Json = False,
 ) -> None:
     """Measure what each precision of each layer costs this speaker, and spend the byte budget best."""
-    from cli.personalize import run
+    from cli.personalize import Measuring, run
 
     selection = selection_of(speakers, gender, language, split)
     run(
-        model, audio, selection, budget, out, target, device, clips, seed, rounding, prior,
-        rules_of(precisions, keep), as_json,
+        model, audio, selection, budget, out, target, clips,
+        Measuring(device, seed, rounding, sensitivity, scales, ranges),
+        prior, rules_of(precisions, keep, allocation, max_precisions, tie_inputs), as_json,
     )  # fmt: skip
 
 
@@ -98,12 +134,16 @@ def curve(
     steps: Annotated[int, typer.Option(help="How many budgets when none are named.", min=2)] = 12,
     precisions: Precisions = "",
     keep: Keep = None,
+    allocation: Allocation = "",
+    max_precisions: MostPrecisions = None,
+    tie_inputs: Tied = False,
     as_json: Json = False,
 ) -> None:
     """What each budget would buy this speaker: the best plan's size, bits and expected divergence."""
     from cli.curve import run
 
-    run(run_folder, target, budgets, steps, rules_of(precisions, keep), as_json)
+    rules = rules_of(precisions, keep, allocation, max_precisions, tie_inputs)
+    run(run_folder, target, budgets, steps, rules, as_json)
 
 
 @app.command()
@@ -236,11 +276,17 @@ def demo(
 
 @app.command()
 @reports_user_errors
-def doctor(as_json: Json = False) -> None:
+def doctor(
+    install: Annotated[
+        str | None,
+        typer.Option(help="Install this runtime in its own environment: tflite-runtime."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
     """Which targets and runners work on this machine, and how to mend those that don't."""
     from cli.doctor import run
 
-    run(as_json)
+    run(install, as_json)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,18 @@ if TYPE_CHECKING:
     from speech.datasets import Selection
 
 
+@dataclass(frozen=True, slots=True)
+class Measuring:
+    """How costs are measured and codes made, as asked for; see `personalize.sensitivity.ProfileOptions`."""
+
+    device: str
+    seed: int
+    rounding: str
+    sensitivity: str
+    scales: str
+    ranges: str
+
+
 def run(
     model_source: str,
     audio: list[Path],
@@ -20,10 +33,8 @@ def run(
     budget: str,
     out: Path,
     target_name: str,
-    device: str,
     clips: int,
-    seed: int,
-    rounding: str,
+    measuring: Measuring,
     prior_source: Path | None,
     rules: PlanRules,
     as_json: bool,
@@ -38,7 +49,14 @@ def run(
     from speech.models import load_model
 
     target = load_target(target_name)
-    options = ProfileOptions(pick_device(device), seed, rounding=rounding)
+    options = ProfileOptions(
+        pick_device(measuring.device),
+        measuring.seed,
+        rounding=measuring.rounding,
+        method=measuring.sensitivity,
+        scales=measuring.scales,
+        ranges=measuring.ranges,
+    )
     recordings, skipped = choose_clips(find_clips(audio, selection), clips)
     print_skipped(skipped)
     model = load_model(model_source)
@@ -61,7 +79,7 @@ def run(
     plan = planning.plan_for(profile, target, budget_bytes, sizes.overhead_bytes, rules)
     planning.save_plan(folder, measured, plan, target)
     generic = None
-    if prior is not None:
+    if prior is not None and prior.profile.method == profile.method:
         generic = planning.plan_for(
             prior.profile, target, budget_bytes, sizes.overhead_bytes, rules
         )
@@ -84,25 +102,28 @@ def _print_findings(
         f"Listened to [bold]{profile.seconds:.0f} s[/] of speech in {profile.clips} recordings; "
         "no transcript was read.",
     )
-    if generic is not None and own_share(profile) < 1:
+    own = own_share(profile.seconds)
+    if generic is not None and own < 1:
         tell(
-            f"That is little: costs are {own_share(profile):.0%} this speaker's, the rest is what is known "
+            f"That is little: costs are {own:.0%} this speaker's, the rest is what is known "
             "of speakers in general; codes are from other speakers' clips, too."
         )
     tell("Most sensitive layers for this speaker:")
     for name, label, cost, error in most_sensitive(profile, count=3):
         spread = f" ± {error:.1g}" if error is not None else ""
-        tell(f"  {name}  {cost:.2g}{spread} nats per frame at {label}")
+        at = f" at {label}" if profile.in_nats else ""
+        tell(f"  {name}  {cost:.2g}{spread} {profile.unit}{at}")
     tell(
         f"Plan for {plan.target}: [bold]{format_bytes(plan.predicted_bytes)}[/] of "
         f"{format_bytes(plan.budget_bytes)} allowed ({share:.0%} of float), "
         f"{plan_mean_bits(profile, plan):.2f} bits a weight: "
         + ", ".join(f"{count} x {label}" for label, count in precision_counts(plan)),
     )
-    tell(
-        f"Expected divergence {plan.expected_cost:.3g} nats per frame "
-        f"(proven within {plan.gap:.1%} of the best).",
-    )
+    if not profile.in_nats:
+        tell(f"Next: myqasr export {out}")
+        return
+    proven = f" (proven within {plan.gap:.1%} of the best)" if plan.method == "exact" else ""
+    tell(f"Expected divergence {plan.expected_cost:.3g} {profile.unit}{proven}.")
     if generic is not None:
         cost = expected_cost(profile, generic)
         other = sum(generic.layers[name] != spec for name, spec in plan.layers.items())

@@ -1,6 +1,5 @@
 """`myqasr profile`: which kernel ran for each layer, and where the time went."""
 
-from collections import defaultdict
 from pathlib import Path
 
 from rich.box import SIMPLE
@@ -13,6 +12,7 @@ def run(file: Path, audio: Path, threads: int, repeats: int, as_json: bool) -> N
     """Run a file on a recording's first piece and print its kernels; exit code 1 when one isn't planned."""
     from runtime_bench.exported import exported_file
     from runtime_bench.kernels import profile_kernels
+    from runtime_bench.operations import operation_times
     from runtime_bench.transcription import model_inputs
     from speech.audio import load_audio
 
@@ -29,16 +29,14 @@ def run(file: Path, audio: Path, threads: int, repeats: int, as_json: bool) -> N
             table.add_column(column, overflow="fold")
         for column in ("us", "share"):
             table.add_column(column, justify="right", no_wrap=True)
-        others: dict[str, float] = defaultdict(float)
         for kernel in kernels:
             if kernel.layer is None or kernel.planned is None:
-                others[kernel.kernel] += kernel.microseconds
                 continue
             label = kernel.planned.label
             mark = label if kernel.right else f"[red]{label}[/]"
             table.add_row(kernel.layer, mark, *_cells(kernel.kernel, kernel.microseconds, total))
-        for name, spent in sorted(others.items(), key=lambda item: -item[1]):
-            table.add_row("", "", *_cells(name, spent, total))
+        for other in operation_times(kernel for kernel in kernels if kernel.layer is None):
+            table.add_row("", "", *_cells(f"{other.calls} x {other.kernel}", 1e3 * other.ms, total))
         console.print(table)
         layers = sum(kernel.layer is not None for kernel in kernels)
         say(f"{layers - len(wrong)} of {layers} layers ran on kernels of the planned precision")

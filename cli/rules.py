@@ -8,11 +8,18 @@ if TYPE_CHECKING:
     from personalize.plan import PlanRules
 
 
-def rules_of(precisions: str, keep: list[str] | None) -> PlanRules:
-    """What `--precisions` and `--keep` ask for; raises UserError for a rule that can't be read."""
+def rules_of(
+    precisions: str,
+    keep: list[str] | None,
+    allocation: str = "",
+    most_precisions: int | None = None,
+    tied: bool = False,
+) -> PlanRules:
+    """What options like `--precisions` ask for; raises UserError for a rule that can't be read or kept."""
     from personalize.plan import PlanRules
 
-    return PlanRules(listed(precisions), tuple(rule.strip() for rule in keep or ()))
+    kept = tuple(rule.strip() for rule in keep or ())
+    return PlanRules(listed(precisions), kept, allocation, most_precisions, tied)
 
 
 def listed(text: str) -> tuple[str, ...]:

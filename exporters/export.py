@@ -20,13 +20,13 @@ from exporters.manifest import (
     Manifest,
     save_artifact,
 )
-from exporters.planning import plan_for, round_plan, save_plan, with_overhead
+from exporters.planning import plan_for, save_plan, with_overhead
 from exporters.run_folder import MeasuredOverhead, RunFolder
 from exporters.target import ExportOptions, Target
 from personalize.allocate import plan_mean_bits
 from personalize.codes import LayerCodes
 from personalize.plan import Plan, Profile
-from personalize.sensitivity import Measurement
+from personalize.sensitivity import Measurement, round_plan
 from speech.errors import UserError
 from speech.models.base import SAMPLE_RATE, SpeechModel
 from speech.storage import record_hash, save_record, sha256_of_file

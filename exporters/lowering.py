@@ -50,23 +50,12 @@ def planned_program(
     rewrites: `rewrite_key` -> how; fp32 layers stay as they are.
     Raises UserError when `codes` and the model don't name the same layers.
     """
+    check_codes(model, codes)
     modules = model.layers()
-    if set(codes) != set(modules):
-        odd = sorted(set(codes) ^ set(modules))
-        raise UserError(
-            f"the codes are not for {model.model_id}: {len(odd)} layers differ, e.g. {odd[0]}; "
-            "run `myqasr personalize` again"
-        )
     programs = float_programs(model, options)
     constants = {}
     for index, (name, (program, node)) in enumerate(weight_nodes(programs, model).items()):
         layer = codes[name]
-        weight = modules[name].weight
-        if layer.codes is not None and layer.codes.shape != weight.shape:
-            raise UserError(
-                f"layer {name} has codes of shape {tuple(layer.codes.shape)} but weights of "
-                f"{tuple(weight.shape)}; run `myqasr personalize` again"
-            )
         rewrite = rewrites.get(rewrite_key(modules[name], layer))
         if rewrite is None:
             constants[_constant_of(program, weight_of(node))] = name
@@ -82,21 +71,42 @@ def planned_program(
     return PlannedProgram(programs, constants)
 
 
+def check_codes(model: SpeechModel, codes: dict[str, LayerCodes]) -> None:
+    """Raise UserError when `codes` and the model don't name the same layers, of the same shapes."""
+    modules = model.layers()
+    if set(codes) != set(modules):
+        odd = sorted(set(codes) ^ set(modules))
+        raise UserError(
+            f"the codes are not for {model.model_id}: {len(odd)} layers differ, e.g. {odd[0]}; "
+            "run `myqasr personalize` again"
+        )
+    for name, layer in codes.items():
+        weight = modules[name].weight
+        if layer.codes is not None and layer.codes.shape != weight.shape:
+            raise UserError(
+                f"layer {name} has codes of shape {tuple(layer.codes.shape)} but weights of "
+                f"{tuple(weight.shape)}; run `myqasr personalize` again"
+            )
+
+
 def check_menu(
     model: SpeechModel,
     codes: dict[str, LayerCodes],
     menu: Callable[[LayerShape], tuple[QuantSpec, ...]],
     target: str,
 ) -> None:
-    """Raise UserError naming the first layer whose precision the target doesn't run."""
+    """Raise UserError naming all layers whose precision the target doesn't run."""
+    refused = []
     for name, module in model.layers().items():
         spec = codes[name].spec if name in codes else FLOAT32
         offered = menu(layer_shape(name, module))
         if spec not in offered:
-            raise UserError(
-                f"{target} can't run layer {name} at {spec.label}; it can at "
-                f"{', '.join(each.label for each in offered)}"
-            )
+            refused.append(f"{name} at {spec.label}")
+    if refused:
+        raise UserError(
+            f"{target} can't run {len(refused)} layers of this plan: {', '.join(refused)}; make one for "
+            f"it: myqasr personalize ... --target {target}"
+        )
 
 
 def float_rest_bytes(model: SpeechModel) -> int:

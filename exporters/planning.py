@@ -16,9 +16,11 @@ from exporters.run_folder import (
     rounding_key,
 )
 from exporters.target import TARGETS, Target, load_target
-from personalize.allocate import allocate, size_limits
+from personalize.allocate import size_limits
 from personalize.budget import parse_budget
 from personalize.codes import LayerCodes, save_codes, save_rounding
+from personalize.decide import decide
+from personalize.method import ClipCosts
 from personalize.observe import layer_shape
 from personalize.plan import (
     FLOAT32,
@@ -30,8 +32,9 @@ from personalize.plan import (
     QuantSpec,
     parse_keep,
 )
-from personalize.prior import ENOUGH_SECONDS, shrunk
-from personalize.sensitivity import ClipCosts, Measurement, ProfileOptions, measure
+from personalize.prior import own_share, shrunk
+from personalize.problem import Problem
+from personalize.sensitivity import METHODS, Measurement, ProfileOptions, measure, round_plan
 from speech.datasets import Recording, audio_hash
 from speech.errors import UserError
 from speech.models.base import SpeechModel
@@ -75,9 +78,9 @@ def profile_speaker(
     prior: many speakers, with whose costs and clips those of less than a minute of speech are mixed.
     """
     seconds = sum(recording.seconds for recording in recordings)
-    others = prior if prior is not None and seconds < ENOUGH_SECONDS else None
+    others = prior if prior is not None and own_share(seconds) < 1 else None
     measured = _measured(run, model, model_source, recordings, options, progress, others)
-    if prior is None:
+    if prior is None or prior.profile.method != options.method:
         run.prior.unlink(missing_ok=True)
         return measured
     mixed = replace(measured, profile=shrunk(measured.profile, prior.profile))
@@ -101,8 +104,8 @@ def _measured(
         name: [spec.label for spec in union_menu(layer_shape(name, module))]
         for name, module in model.layers().items()
     }
-    rounding = options.rounding if others is None else f"{options.rounding}, {others.name}"
-    choices = f"{options.seed} {options.label_draws} {rounding}"
+    rounding = options.codes_by if others is None else f"{options.codes_by}, {others.name}"
+    choices = f"{options.method} {options.seed} {options.label_draws} {rounding}"
     key = sha256_of_text(f"{weights} {heard} {choices} {wanted}")
     settings = RunSettings(
         SCHEMA_VERSION,
@@ -112,7 +115,8 @@ def _measured(
         options.seed,
         tuple(TuneClip(str(r.clip.path), audio_hash([r]), round(r.seconds, 3)) for r in recordings),
     )
-    previous = _complete_profile(run, (weights, heard, options.seed, rounding), wanted)
+    made_of = (options.method, weights, heard, options.seed, rounding)
+    previous = _complete_profile(run, made_of, wanted)
     if previous is not None:
         save_record(settings, run.settings)
         return previous
@@ -140,14 +144,16 @@ def _measured(
 
 
 def _complete_profile(
-    run: RunFolder, made_of: tuple[str, str, int, str], wanted: dict[str, list[str]]
+    run: RunFolder, made_of: tuple[str, str, str, int, str], wanted: dict[str, list[str]]
 ) -> Measurement | None:
     """What is there already; None when it is missing, incomplete, or made of anything else."""
     if not run.profile.is_file():
         return None
     try:
         profile = run.load_profile()
-        found = (profile.weights_hash, profile.audio_hash, profile.seed, profile.rounding)
+        found = (
+            profile.method, profile.weights_hash, profile.audio_hash, profile.seed, profile.rounding
+        )  # fmt: skip
         measured = {layer.shape.name: {*layer.costs, "fp32"} for layer in profile.layers}
         complete = all(set(wanted[name]) <= labels for name, labels in measured.items())
         if found != made_of or not complete:
@@ -223,7 +229,9 @@ def plan_for(
 ) -> Plan:
     """The best plan for a target and budget that keeps to the user's rules."""
     menu = allowed_menu(profile, target, rules)
-    plan = allocate(profile, target.NAME, menu, target.layer_bytes, budget_bytes, overhead_bytes)
+    problem = Problem(profile, target.NAME, menu, target.layer_bytes, budget_bytes, overhead_bytes)
+    method = METHODS.get(profile.method)
+    plan = decide(problem, rules, ranks_only=method is not None and method.ranks_only)
     return replace(plan, rules=rules)
 
 
@@ -272,14 +280,6 @@ def _refuse_unmatched(profile: Profile, rules: PlanRules) -> None:
                 f"--keep {rule}: no layer is called {pattern!r}; there are e.g. "
                 f"{', '.join([*names[:2], names[-1]])} (shell patterns work: '*.0.*=8')"
             )
-
-
-def round_plan(measured: Measurement, plan: Plan) -> dict[str, LayerCodes]:
-    """Codes of every layer of a plan."""
-    return {
-        layer.shape.name: measured.rounding.codes(layer, plan.layers[layer.shape.name])
-        for layer in measured.profile.layers
-    }
 
 
 def save_plan(

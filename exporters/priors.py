@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from exporters.run_folder import RunFolder
 from personalize.plan import Profile
-from speech.datasets import Clip, find_clips, read_clips
+from speech.datasets import Clip, evenly, find_clips, read_clips
 from speech.errors import UserError
 from speech.layouts import zipped
 from speech.models import DEFAULT_MODEL
@@ -71,8 +71,4 @@ def load_prior(source: Path | None, model: SpeechModel) -> Prior | None:
 def spread(groups: Sequence[Sequence[Clip]]) -> tuple[Clip, ...]:
     """So many clips of each group that they are no more than MOST_CLIPS together, evenly chosen."""
     each = MOST_CLIPS // len(groups)
-    chosen = []
-    for group in groups:
-        count = min(each, len(group))
-        chosen += [group[(2 * index + 1) * len(group) // (2 * count)] for index in range(count)]
-    return tuple(chosen)
+    return tuple(clip for group in groups for clip in evenly(group, each))

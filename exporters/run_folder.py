@@ -111,6 +111,16 @@ class RunFolder:
         """Folder of benchmark reports."""
         return self.path / "bench"
 
+    @property
+    def page(self) -> Path:
+        """The newest result as a page."""
+        return self.path / "report.html"
+
+    @property
+    def plots(self) -> Path:
+        """Folder of the page's charts as pictures."""
+        return self.path / "plots"
+
     def load_settings(self) -> RunSettings:
         """Raises UserError when this isn't a run folder."""
         if not self.settings.is_file():

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 TARGETS = {
     "xnnpack": "exporters.xnnpack",
     "executorch": "exporters.executorch",
+    "litert": "exporters.litert",
+    "tflite-runtime": "exporters.tflite_runtime",
 }
 """Target name -> module that implements `Target` with plain functions and constants."""
 

@@ -1,263 +1,100 @@
-"""Which precision each layer gets: a multiple-choice knapsack, solved exactly.
+"""Which precision each layer gets: the plan of least expected divergence within a budget of file bytes.
 
-Choose one precision per layer so that the summed cost is least and the summed bytes stay within the
-budget (Kellerer, Pferschy and Pisinger, "Knapsack Problems", 2004, chapter 11). HiGHS solves the 0/1
-program; dominated precisions are dropped first, and the integers are checked again in exact arithmetic.
-No model is needed: this is arithmetic on costs and bytes.
+No model is needed: this is arithmetic on costs and bytes. Other ways to decide: `personalize.heuristics`,
+`personalize.search`.
 """
 
-import contextlib
-import ctypes
-import os
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+import itertools
+import math
+from collections.abc import Callable, Sequence
 
-import numpy as np
-from numpy.typing import NDArray
-from scipy.optimize import Bounds, LinearConstraint, milp
-from scipy.sparse import csr_array
-
-from personalize.plan import FLOAT32, LayerProfile, LayerShape, Plan, Profile, QuantSpec, mean_bits
+from personalize.knapsack import Allocation, cost_bound, solve
+from personalize.plan import FLOAT32, LayerShape, Plan, Profile, QuantSpec, mean_bits
+from personalize.problem import Choice, LayerBytes, Problem, layer_choices, undominated
 from speech.errors import UserError
 from speech.storage import record_hash
 
-LayerBytes = Callable[[LayerShape, QuantSpec], int]
 
+def allocate(problem: Problem, tied: bool = False, most_precisions: int | None = None) -> Plan:
+    """The plan of least expected divergence whose file keeps the budget.
 
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """One precision of one layer: what it costs and weighs."""
-
-    spec: QuantSpec
-    cost: float
-    size_bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class Allocation:
-    """One choice per layer. lower_bound: proven; no selection within the budget costs less."""
-
-    choices: tuple[Choice, ...]
-    lower_bound: float
-
-    @property
-    def cost(self) -> float:
-        """Summed cost, nats per frame."""
-        return sum(choice.cost for choice in self.choices)
-
-    @property
-    def size_bytes(self) -> int:
-        """Summed bytes of the layers."""
-        return sum(choice.size_bytes for choice in self.choices)
-
-
-def layer_choices(
-    layer: LayerProfile, menu: Sequence[QuantSpec], layer_bytes: LayerBytes
-) -> tuple[Choice, ...]:
-    """The menu with measured costs and bytes. Raises UserError for a precision that wasn't measured."""
-    choices = []
-    for spec in menu:
-        cost = 0.0 if spec == FLOAT32 else layer.costs.get(spec.label)
-        if cost is None:
-            raise UserError(
-                f"layer {layer.shape.name} was not measured at {spec.label}; delete profile.json and "
-                "run `myqasr personalize` again"
-            )
-        choices.append(Choice(spec, cost, layer_bytes(layer.shape, spec)))
-    return tuple(choices)
-
-
-def undominated(choices: Sequence[Choice]) -> tuple[Choice, ...]:
-    """By rising bytes and falling cost: choices that something both cheaper and smaller beats are gone."""
-    kept: list[Choice] = []
-    for choice in sorted(choices, key=lambda c: (c.size_bytes, c.cost)):
-        if not kept or choice.cost < kept[-1].cost:
-            kept.append(choice)
-    return tuple(kept)
-
-
-def solve(options: Sequence[Sequence[Choice]], capacity_bytes: int) -> Allocation:
-    """The cheapest selection of one choice per row within `capacity_bytes`.
-
-    Raises UserError naming both numbers when even the smallest selection doesn't fit.
-    """
-    rows = [undominated(row) for row in options]
-    smallest = sum(row[0].size_bytes for row in rows)
-    if smallest > capacity_bytes:
-        raise UserError(
-            f"the smallest choice of precisions takes {smallest:,} bytes; {capacity_bytes:,} are left"
-        )
-    if sum(row[-1].size_bytes for row in rows) <= capacity_bytes:
-        best = tuple(row[-1] for row in rows)
-        return Allocation(best, sum(choice.cost for choice in best))
-    if smallest == capacity_bytes:
-        best = tuple(row[0] for row in rows)
-        return Allocation(best, sum(choice.cost for choice in best))
-    known, contenders = _contenders(rows, capacity_bytes)
-    found = _solve_program(contenders, capacity_bytes)
-    if found.cost <= known.cost:
-        return found
-    return Allocation(known.choices, min(found.lower_bound, known.cost))
-
-
-def _contenders(
-    rows: Sequence[Sequence[Choice]], capacity_bytes: int
-) -> tuple[Allocation, list[list[Choice]]]:
-    """A good selection, and the choices that a better one could have.
-
-    With a price per byte, choices are independent; the price at which their bytes just fit gives a bound on
-    all selections (Lagrangian relaxation). A choice whose own loss at that price exceeds the distance between
-    the bound and the good selection is in no better one. Few are left, so that the program is small.
-    """
-    widest = max(len(row) for row in rows)
-    costs = np.full((len(rows), widest), np.inf)
-    sizes = np.zeros((len(rows), widest))
-    for index, row in enumerate(rows):
-        costs[index, : len(row)] = [choice.cost for choice in row]
-        sizes[index, : len(row)] = [choice.size_bytes for choice in row]
-    every = np.arange(len(rows))
-
-    def used(price: float) -> tuple[NDArray[np.intp], float]:
-        places = (costs + price * sizes).argmin(axis=1)
-        return places, float(sizes[every, places].sum())
-
-    low, high = 0.0, 1e-30
-    while used(high)[1] > capacity_bytes:
-        low, high = high, 10 * high
-    for _ in range(100):
-        price = (low + high) / 2
-        low, high = (price, high) if used(price)[1] > capacity_bytes else (low, price)
-    places, _ = used(high)
-    chosen = [row[place] for row, place in zip(rows, places, strict=True)]
-    good = _improve_by_swaps(rows, chosen, capacity_bytes)
-    priced = costs + high * sizes
-    losses = priced - priced.min(axis=1, keepdims=True)
-    bound = float(priced.min(axis=1).sum()) - high * capacity_bytes
-    cost = sum(choice.cost for choice in good)
-    room = max(cost - bound, 0.0) + 1e-9 * cost
-    contenders = [
-        [
-            choice
-            for choice, loss in zip(row, row_losses, strict=False)
-            if loss <= room or choice is kept
-        ]
-        for row, row_losses, kept in zip(rows, losses, good, strict=True)
-    ]
-    return Allocation(tuple(good), min(bound, cost)), contenders
-
-
-def _solve_program(rows: Sequence[Sequence[Choice]], capacity_bytes: int) -> Allocation:
-    """The 0/1 program. Only what exceeds each row's smallest bytes and cost enters: numbers stay small."""
-    smallest = sum(row[0].size_bytes for row in rows)
-    flat = [(index, choice) for index, row in enumerate(rows) for choice in row]
-    least = [min(choice.cost for choice in row) for row in rows]
-    costs = np.array([choice.cost - least[index] for index, choice in flat])
-    scale = float(costs.max()) or 1.0  # HiGHS works with absolute tolerances around 1e-6
-    extra = np.array([choice.size_bytes - rows[index][0].size_bytes for index, choice in flat])
-    columns = np.arange(len(flat))
-    one_each = csr_array((np.ones(len(flat)), ([index for index, _ in flat], columns)))
-    room = max(capacity_bytes - smallest, 1)
-    slack = capacity_bytes - smallest
-    for _ in range(8):
-        with _nothing_printed():
-            result = milp(
-                costs / scale * 1e4,
-                integrality=np.ones(len(flat), dtype=np.int64),
-                bounds=Bounds(0, 1),
-                constraints=[
-                    LinearConstraint(one_each, 1, 1),
-                    LinearConstraint(extra[None, :] / room, -np.inf, slack / room),
-                ],
-                options={"mip_rel_gap": 0.0, "presolve": True},
-            )
-        if result.x is None:
-            raise UserError(f"the solver found no plan: {result.message}")
-        picked = [flat[column] for column in np.flatnonzero(result.x > 0.5)]
-        chosen = tuple(choice for _, choice in sorted(picked, key=lambda pair: pair[0]))
-        used = sum(choice.size_bytes for choice in chosen)
-        if used <= capacity_bytes:
-            break
-        slack -= used - capacity_bytes  # the constraint was met only within the solver's tolerance
-    else:
-        chosen = tuple(row[0] for row in rows)
-    improved = _improve_by_swaps(rows, list(chosen), capacity_bytes)
-    cost = sum(choice.cost for choice in improved)
-    bound = cost if slack == capacity_bytes - smallest and result.mip_gap == 0 else 0.0
-    if bound == 0.0 and result.mip_dual_bound is not None:
-        bound = min(cost, float(result.mip_dual_bound) * scale / 1e4 + sum(least))
-    return Allocation(tuple(improved), bound)
-
-
-@contextlib.contextmanager
-def _nothing_printed() -> Iterator[None]:
-    """HiGHS at times leaves a remark on the C library's standard output, where `--json` prints."""
-    library = ctypes.CDLL(None)
-    library.fflush(None)
-    kept = os.dup(1)
-    try:
-        with open(os.devnull, "wb") as nowhere:
-            os.dup2(nowhere.fileno(), 1)
-            yield
-            library.fflush(None)
-    finally:
-        os.dup2(kept, 1)
-        os.close(kept)
-
-
-def _improve_by_swaps(
-    rows: Sequence[Sequence[Choice]], chosen: list[Choice], capacity_bytes: int
-) -> list[Choice]:
-    """Single swaps that lower the cost and fit. The solver's optimum has none beyond its tolerance."""
-    left = capacity_bytes - sum(choice.size_bytes for choice in chosen)
-    while True:
-        gains = [
-            (chosen[index].cost - choice.cost, index, choice)
-            for index, row in enumerate(rows)
-            for choice in row
-            if choice.size_bytes - chosen[index].size_bytes <= left
-        ]
-        gain, index, choice = max(gains, key=lambda item: item[0])
-        if gain <= 0:
-            return chosen
-        left -= choice.size_bytes - chosen[index].size_bytes
-        chosen[index] = choice
-
-
-def allocate(
-    profile: Profile,
-    target: str,
-    menu: Callable[[LayerShape], Sequence[QuantSpec]],
-    layer_bytes: LayerBytes,
-    budget_bytes: int,
-    overhead_bytes: int,
-) -> Plan:
-    """The plan of least expected divergence whose file takes at most `budget_bytes`.
-
-    overhead_bytes: bytes of the file outside the layers' choices (estimate, or measured on a file).
+    tied: layers that read the same tensor (q, k and v of an attention) get the same precision.
+    most_precisions: so many different ones at most, float32 not counted.
     Raises UserError naming both numbers when the budget is below the smallest plan.
     """
-    options = [layer_choices(layer, menu(layer.shape), layer_bytes) for layer in profile.layers]
-    smallest = overhead_bytes + sum(min(c.size_bytes for c in row) for row in options)
-    if budget_bytes < smallest:
-        raise UserError(
-            f"smallest plan for {target} is {smallest:,} bytes; budget is {budget_bytes:,}; raise "
-            "--budget or take a smaller model"
-        )
-    allocation = solve(options, budget_bytes - overhead_bytes)
-    return Plan(
-        profile_hash=record_hash(profile),
-        target=target,
-        method="exact",
-        budget_bytes=budget_bytes,
-        predicted_bytes=overhead_bytes + allocation.size_bytes,
-        overhead_bytes=overhead_bytes,
-        expected_cost=allocation.cost,
-        lower_bound=allocation.lower_bound,
-        layers={
-            layer.shape.name: choice.spec
-            for layer, choice in zip(profile.layers, allocation.choices, strict=True)
-        },
+    groups = _tied(problem.profile) if tied else [[i] for i in range(len(problem.profile.layers))]
+    own = problem.choices()
+    rows = [_together([own[index] for index in group]) for group in groups]
+    problem.refuse_below(
+        problem.overhead_bytes + sum(min(c.size_bytes for c in row) for row in rows)
     )
+    if most_precisions is None:
+        allocation = solve(rows, problem.capacity_bytes)
+    else:
+        allocation = _of_few(rows, problem.capacity_bytes, most_precisions)
+    labels = {
+        index: choice.spec
+        for group, choice in zip(groups, allocation.choices, strict=True)
+        for index in group
+    }
+    chosen = [
+        next(choice for choice in row if choice.spec == labels[index])
+        for index, row in enumerate(own)
+    ]
+    return problem.plan("exact", chosen, allocation.lower_bound)
+
+
+def _tied(profile: Profile) -> list[list[int]]:
+    """Places of the layers that read the same tensor and are of one kind, group by group."""
+    groups: dict[tuple[str, str], list[int]] = {}
+    for index, layer in enumerate(profile.layers):
+        groups.setdefault((layer.share_group, layer.shape.kind), []).append(index)
+    return list(groups.values())
+
+
+def _together(rows: Sequence[Sequence[Choice]]) -> tuple[Choice, ...]:
+    """What several layers can all have, with their costs and bytes added up."""
+    by_spec = [{choice.spec: choice for choice in row} for row in rows]
+    return tuple(
+        Choice(
+            spec,
+            math.fsum(each[spec].cost for each in by_spec),
+            sum(each[spec].size_bytes for each in by_spec),
+        )
+        for spec in by_spec[0]
+        if all(spec in each for each in by_spec)
+    )
+
+
+def _of_few(
+    rows: Sequence[Sequence[Choice]], capacity_bytes: int, most_precisions: int
+) -> Allocation:
+    """The cheapest selection with at most so many different precisions besides float32.
+
+    Every set of them is bounded; those whose bound beats the best so far are solved, best bound first.
+    Raises UserError when none fits.
+    """
+    specs = list(dict.fromkeys(c.spec for row in rows for c in row if c.spec != FLOAT32))
+    sets = []
+    for few in itertools.combinations(specs, min(most_precisions, len(specs))):
+        narrowed = [[c for c in row if c.spec in few or c.spec == FLOAT32] for row in rows]
+        if sum(min(c.size_bytes for c in row) for row in narrowed) <= capacity_bytes:
+            kept = [undominated(row) for row in narrowed]
+            sets.append((cost_bound(kept, capacity_bytes), narrowed))
+    if not sets:
+        raise UserError(
+            f"no plan with {most_precisions} precisions fits the budget; allow more, or raise --budget"
+        )
+    sets.sort(key=lambda each: each[0])
+    best = solve(sets[0][1], capacity_bytes)
+    lower_bound = best.lower_bound
+    for least, narrowed in sets[1:]:
+        if least >= best.cost:
+            break
+        found = solve(narrowed, capacity_bytes)
+        lower_bound = min(lower_bound, found.lower_bound)
+        best = min(best, found, key=lambda each: each.cost)
+    return Allocation(best.choices, min(lower_bound, best.cost))
 
 
 def size_limits(

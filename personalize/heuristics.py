@@ -1,39 +1,27 @@
 """What others do instead of solving: allocation methods to hold the exact one against.
 
-All take the same arguments as `allocate` and give a `Plan` with honest bytes: a precision that no kernel runs
-is stored in the next wider one that does. Arithmetic only, no model.
+All are functions from a `Problem` to a `Plan` with honest bytes: a precision that no kernel runs is stored in
+the next wider one that does. Arithmetic only, no model.
 """
 
 import math
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-from personalize.allocate import Choice, LayerBytes, layer_choices, undominated
-from personalize.plan import LayerShape, Plan, Profile, QuantSpec
+from personalize.plan import Plan, Profile
+from personalize.problem import Choice, Problem, undominated
 from speech.errors import UserError
-from speech.storage import record_hash
-
-Menu = Callable[[LayerShape], Sequence[QuantSpec]]
 
 FIRST_BITS = 32
 
 
-def greedy(
-    profile: Profile,
-    target: str,
-    menu: Menu,
-    layer_bytes: LayerBytes,
-    budget_bytes: int,
-    overhead_bytes: int,
-) -> Plan:
+def greedy(problem: Problem) -> Plan:
     """From the smallest plan, always the step that saves the most cost per byte and still fits."""
-    rows = [
-        undominated(layer_choices(layer, menu(layer.shape), layer_bytes))
-        for layer in profile.layers
-    ]
+    rows = [undominated(row) for row in problem.choices()]
     chosen = [row[0] for row in rows]
-    left = budget_bytes - overhead_bytes - sum(choice.size_bytes for choice in chosen)
-    _refuse_below(target, budget_bytes, budget_bytes - left)
+    used = sum(choice.size_bytes for choice in chosen)
+    problem.refuse_below(problem.overhead_bytes + used)
+    left = problem.capacity_bytes - used
     while True:
         steps = [
             ((now.cost - choice.cost) / (choice.size_bytes - now.size_bytes), index, choice)
@@ -42,54 +30,61 @@ def greedy(
             if now.size_bytes < choice.size_bytes <= now.size_bytes + left
         ]
         if not steps:
-            return _plan(profile, target, "greedy", budget_bytes, overhead_bytes, chosen)
+            return problem.plan("greedy", chosen)
         _, index, choice = max(steps, key=lambda step: step[0])
         left -= choice.size_bytes - chosen[index].size_bytes
         chosen[index] = choice
 
 
-def sweep(
-    profile: Profile,
-    target: str,
-    menu: Menu,
-    layer_bytes: LayerBytes,
-    budget_bytes: int,
-    overhead_bytes: int,
-    ranking: Sequence[str],
-    method: str,
-) -> Plan:
+def min_max(problem: Problem) -> Plan:
+    """The plan whose most expensive layer costs least; every layer is as small as that allows."""
+    rows = [undominated(row) for row in problem.choices()]
+
+    def smallest(limit: float) -> list[Choice]:
+        return [next((c for c in row if c.cost <= limit), row[-1]) for row in rows]
+
+    def size_bytes(chosen: Sequence[Choice]) -> int:
+        return problem.overhead_bytes + sum(choice.size_bytes for choice in chosen)
+
+    # The largest of what each layer costs at best is below every limit worth trying.
+    limits = sorted({choice.cost for row in rows for choice in row})
+    problem.refuse_below(size_bytes(smallest(limits[-1])))
+    low, high = 0, len(limits) - 1
+    while low < high:
+        middle = (low + high) // 2
+        fits = size_bytes(smallest(limits[middle])) <= problem.budget_bytes
+        low, high = (low, middle) if fits else (middle + 1, high)
+    return problem.plan("min-max", smallest(limits[high]))
+
+
+def sweep(problem: Problem, ranking: Sequence[str], method: str) -> Plan:
     """myQASR's algorithm: all layers at 32 bits, then rounds over them in order of `ranking`, one bit less
     for each, until the model fits (Fish, Michieli and Ozay, Interspeech 2023; from the description).
 
     ranking: layer names, least sensitive first. A layer at b bits is stored per channel in the narrowest
-    precision of its menu with at least b.
+    precision of its menu with at least b. method: the plan's.
     """
-    by_name = {layer.shape.name: layer for layer in profile.layers}
-    if sorted(ranking) != sorted(by_name):
+    names = [layer.shape.name for layer in problem.profile.layers]
+    if sorted(ranking) != sorted(names):
         raise UserError("a ranking names each layer of the profile once")
     choices = {
-        name: [
-            choice
-            for choice in layer_choices(layer, menu(layer.shape), layer_bytes)
-            if choice.spec.group_size is None
-        ]
-        for name, layer in by_name.items()
+        name: [choice for choice in row if choice.spec.group_size is None]
+        for name, row in zip(names, problem.choices(), strict=True)
     }
     bits = dict.fromkeys(ranking, FIRST_BITS)
     chosen = {name: container(choices[name], FIRST_BITS) for name in ranking}
-    size_bytes = overhead_bytes + sum(choice.size_bytes for choice in chosen.values())
-    while size_bytes > budget_bytes:
+    used = sum(choice.size_bytes for choice in chosen.values())
+    while used > problem.capacity_bytes:
         if max(bits.values()) == 1:
-            _refuse_below(target, budget_bytes, size_bytes)
+            problem.refuse_below(problem.overhead_bytes + used, " by this method")
         for name in ranking:
             bits[name] -= 1
             narrower = container(choices[name], bits[name])
-            size_bytes += narrower.size_bytes - chosen[name].size_bytes
+            used += narrower.size_bytes - chosen[name].size_bytes
             chosen[name] = narrower
-            if size_bytes <= budget_bytes:
+            if used <= problem.capacity_bytes:
                 break
-    picked = [chosen[layer.shape.name] for layer in profile.layers]
-    return _plan(profile, target, method, budget_bytes, overhead_bytes, picked)
+    return problem.plan(method, [chosen[name] for name in names])
 
 
 def container(choices: Sequence[Choice], bits: int) -> Choice:
@@ -100,16 +95,10 @@ def container(choices: Sequence[Choice], bits: int) -> Choice:
     )
 
 
-def by_statistic(profile: Profile, statistic: str) -> list[str]:
-    """Layer names by rising magnitude of a statistic of their outputs, e.g. `output_median`.
-
-    Raises UserError naming those that were measured.
-    """
-    known = sorted(set.intersection(*(set(layer.statistics) for layer in profile.layers)))
-    if statistic not in known:
-        raise UserError(f"no statistic {statistic!r} was measured; there are {', '.join(known)}")
-    ranked = sorted(profile.layers, key=lambda layer: abs(layer.statistics[statistic]))
-    return [layer.shape.name for layer in ranked]
+def ranked(profile: Profile) -> list[str]:
+    """Layer names, least sensitive first: by what all their precisions cost together."""
+    by_cost = sorted(profile.layers, key=lambda layer: math.fsum(layer.costs.values()))
+    return [layer.shape.name for layer in by_cost]
 
 
 def shuffled(profile: Profile, seed: int) -> list[str]:
@@ -117,36 +106,3 @@ def shuffled(profile: Profile, seed: int) -> list[str]:
     names = [layer.shape.name for layer in profile.layers]
     random.Random(seed).shuffle(names)
     return names
-
-
-def _refuse_below(target: str, budget_bytes: int, smallest: int) -> None:
-    if smallest > budget_bytes:
-        raise UserError(
-            f"smallest plan for {target} is {smallest:,} bytes by this method; budget is "
-            f"{budget_bytes:,}; raise the budget"
-        )
-
-
-def _plan(
-    profile: Profile,
-    target: str,
-    method: str,
-    budget_bytes: int,
-    overhead_bytes: int,
-    chosen: Sequence[Choice],
-) -> Plan:
-    cost = math.fsum(choice.cost for choice in chosen)
-    return Plan(
-        profile_hash=record_hash(profile),
-        target=target,
-        method=method,
-        budget_bytes=budget_bytes,
-        predicted_bytes=overhead_bytes + sum(choice.size_bytes for choice in chosen),
-        overhead_bytes=overhead_bytes,
-        expected_cost=cost,
-        lower_bound=0.0,
-        layers={
-            layer.shape.name: choice.spec
-            for layer, choice in zip(profile.layers, chosen, strict=True)
-        },
-    )

@@ -11,26 +11,20 @@ from torch import Tensor, nn
 
 from personalize.kernels import has_rows, kind_of, rows
 from personalize.plan import LayerShape
+from personalize.ranges import RANGES
 from speech.errors import UserError
 from speech.models.base import SAMPLE_RATE, SpeechModel
 from speech.models.spectrogram import FixedConv1d, FixedLinear
 
 Waveforms = Sequence[NDArray[np.float32]]
+RowWeights = Callable[[Tensor], Tensor | None]
+"""Rows [frames, row] -> how much each counts [frames, 1]; None: all the same."""
+
+VALUES_A_CLIP = 4096
+"""So many values of a layer's input and output are kept of every clip, to choose ranges from."""
 
 ROWS_A_CLIP = 512
 """Neighbouring windows of a convolution say nearly the same: more rows would only take longer."""
-
-VALUES_A_CLIP = 1 << 16
-"""So many values of a layer's output go into its figures; a median of all takes longer than the layer."""
-
-OUTPUT_STATISTICS: dict[str, Callable[[Tensor], float]] = {
-    "mean": lambda output: float(output.mean()),
-    "median": lambda output: float(output.median()),
-    "std": lambda output: float(output.std()),
-    "l1": lambda output: float(output.abs().mean()),
-    "l2": lambda output: float(output.square().mean().sqrt()),
-}
-"""Figures of a layer's output that heuristics rank layers by; the mean over clips is kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +64,16 @@ def observe(
     waveforms: Waveforms,
     device: str,
     progress: Callable[[], None],
-    with_moments: bool = False,
+    moments_by: RowWeights | None = None,
+    ranges: str = "min-max",
 ) -> dict[str, Observed]:
     """Run the float model over the clips: layers in order of execution, what they share, their ranges.
 
-    with_moments: also sum up the second moments of the layers' inputs.
+    moments_by: also sum up the second moments of the layers' inputs, every row with the weight that this
+    gives it. ranges: a key of RANGES, how the ends of a range are chosen.
     """
     seen: dict[str, Observed] = {}
+    kept: dict[tuple[str, str], list[Tensor]] = {}
     # First reader of every tensor of the first clip; kept alive, so that no address is used twice.
     readers: dict[int, tuple[Tensor, str]] = {}
     owners: set[str] = set()
@@ -86,15 +83,16 @@ def observe(
             x = inputs[0]
             low_in, high_in = x.aminmax()
             low_out, high_out = output.aminmax()
-            values = output.flatten()
-            some = values[:: -(-len(values) // VALUES_A_CLIP)]
             found = {
                 "input_min": float(low_in),
                 "input_max": float(high_in),
                 "output_min": float(low_out),
                 "output_max": float(high_out),
-                **{f"output_{key}": figure(some) for key, figure in OUTPUT_STATISTICS.items()},
             }
+            for side, values in (("input", x), ("output", output)):
+                flat = values.flatten()
+                some = flat[:: -(-len(flat) // VALUES_A_CLIP)].clone()
+                kept.setdefault((name, side), []).append(some)
             if name not in seen:
                 _, first = readers.setdefault(x.data_ptr(), (x, name))
                 shape = layer_shape(name, module)
@@ -102,22 +100,23 @@ def observe(
                     shape.kind == "linear" and first in seen and seen[first].shape.kind == "linear"
                 )
                 moments = seen[first].moments if shared else None
-                if moments is None and with_moments and shape.has_rows and not shape.fixed:
+                if (
+                    moments is None
+                    and moments_by is not None
+                    and shape.has_rows
+                    and not shape.fixed
+                ):
                     moments = x.new_zeros(shape.row_weights, shape.row_weights)
                     owners.add(name)
                 seen[name] = Observed(shape, first, found, moments)
             if name in owners:
-                add_moments(seen[name].moments, module, x)
+                add_moments(seen[name].moments, module, x, moments_by)
             if seen[name].statistics is found:
                 return
             known = seen[name].statistics
             for key, value in found.items():
-                if key.endswith("min"):
-                    known[key] = min(known[key], value)
-                elif key.endswith("max"):
-                    known[key] = max(known[key], value)
-                else:  # the mean over clips, summed here and divided at the end
-                    known[key] += value
+                further = min if key.endswith("min") else max
+                known[key] = further(known[key], value)
 
         return hook
 
@@ -132,21 +131,40 @@ def observe(
                     f"{model.model_id} gives NaN or infinite logits on a clip; its weights are damaged"
                 )
             progress()
-    for layer in seen.values():
-        for key in OUTPUT_STATISTICS:
-            layer.statistics[f"output_{key}"] /= len(waveforms)
+        for (name, side), parts in kept.items():
+            found = seen[name].statistics
+            ends = found[f"{side}_min"], found[f"{side}_max"]
+            found[f"{side}_min"], found[f"{side}_max"] = RANGES[ranges](torch.cat(parts), *ends)
     return seen
 
 
-def add_moments(moments: Tensor | None, module: nn.Module, x: Tensor) -> None:
+def equal_weights(rows: Tensor) -> Tensor | None:
+    """All rows count the same."""
+    return None
+
+
+def by_difference(rows: Tensor) -> Tensor:
+    """Rows [frames, row] count by their distance from the row before: what is held says little new.
+
+    Weights [frames, 1], one in the mean.
+    """
+    steps = (rows[1:] - rows[:-1]).norm(dim=1, keepdim=True)
+    weights = torch.cat((steps[:1], steps)) if len(rows) > 1 else rows.new_ones(1, 1)
+    return weights / weights.mean().clamp_min(1e-12)
+
+
+def add_moments(
+    moments: Tensor | None, module: nn.Module, x: Tensor, weights_of: RowWeights | None
+) -> None:
     """Add a clip's input [1, ...] to a layer's moments; a long clip is represented by some of its rows."""
-    if moments is None:
+    if moments is None or weights_of is None:
         return
     stride = module.stride[0] if isinstance(module, nn.Conv1d) else 1
     frames = x.shape[-1] // stride if isinstance(module, nn.Conv1d) else x.shape[-2]
     every = -(-frames // ROWS_A_CLIP)
     some = rows(module, x, every).flatten(0, -2)
-    moments.addmm_(some.T, some, alpha=every)
+    weights = weights_of(some)
+    moments.addmm_(some.T, some if weights is None else weights * some, alpha=every)
 
 
 def mix_moments(
@@ -156,12 +174,13 @@ def mix_moments(
     others: Waveforms,
     share: float,
     device: str,
+    moments_by: RowWeights,
 ) -> None:
     """Make the moments those of `share` own speech and 1 - share of others', in place, per second of each.
 
     seconds: of own speech that was observed. others: other speakers' clips; the model is run over them.
     """
-    general = observe(model, others, device, lambda: None, with_moments=True)
+    general = observe(model, others, device, lambda: None, moments_by)
     heard = sum(len(waveform) for waveform in others) / SAMPLE_RATE
     mixed: set[int] = set()
     with torch.inference_mode():  # the moments were made in it

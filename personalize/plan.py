@@ -144,7 +144,7 @@ class LayerProfile:
 class Profile:
     """What one speaker's recordings say about one model. Serves any number of plans.
 
-    rounding: how the codes were chosen whose costs these are, `gptq` or `nearest`.
+    rounding: how the codes were chosen whose costs these are, e.g. `gptq` or `nearest, l1 scales`.
     """
 
     model: str
@@ -159,10 +159,23 @@ class Profile:
     layers: tuple[LayerProfile, ...]
     rounding: str = "nearest"
 
+    @property
+    def in_nats(self) -> bool:
+        """Whether costs are divergences, which add up to the plan's."""
+        return self.method in ("fisher", "kl", "operating-point")
+
+    @property
+    def unit(self) -> str:
+        """Of the costs, for people."""
+        return "nats per frame" if self.in_nats else f"by {self.method}"
+
     def __post_init__(self) -> None:
         names = [layer.shape.name for layer in self.layers]
         if len(set(names)) != len(names):
             raise UserError("a profile names each layer once")
+
+
+ALLOCATIONS = ("exact", "greedy", "min-max", "sweep")
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,14 +185,33 @@ class PlanRules:
     precisions: the labels allowed besides fp32; empty for all of the target's menu.
     keep: `PATTERN=BITS`, e.g. `lm_head=8` or `*.attention.*=16`: layers whose name the shell pattern matches
     get that many bits or more.
+    allocation: one of ALLOCATIONS, or empty for the best that the costs allow.
+    most_precisions: so many different ones at most, float32 not counted. tied: layers that read the same
+    tensor (q, k and v of an attention) get the same precision. Both only with exact allocation.
     """
 
     precisions: tuple[str, ...] = ()
     keep: tuple[str, ...] = ()
+    allocation: str = ""
+    most_precisions: int | None = None
+    tied: bool = False
 
     def __post_init__(self) -> None:
         for rule in self.keep:
             parse_keep(rule)
+        if self.allocation not in ("", *ALLOCATIONS):
+            raise UserError(
+                f"unknown allocation {self.allocation!r}; known: {', '.join(ALLOCATIONS)}"
+            )
+        if self.most_precisions is not None and self.most_precisions < 1:
+            raise UserError(
+                f"can't plan with {self.most_precisions} precisions; allow at least one"
+            )
+        if self.allocation not in ("", "exact") and (self.tied or self.most_precisions is not None):
+            raise UserError(
+                f"{self.allocation} allocation can't tie layers or limit the number of precisions; "
+                "use exact"
+            )
 
     def least_bits(self, name: str) -> int:
         """Fewest bits that the layer may get."""

@@ -12,9 +12,9 @@ from speech.errors import UserError
 ENOUGH_SECONDS = 60.0
 
 
-def own_share(profile: Profile) -> float:
-    """How much of a mixed cost is the speaker's own, 0 to 1."""
-    return min(1.0, profile.seconds / ENOUGH_SECONDS)
+def own_share(seconds: float) -> float:
+    """How much of what is mixed is the speaker's own, 0 to 1, with so much speech."""
+    return min(1.0, seconds / ENOUGH_SECONDS)
 
 
 def shrunk(profile: Profile, prior: Profile) -> Profile:
@@ -27,7 +27,7 @@ def shrunk(profile: Profile, prior: Profile) -> Profile:
             f"the prior was measured on weights {prior.weights_hash}, the profile on "
             f"{profile.weights_hash}; measure it on this model"
         )
-    share = own_share(profile)
+    share = own_share(profile.seconds)
     general = {layer.shape.name: layer.costs for layer in prior.layers}
     layers = []
     for layer in profile.layers:

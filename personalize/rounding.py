@@ -1,14 +1,15 @@
-"""Codes for a chosen precision: symmetric integers with a scale that minimises the squared error.
+"""Codes for a chosen precision: symmetric integers with a scale that leaves the least error.
 
-For every scale the grid search tries a range of clipping points and keeps the one with the least squared
-weight error, as in OCTAV (Sakr et al., ICML 2022) or the calibrations of post-training toolkits. Scales
-are rounded to what the target stores *before* codes are chosen, so that no later rounding shifts them.
+For every scale the search tries a grid of clipping points and keeps the one with the least error of the
+weights, as in OCTAV (Sakr et al., ICML 2022) or the calibrations of post-training toolkits. Scales are
+rounded to what the target stores *before* codes are chosen, so that no later rounding shifts them.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from personalize import gptq
 from personalize.codes import MIN_SCALE, LayerCodes, Rounding
@@ -17,11 +18,66 @@ from personalize.plan import LayerProfile, LayerShape, QuantSpec
 from speech.errors import UserError
 from speech.models.base import SpeechModel
 
+MIN_SHORT_SCALE = 2.0**-17
+"""From here on bfloat16 scales are float16 ones too: LiteRT stores those of groups as float16."""
+
 CHUNK_WEIGHTS = 1 << 18  # weights searched at a time: stays in the CPU's cache
 
-# Share of the largest magnitude that stays representable. Wide integers gain little from clipping.
-CLIP_GRID = {8: (1.0, 0.95, 0.9, 0.85, 0.8)}
-CLIP_GRID_NARROW = tuple(1.0 - 0.03 * step for step in range(20))
+Errors = Callable[[Tensor, Tensor, Tensor | None], Tensor]
+"""Weights and rounded weights [n, group], importance [n, group] or None -> error [n, 1]."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScaleSearch:
+    """How a scale is looked for.
+
+    error: what is least. points: of the grid, over the share of the largest magnitude that stays
+    representable; 1 keeps it all. rounds: every further one has as many points around the best of the last.
+    by_inputs: whether errors count by the second moment of the input that they meet.
+    """
+
+    error: Errors
+    points: int = 20
+    rounds: int = 1
+    by_inputs: bool = False
+
+
+def squared(weights: Tensor, rounded: Tensor, importance: Tensor | None) -> Tensor:
+    """Squared error, by importance if there is any."""
+    error = (rounded - weights).square_()
+    return (error if importance is None else error.mul_(importance)).sum(dim=1, keepdim=True)
+
+
+def absolute(weights: Tensor, rounded: Tensor, importance: Tensor | None) -> Tensor:
+    """Absolute error."""
+    return (rounded - weights).abs_().sum(dim=1, keepdim=True)
+
+
+def by_magnitude(weights: Tensor, rounded: Tensor, importance: Tensor | None) -> Tensor:
+    """Squared error that counts linearly by the magnitude of the weight."""
+    return (rounded - weights).square_().mul_(weights.abs()).sum(dim=1, keepdim=True)
+
+
+def angle(weights: Tensor, rounded: Tensor, importance: Tensor | None) -> Tensor:
+    """One minus the cosine."""
+    return 1 - nn.functional.cosine_similarity(weights, rounded, dim=1)[:, None]
+
+
+SCALES = {
+    "mse": ScaleSearch(squared),
+    "mse-fine": ScaleSearch(squared, points=100, rounds=3),
+    "l1": ScaleSearch(absolute, points=100, rounds=3),
+    "weighted": ScaleSearch(by_magnitude, points=100, rounds=3),
+    "cosine": ScaleSearch(angle, points=100, rounds=3),
+    "hessian": ScaleSearch(squared, points=100, rounds=3, by_inputs=True),
+    "max": ScaleSearch(squared, points=1),
+}
+"""Name -> how scales are chosen. 100 points in three rounds is what myQASR's calibrations search."""
+
+LEAST_KEPT = {8: 0.8}
+LEAST_KEPT_NARROW = 0.43
+"""Share of the largest magnitude at the far end of the grid. Wide integers gain little from clipping: their
+grid is shorter and has a quarter of the points."""
 
 
 def code_limits(bits: int) -> tuple[int, int]:
@@ -30,11 +86,18 @@ def code_limits(bits: int) -> tuple[int, int]:
     return (-largest if bits == 8 else -largest - 1), largest
 
 
-def round_weight(weight: Tensor, spec: QuantSpec, scale_dtype: str) -> tuple[Tensor, Tensor]:
+def round_weight(
+    weight: Tensor,
+    spec: QuantSpec,
+    scale_dtype: str,
+    search: ScaleSearch = SCALES["mse"],
+    importance: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
     """Codes (int8, shaped like `weight`) and scales (float32 [out_channels, groups]).
 
     weight: float32 [out, in] or [out, in / groups, kernel]; every output channel is a row. Groups split
-    the row as it lies in memory. Raises UserError when the group size doesn't divide the row.
+    the row as it lies in memory. importance: of every weight of a row [row], for a search by inputs.
+    Raises UserError when the group size doesn't divide the row.
     """
     rows = weight.detach().reshape(weight.shape[0], -1)
     group = spec.group_size if spec.group_size is not None else rows.shape[1]
@@ -42,34 +105,49 @@ def round_weight(weight: Tensor, spec: QuantSpec, scale_dtype: str) -> tuple[Ten
         raise UserError(
             f"groups of {group} don't divide {rows.shape[1]} weights per output channel"
         )
-    flat = rows.reshape(-1, group)
-    step = max(1, CHUNK_WEIGHTS // group)
-    parts = [_round_groups(chunk, spec.bits, scale_dtype) for chunk in flat.split(step)]
+    step = max(1, CHUNK_WEIGHTS // rows.shape[1])
+    parts = []
+    for some in rows.split(step):
+        counts = None
+        if search.by_inputs and importance is not None:
+            counts = importance.expand_as(some).reshape(-1, group)
+        parts.append(_round_groups(some.reshape(-1, group), spec.bits, scale_dtype, search, counts))
     codes = torch.cat([part[0] for part in parts]).reshape(weight.shape)
     scales = torch.cat([part[1] for part in parts]).reshape(weight.shape[0], -1)
     return codes, scales
 
 
-def _round_groups(groups: Tensor, bits: int, scale_dtype: str) -> tuple[Tensor, Tensor]:
+def _round_groups(
+    groups: Tensor, bits: int, scale_dtype: str, search: ScaleSearch, importance: Tensor | None
+) -> tuple[Tensor, Tensor]:
     """Codes and scales of [n, group] weights that share one scale per row."""
     low, high = code_limits(bits)
     peak = groups.abs().amax(dim=1, keepdim=True)
     best_error = torch.full_like(peak, torch.inf)
-    best_scale = torch.ones_like(peak)
-    for clip in CLIP_GRID.get(bits, CLIP_GRID_NARROW):
-        scale = _store_scale(peak * (clip / high), scale_dtype)
-        error = (groups / scale).round_().clamp_(low, high).mul_(scale).sub_(groups)
-        error = error.square_().sum(dim=1, keepdim=True)
-        better = error < best_error
-        best_error = torch.where(better, error, best_error)
-        best_scale = torch.where(better, scale, best_scale)
+    best_scale, best_share = torch.ones_like(peak), torch.ones_like(peak)
+    points = search.points if bits < 8 else max(1, search.points // 4)
+    step = (1 - LEAST_KEPT.get(bits, LEAST_KEPT_NARROW)) / max(1, points - 1)
+    for turn in range(search.rounds):
+        start = torch.ones_like(peak) if turn == 0 else best_share + step
+        if turn > 0:
+            step = 2 * step / (points - 1)
+        for point in range(points):
+            share = start - point * step
+            scale = _store_scale(peak * share / high, scale_dtype)
+            rounded = (groups / scale).round_().clamp_(low, high).mul_(scale)
+            error = search.error(groups, rounded, importance)
+            better = error < best_error
+            best_error = torch.where(better, error, best_error)
+            best_scale = torch.where(better, scale, best_scale)
+            best_share = torch.where(better, share, best_share)
     codes = (groups / best_scale).round_().clamp_(low, high).to(torch.int8)
     return codes, best_scale[:, 0]
 
 
 def _store_scale(scale: Tensor, scale_dtype: str) -> Tensor:
     """The nearest scale the target can hold, as float32; never zero (an all-zero row keeps zero codes)."""
-    stored: Tensor = scale.clamp_min(MIN_SCALE).to(getattr(torch, scale_dtype)).float()
+    least = MIN_SCALE if scale_dtype == "float32" else MIN_SHORT_SCALE
+    stored: Tensor = scale.clamp_min(least).to(getattr(torch, scale_dtype)).float()
     return stored
 
 
@@ -78,6 +156,7 @@ def round_model(
     observed: Mapping[str, Observed],
     menu: Callable[[LayerShape], Sequence[QuantSpec]],
     scale_dtype: Callable[[QuantSpec], str],
+    search: ScaleSearch = SCALES["mse"],
 ) -> Rounding:
     """Codes of every layer at every integer precision of its menu.
 
@@ -92,6 +171,7 @@ def round_model(
         weight: Tensor = modules[name].weight  # type: ignore[assignment]
         if layer.moments is not None and layer.moments is not last_moments:
             last_moments, root = layer.moments, gptq.inverse_root(layer.moments)
+        importance = None if layer.moments is None else layer.moments.diagonal().float()
         wanted = dict.fromkeys(spec.stored for spec in menu(layer.shape))
         layers[name] = {}
         for spec in wanted:
@@ -99,7 +179,7 @@ def round_model(
                 continue
             if spec.scheme != "int":
                 raise UserError(f"layer {name}: no rounding for {spec.label} yet")
-            codes, scales = round_weight(weight, spec, scale_dtype(spec))
+            codes, scales = round_weight(weight, spec, scale_dtype(spec), search, importance)
             if layer.moments is not None:
                 limits = code_limits(spec.bits)
                 codes = gptq.made_up_codes(weight.flatten(1), scales, limits, root)

@@ -1,63 +1,80 @@
-"""What each precision of each layer costs, from one forward and backward pass per clip, without labels.
-
-The loss is the divergence between the float model's posteriors and the quantised model's. To second
-order it is half the expected squared product of the layer's output error with the gradient of the
-log-likelihood of labels drawn from the float posterior itself (Fisher information; Amari, "Natural
-gradient works efficiently in learning", 1998; Martens, JMLR 2020, section 5). Labels drawn from the model
-need no transcript, and frames where the model is certain (blanks, mostly) contribute next to nothing.
-
-For layer output error dy and gradient g, over all output positions of a clip, the cost is
-
-    1/2 * (g . dy)^2,   averaged over clips and label draws, in nats per output frame,
-
-where dy is the difference that the runtime's own arithmetic makes: rounded weights and, where the
-kernel quantises them, rounded activations. The product is summed over the whole clip before squaring:
-a weight's rounding error is the same in every frame, and squaring frame by frame loses that (rank
-correlation with brute force within 4-bit entries 0.94 instead of 0.97, see docs/results.md).
-"""
+"""Measuring one speaker: what is seen, the codes made of it, what each precision of each layer costs."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor, nn
 
+from personalize import brute_force, fisher, layer_figures
 from personalize.codes import LayerCodes, Rounding
-from personalize.kernels import has_rows, kernel_input, layer_output, rows
-from personalize.observe import Observed, Waveforms, hooks, mix_moments, observe
-from personalize.plan import FLOAT32, LayerProfile, LayerShape, Profile, QuantSpec
-from personalize.prior import ENOUGH_SECONDS
-from personalize.rounding import round_model
+from personalize.method import ClipCosts, Method, Setting
+from personalize.observe import (
+    RowWeights,
+    Waveforms,
+    by_difference,
+    equal_weights,
+    mix_moments,
+    observe,
+)
+from personalize.plan import FLOAT32, LayerProfile, Plan, Profile, QuantSpec
+from personalize.prior import own_share
+from personalize.problem import Menu
+from personalize.ranges import RANGES
+from personalize.rounding import SCALES, round_model
 from speech.errors import UserError
 from speech.models.base import SAMPLE_RATE, SpeechModel
 
-Menu = Callable[[LayerShape], Sequence[QuantSpec]]
 ScaleDtype = Callable[[QuantSpec], str]
+
+METHODS: dict[str, Method] = {
+    "fisher": Method(fisher.clip_costs),
+    "kl": Method(brute_force.clip_costs),
+    **layer_figures.METHODS,
+}
+"""Name -> how costs are measured: `fisher` and `kl` in nats per frame, the others in units of their own."""
+
+ROUNDINGS: dict[str, RowWeights | None] = {
+    "gptq": equal_weights,
+    "gptq-differences": by_difference,
+    "nearest": None,
+}
+"""Name -> how much each row of a layer's input counts when its codes are made; None: it isn't asked."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProfileOptions:
-    """device: torch device name. seed: of the labels.
+    """device: torch device name. seed: of the labels. method: a key of METHODS.
 
     label_draws: label sequences drawn over all clips, at least one a clip, one backward pass each.
-    rounding: `gptq`, or `nearest`.
+    rounding: a key of ROUNDINGS. scales: of SCALES. ranges: of RANGES.
     """
 
     device: str = "cpu"
     seed: int = 0
     label_draws: int = 64
     rounding: str = "gptq"
+    method: str = "fisher"
+    scales: str = "mse"
+    ranges: str = "min-max"
 
     def __post_init__(self) -> None:
-        if self.rounding not in ROUNDINGS:
-            raise UserError(f"unknown rounding {self.rounding!r}; use {' or '.join(ROUNDINGS)}")
+        for what, name, known in (
+            ("rounding", self.rounding, ROUNDINGS),
+            ("sensitivity", self.method, METHODS),
+            ("scales", self.scales, SCALES),
+            ("ranges", self.ranges, RANGES),
+        ):
+            if name not in known:
+                raise UserError(f"unknown {what} {name!r}; known: {', '.join(known)}")
 
-
-ROUNDINGS = ("gptq", "nearest")
+    @property
+    def codes_by(self) -> str:
+        """All that codes depend on beside the clips, in words; the usual isn't mentioned."""
+        scales = "" if self.scales == "mse" else f", {self.scales} scales"
+        ranges = "" if self.ranges == "min-max" else f", {self.ranges} ranges"
+        return f"{self.rounding}{scales}{ranges}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +85,12 @@ class Measurement:
     rounding: Rounding
 
 
-@dataclass(frozen=True, slots=True)
-class ClipCosts:
-    """One clip's share: output frames, and layer -> precision label -> nats summed over them."""
-
-    frames: int
-    costs: dict[str, dict[str, float]]
+def round_plan(measured: Measurement, plan: Plan) -> dict[str, LayerCodes]:
+    """Codes of every layer of a plan."""
+    return {
+        layer.shape.name: measured.rounding.codes(layer, plan.layers[layer.shape.name])
+        for layer in measured.profile.layers
+    }
 
 
 def pick_device(name: str) -> str:
@@ -87,136 +104,22 @@ def pick_device(name: str) -> str:
 
 
 def _candidates(
-    observed: dict[str, Observed], menu: Menu, rounding: Rounding
+    layers: Sequence[LayerProfile], menu: Menu, rounding: Rounding
 ) -> dict[str, list[LayerCodes]]:
     """Codes of every layer at every precision of the menu but float32."""
     return {
-        name: [
-            rounding.codes(LayerProfile(layer.shape, layer.share_group, {}, layer.statistics), spec)
+        layer.shape.name: [
+            rounding.codes(layer, spec)
             for spec in sorted(menu(layer.shape), key=_storage_first)
             if spec != FLOAT32
         ]
-        for name, layer in observed.items()
+        for layer in layers
     }
 
 
 def _storage_first(spec: QuantSpec) -> tuple[str, int, int, str]:
     """Sort key that puts precisions with the same stored integers next to each other."""
     return spec.scheme, spec.bits, spec.group_size or 0, spec.activation
-
-
-def _clip_costs(
-    model: SpeechModel,
-    waveform: NDArray[np.float32],
-    rounded: dict[str, list[LayerCodes]],
-    seed: int,
-    draws: int,
-    device: str,
-) -> ClipCosts:
-    """One clip's costs, summed over its frames. `seed` alone decides which labels are drawn."""
-    sums = {name: np.zeros(len(codes)) for name, codes in rounded.items()}
-
-    def watch(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
-        def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-            x, y = inputs[0].detach(), output.detach()
-            if not output.requires_grad:  # a layer that reads positions, not the audio
-                output.requires_grad_()
-            output.register_hook(lambda gradient: add(name, module, x, y, gradient))
-
-        return hook
-
-    def add(name: str, module: nn.Module, x: Tensor, y: Tensor, gradient: Tensor) -> None:
-        if name not in rounded:
-            return
-        direct = [not has_rows(module) or c.input_range is not None for c in rounded[name]]
-        changes = np.zeros(len(direct))
-        for way, is_direct in ((_direct_changes, True), (_row_changes, False)):
-            places = [place for place, each in enumerate(direct) if each == is_direct]
-            if places:
-                changes[places] = way(module, x, y, gradient, [rounded[name][i] for i in places])
-        sums[name] += np.square(changes) / (2 * draws)
-
-    features, *written = model.inputs(waveform, device)
-    with hooks(model, watch), torch.enable_grad():
-        logits = model.module(features.requires_grad_(), *written)[0].float()
-        log_posterior = _allowed(model, logits).log_softmax(dim=-1)  # [frames, vocab]
-        drawn = torch.multinomial(
-            log_posterior.detach().exp().cpu(),
-            draws,
-            replacement=True,
-            generator=torch.Generator().manual_seed(seed),
-        ).to(device)  # [frames, draws]
-        for draw in range(draws):
-            likelihood = log_posterior.gather(1, drawn[:, draw : draw + 1]).sum()
-            likelihood.backward(retain_graph=draw + 1 < draws)
-    return ClipCosts(
-        frames=int(log_posterior.shape[0]),
-        costs={
-            name: {c.spec.label: float(total) for c, total in zip(codes, sums[name], strict=True)}
-            for name, codes in rounded.items()
-        },
-    )
-
-
-def _allowed(model: SpeechModel, logits: Tensor) -> Tensor:
-    """Logits [tokens, vocab] without the tokens that greedy decoding may not write at their place."""
-    how = model.tokens.autoregression
-    if how is None:
-        return logits
-    forbidden = torch.from_numpy(how.forbidden(*logits.shape)).to(logits.device)
-    return logits.masked_fill(forbidden, -torch.inf)
-
-
-def _direct_changes(
-    module: nn.Module, x: Tensor, y: Tensor, gradient: Tensor, candidates: list[LayerCodes]
-) -> NDArray[np.float64]:
-    """g . dy of each candidate, by computing its output. y, gradient: shaped like the output."""
-    changes = []
-    for codes in candidates:
-        weight = codes.dequantized(module.weight)  # type: ignore[arg-type]
-        error = layer_output(module, x, codes, weight).sub_(y)
-        changes.append(float(error.mul_(gradient).sum(dtype=torch.float64)))
-    return np.array(changes)
-
-
-def _row_changes(
-    module: nn.Module, x: Tensor, y: Tensor, gradient: Tensor, candidates: list[LayerCodes]
-) -> NDArray[np.float64]:
-    """g . dy of each candidate of a layer with rows at the price of a product per kind of input.
-
-    With X' the input as the kernel sees it and W' the stored weight,
-    g . (X'W'^T - XW^T) = <g^T (X' - X), W> + <g^T X', W' - W>: the sum over time is taken first, so
-    that every further precision is only a dot product over the weights.
-    """
-    if isinstance(module, nn.Conv1d):
-        gradient = gradient.transpose(1, 2)  # [batch, frames, out]
-    inputs = rows(module, x)
-    x2, g2 = inputs.flatten(0, -2), gradient.flatten(0, -2)  # [positions, row], [positions, out]
-    weight = module.weight.flatten(1)  # type: ignore[operator]
-    plain = g2.T @ x2  # [out, row]
-    by_input: dict[tuple[str, bool], tuple[Tensor, float]] = {}
-    differences: dict[tuple[int, str, int], Tensor] = {}
-    changes = []
-    for codes in candidates:
-        spec = codes.spec
-        key = (spec.activation, spec.scheme == "float")
-        if key == ("float", False):  # the kernel sees the input as it is
-            by_input[key] = (plain, 0.0)
-        elif key not in by_input:
-            change = g2.T @ (kernel_input(inputs, codes).flatten(0, -2) - x2)
-            by_input[key] = (plain + change, _dot(change, weight))
-        outer, input_change = by_input[key]
-        stored = (id(codes.codes), spec.scheme, spec.bits)
-        if stored not in differences:
-            # Candidates with the same integers follow each other.
-            differences = {stored: codes.dequantized(weight) - weight}
-        changes.append(input_change + _dot(outer, differences[stored]))
-    return np.array(changes)
-
-
-def _dot(a: Tensor, b: Tensor) -> float:
-    """Sum of products; float32 within a row, float64 across rows."""
-    return float((a * b).sum(dim=1).sum(dtype=torch.float64))
 
 
 def _mean(clips: Mapping[int, ClipCosts], layer: str, label: str) -> float:
@@ -256,52 +159,89 @@ def measure(
     if not waveforms:
         raise UserError("no clips to measure on")
     weights_hash = model.weights_hash()
-    clips = dict(known)
-    draws = max(1, math.ceil(options.label_draws / len(waveforms)))
     model.module.to(options.device)
     try:
-        made_up = options.rounding == "gptq"
-        observed = observe(model, waveforms, options.device, progress, made_up)
+        moments_by = ROUNDINGS[options.rounding]
+        observed = observe(model, waveforms, options.device, progress, moments_by, options.ranges)
         own = sum(len(waveform) for waveform in waveforms) / SAMPLE_RATE
-        if made_up and others and own < ENOUGH_SECONDS:
-            share = own / ENOUGH_SECONDS
-            mix_moments(model, observed, own, others, share, options.device)
-        rounding = round_model(model, observed, menu, scale_dtype)
-        observed = {name: replace(layer, moments=None) for name, layer in observed.items()}
-        rounded = _candidates(observed, menu, rounding)
-        for index, waveform in enumerate(waveforms):
-            if index not in clips:
-                seed = options.seed * 1_000_003 + index
-                clips[index] = _clip_costs(model, waveform, rounded, seed, draws, options.device)
-                on_clip(index, clips[index])
-            progress()
+        if moments_by is not None and others and own_share(own) < 1:
+            mix_moments(model, observed, own, others, own_share(own), options.device, moments_by)
+        rounding = round_model(model, observed, menu, scale_dtype, SCALES[options.scales])
+        layers = tuple(
+            LayerProfile(layer.shape, layer.share_group, {}, layer.statistics)
+            for layer in observed.values()
+        )
+        del observed  # its moments are large
+        layers, frames = _with_costs(
+            model, waveforms, menu, layers, rounding, options, progress, known, on_clip
+        )
     finally:
         model.module.to("cpu")
-    frames = sum(clip.frames for clip in clips.values())
     profile = Profile(
         model=model.model_id,
         weights_hash=weights_hash,
         audio_hash=audio_hash,
         clips=len(waveforms),
-        seconds=round(sum(len(waveform) for waveform in waveforms) / SAMPLE_RATE, 3),
+        seconds=round(own, 3),
         frames=frames,
-        method="fisher",
+        method=options.method,
         seed=options.seed,
         float_weight_bytes=sum(p.numel() * 4 for p in model.module.parameters()),
-        layers=tuple(
-            LayerProfile(
-                layer.shape,
-                layer.share_group,
-                {codes.spec.label: _mean(clips, name, codes.spec.label) for codes in rounded[name]},
-                layer.statistics,
-                {
-                    codes.spec.label: _standard_error(clips, name, codes.spec.label)
-                    for codes in rounded[name]
-                    if len(clips) > 1
-                },
-            )
-            for name, layer in observed.items()
-        ),
-        rounding=options.rounding,
+        layers=layers,
+        rounding=options.codes_by,
     )
     return Measurement(profile, rounding.to("cpu"))
+
+
+def measure_again(
+    model: SpeechModel,
+    waveforms: Waveforms,
+    menu: Menu,
+    measured: Measurement,
+    options: ProfileOptions,
+    progress: Callable[[], None] = lambda: None,
+) -> Measurement:
+    """The same codes with costs by `options.method`. progress: called once per clip."""
+    model.module.to(options.device)
+    try:
+        layers, _ = _with_costs(
+            model, waveforms, menu, measured.profile.layers,
+            measured.rounding.to(options.device), options, progress,
+        )  # fmt: skip
+    finally:
+        model.module.to("cpu")
+    profile = replace(measured.profile, method=options.method, seed=options.seed, layers=layers)
+    return Measurement(profile, measured.rounding)
+
+
+def _with_costs(
+    model: SpeechModel,
+    waveforms: Waveforms,
+    menu: Menu,
+    layers: Sequence[LayerProfile],
+    rounding: Rounding,
+    options: ProfileOptions,
+    progress: Callable[[], None],
+    known: Mapping[int, ClipCosts] = MappingProxyType({}),
+    on_clip: Callable[[int, ClipCosts], None] = lambda index, costs: None,
+) -> tuple[tuple[LayerProfile, ...], int]:
+    """The layers with costs, and output frames. The model and the codes lie on the device."""
+    draws = max(1, math.ceil(options.label_draws / len(waveforms)))
+    rounded = _candidates(layers, menu, rounding)
+    setting = Setting(model, rounded, draws, options.device)
+    clips = dict(known)
+    for index, waveform in enumerate(waveforms):
+        if index not in clips:
+            seed = options.seed * 1_000_003 + index
+            clips[index] = METHODS[options.method].clip_costs(setting, waveform, seed)
+            on_clip(index, clips[index])
+        progress()
+    measured = []
+    for layer in layers:
+        name = layer.shape.name
+        labels = [codes.spec.label for codes in rounded[name]]
+        costs = {label: _mean(clips, name, label) for label in labels}
+        several = labels if len(clips) > 1 else []
+        errors = {label: _standard_error(clips, name, label) for label in several}
+        measured.append(replace(layer, costs=costs, errors=errors))
+    return tuple(measured), sum(clip.frames for clip in clips.values())

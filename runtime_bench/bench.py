@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from runtime_bench.adb import RemoteDevice
 from runtime_bench.exported import AudioInput
 from runtime_bench.machine import core_times, idle_cores, load_between, pinned, this_device
 from runtime_bench.machine import usable_cores as usable
@@ -21,7 +22,14 @@ from runtime_bench.report import (
     SystemResult,
     Utterance,
 )
-from runtime_bench.runners.base import Runner, System, open_system, own_seconds
+from runtime_bench.runners.base import (
+    REMOTE_RUNNERS,
+    ProcessRunner,
+    Runner,
+    System,
+    open_system,
+    own_seconds,
+)
 from runtime_bench.transcription import checked_logits, model_inputs, text_of, transcribe
 from runtime_bench.validity import timing_problems
 from speech.datasets import Recording, read_clips
@@ -118,7 +126,12 @@ def bench(
         before = core_times(cores)
         turns = _model_turns(measured, material, options.timing, on_progress)
         load = load_between(before, core_times(cores), cores, busy_cores)
-        whole = _whole_turns(measured, material, options, on_progress)
+        here = {
+            system.name: runners[system.name]
+            for system in systems
+            if system.timed and system.runner.partition(":")[0] not in REMOTE_RUNNERS
+        }
+        whole = _whole_turns(here, material, options, on_progress)
     lengths = [recordings[index].seconds for index in timed]
     results = tuple(
         _result(
@@ -134,6 +147,7 @@ def bench(
             end_to_end=_latency(whole, result.name, lengths),
             seconds=turns.seconds.get(result.name, ()),
             startup=startups.get(result.name),
+            device=_device(runners[result.name]),
         )
         for result in results
     )
@@ -196,6 +210,10 @@ def _latency(turns: Turns, name: str, lengths: Sequence[float]) -> Latency | Non
     """Figures of one system; None when it wasn't timed."""
     seconds = turns.seconds.get(name)
     return summarize(turns.utterances, seconds, lengths) if seconds else None
+
+
+def _device(runner: Runner) -> RemoteDevice | None:
+    return runner.device() if isinstance(runner, ProcessRunner) else None
 
 
 def _startups(

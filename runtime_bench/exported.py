@@ -12,9 +12,11 @@ from speech.errors import UserError
 TARGET_RUNNERS = {
     "xnnpack": "executorch",
     "executorch": "executorch",
+    "litert": "litert",
+    "tflite-runtime": "tflite-runtime",
 }
 """Export target -> runner of its files."""
-OTHER_RUNNERS = {"executorch": ("executorch-cpp", "arm64")}
+OTHER_RUNNERS = {"executorch": ("executorch-cpp", "arm64", "adb")}
 """Runner -> others that run the same files; see `RUNNERS`."""
 
 

@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from exporters.manifest import load_artifact
 from personalize.plan import QuantSpec
 from runtime_bench.exported import exported_file
 from runtime_bench.runners.executorch_cpp import open_runner
@@ -61,20 +60,19 @@ def profile_kernels(
     Raises UserError when the file isn't what its manifest says, isn't of target xnnpack, writes token by
     token, or ran other kernels with weights than the plan has layers.
     """
-    _, artifact = load_artifact(path)
-    system = exported_file(path, runner="executorch-cpp").system
-    if artifact.target != "xnnpack" or system.autoregression is not None:
-        what = artifact.target if system.autoregression is None else "token-by-token"
+    file = exported_file(path, runner="executorch-cpp")
+    if file.artifact.target != "xnnpack" or file.system.autoregression is not None:
+        what = file.artifact.target if file.system.autoregression is None else "token-by-token"
         raise UserError(
             f"kernels are named by target xnnpack, for models that run in one call; {path} is {what}"
         )
-    runner = open_runner(system, threads, profile=True)
+    runner = open_runner(file.system, threads, profile=True)
     with contextlib.closing(runner), tempfile.TemporaryDirectory() as folder:
         runner.session.run(features, "-", repeats + 1)  # the first sets things up
-        file = Path(folder) / "events.etdump"
-        runner.session.command(f"etdump {file}")
-        runs = read_events(file.read_bytes())[1:]
-    return with_layers(runs, list(artifact.layers.items()))
+        events = Path(folder) / "events.etdump"
+        runner.session.command(f"etdump {events}")
+        runs = read_events(events.read_bytes())[1:]
+    return with_layers(runs, list(file.artifact.layers.items()))
 
 
 def read_events(etdump: bytes) -> list[list[tuple[str, float]]]:

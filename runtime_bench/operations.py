@@ -32,8 +32,9 @@ def with_operations(
     found: dict[str, tuple[OperationTime, ...]] = {}
     profiled: set[str] = set()  # a file that several runners run is profiled once
     for file in files:
+        here = file.system.runner in ("executorch", "executorch-cpp")  # the same kernels
         told = file.artifact.target == "xnnpack" and file.tokens.autoregression is None
-        if told and file.artifact.sha256 not in profiled:
+        if here and told and file.artifact.sha256 not in profiled:
             profiled.add(file.artifact.sha256)
             longest = max(model_inputs(typical.waveform, file.audio), key=len)
             kernels = profile_kernels(Path(file.system.source), longest, report.threads)

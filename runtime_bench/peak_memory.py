@@ -65,7 +65,7 @@ def measure_startup(system: System, features: NDArray[np.float32], threads: int)
 
 def startup_here(system: System, features: NDArray[np.float32], threads: int) -> Startup:
     """The same in this process; only a fresh one gives figures that mean something."""
-    runner_module(system.runner)
+    module = runner_module(system.runner)
     baseline = psutil.Process().memory_info().rss
     _forget_peak()
     start = time.perf_counter()
@@ -77,6 +77,8 @@ def startup_here(system: System, features: NDArray[np.float32], threads: int) ->
     runner.logits(features)
     done = time.perf_counter()
     peak = peak_rss_bytes()
+    if hasattr(module, "memory"):
+        baseline, peak = module.memory(runner)
     loads = [loaded - start]
     while len(loads) < LOADS and sum(loads) < LOAD_SECONDS:
         del runner
@@ -88,9 +90,9 @@ def startup_here(system: System, features: NDArray[np.float32], threads: int) ->
     )
 
 
-def peak_rss_bytes() -> int:
-    """Highest resident memory of this process so far."""
-    status = Path("/proc/self/status")
+def peak_rss_bytes(process: int | str = "self") -> int:
+    """Highest resident memory of a process so far; of others than this one only where there is a /proc."""
+    status = Path(f"/proc/{process}/status")
     if status.is_file():
         for line in status.read_text().splitlines():
             if line.startswith("VmHWM:"):

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from runtime_bench.adb import RemoteDevice
 from runtime_bench.machine import Device, Load
 from runtime_bench.protocol import Latency, TimingOptions
 from speech.errors import UserError
@@ -85,7 +86,7 @@ class SystemResult:
     report's baseline. not_worse: share of the labelled utterances with no more word errors than the
     baseline has there. flips: against the baseline. latency: of the model alone; end_to_end: from audio
     file to text; None when not timed. seconds: the model's timings on the report's `turns`. startup: None
-    when not measured. operations: where the runtime tells.
+    when not measured. operations: where the runtime tells. device: where it isn't the report's.
     """
 
     name: str
@@ -106,6 +107,7 @@ class SystemResult:
     seconds: tuple[float, ...]
     startup: Startup | None
     operations: tuple[OperationTime, ...] = ()
+    device: RemoteDevice | None = None
 
 
 @dataclass(frozen=True, slots=True)

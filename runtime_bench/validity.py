@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from runtime_bench.adb import Conditions
 from runtime_bench.machine import Load
 from runtime_bench.protocol import TimingOptions
 from runtime_bench.report import SystemResult
@@ -12,6 +13,8 @@ MAX_SPREAD = 1.5
 """90 % of single timings over their utterance's median."""
 MAX_DRIFT = 1.15
 """Last third of the timings over the first, either way."""
+HOT = 2
+"""Thermal status, moderate in Android's words."""
 MAX_OTHERS = 0.1
 """Share of the pinned cores that other programs or the host may take while timing."""
 
@@ -89,12 +92,35 @@ def timing_problems(
         f"last third of the timings over the first, {MAX_DRIFT} is the limit; let the machine cool down "
         "and run again",
     )
+    problems += _device_problems([each for each in systems if each.latency is not None])
     return tuple(problems)
+
+
+def _device_problems(systems: Sequence[SystemResult]) -> list[str]:
+    """Why times of other devices are not to be relied on."""
+    devices = {each.name: each.device for each in systems if each.device is not None}
+    hot = {name: max(_heat(one.before), _heat(one.after)) for name, one in devices.items()}
+    return [
+        *_named(
+            {name: f"on {one.name}" for name, one in devices.items() if one.emulated},
+            "emulated processor",
+            "its time means nothing",
+        ),
+        *_named(
+            {name: f"status {status}" for name, status in hot.items() if status >= HOT},
+            "device too hot",
+            f"from Android's thermal status {HOT} on it slows down; let it cool and run again",
+        ),
+    ]
+
+
+def _heat(conditions: Conditions) -> int:
+    return conditions.thermal_status or 0
 
 
 def _named(found: dict[str, str], what: str, limit: str) -> list[str]:
     """One line for all systems with the same problem; none when there are none."""
     if not found:
         return []
-    systems = ", ".join(f"{name} {figure}" for name, figure in found.items())
+    systems = "; ".join(f"{name} {figure}" for name, figure in found.items())
     return [f"{what}: {systems} ({limit})"]

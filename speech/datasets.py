@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +41,7 @@ __all__ = [
     "Selection",
     "audio_hash",
     "choose_clips",
+    "evenly",
     "find_clips",
     "read_clips",
 ]
@@ -58,6 +60,8 @@ _LEVELS_UP = 4
 _LOOKED_FOR = (
     f"audio files ({', '.join(AUDIO_SUFFIXES)}), a zip or list of them, a manifest.csv or NeMo JSON"
 )
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -186,11 +190,15 @@ def audio_hash(recordings: Iterable[Recording]) -> str:
     return hashlib.sha256(b"".join(digests)).hexdigest()
 
 
+def evenly(items: Sequence[Item], count: int) -> list[Item]:
+    """`count` of the items in their order, evenly chosen; all when there are no more."""
+    count = min(count, len(items))
+    return [items[(2 * place + 1) * len(items) // (2 * count)] for place in range(count)]
+
+
 def _spread(indices: list[int], count: int) -> list[int]:
     """All indices: first `count` that lie evenly over the list, then the rest as stand-ins."""
-    if len(indices) <= count:
-        return indices
-    first = [indices[(2 * i + 1) * len(indices) // (2 * count)] for i in range(count)]
+    first = evenly(indices, count)
     taken = set(first)
     return first + [index for index in indices if index not in taken]
 

@@ -3,3 +3,7 @@
 
 class UserError(Exception):
     """Bad input. The message names the file or value and the way out; no traceback is shown."""
+
+
+class NotInstalledError(UserError):
+    """Something optional is missing; the message says how to install it."""

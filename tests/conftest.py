@@ -1,6 +1,8 @@
-"""Shared material: a tiny model as a Hugging Face folder, an embedded user's clips, a finished run."""
+"""Shared material: a tiny model as a Hugging Face folder, a user's clips, a finished run, runtimes."""
 
+import fcntl
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -70,3 +72,32 @@ def finished_run(tmp_path_factory, tiny_model, tune_clips) -> Path:
 def run_copy(finished_run, tmp_path) -> Path:
     """A copy of the finished run that a test may break."""
     return Path(shutil.copytree(finished_run, tmp_path / "alice"))
+
+
+@pytest.fixture(scope="session")
+def tflite_runtime(tmp_path_factory) -> Path:
+    """The environment of tflite-runtime: as installed here, else made once for all test processes."""
+    from runtime_bench.environments import (
+        environment_folder,
+        environment_python,
+        install_environment,
+    )
+    from speech.errors import NotInstalledError, UserError
+
+    name = "tflite-runtime"
+    try:
+        environment_python(name)
+    except NotInstalledError:
+        shared = tmp_path_factory.getbasetemp()
+        shared = shared.parent if "PYTEST_XDIST_WORKER" in os.environ else shared
+        os.environ["MYQASR_ENVIRONMENTS"] = str(shared / "environments")
+        with (shared / "environments.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            try:
+                environment_python(name)
+            except NotInstalledError:
+                try:
+                    install_environment(name)
+                except UserError as error:
+                    pytest.skip(str(error))
+    return environment_folder(name)

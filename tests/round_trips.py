@@ -8,6 +8,7 @@ import numpy as np
 from exporters.audit import compare
 from exporters.target import ExportOptions, load_target
 from personalize.reference import build_reference
+from runtime_bench.exported import TARGET_RUNNERS
 from runtime_bench.quality import signal_to_noise_db
 from runtime_bench.runners.base import System, open_system
 from speech.decoding import comparable
@@ -34,7 +35,9 @@ def assert_its_file_computes_the_plan(
     order = target.write(model, codes, path, options)
     assert compare(target.read(path), codes, order, model) == []
     how = model.tokens.autoregression
-    runner = open_system(System("file", "executorch", str(path), autoregression=how), threads=1)
+    runner = open_system(
+        System("file", TARGET_RUNNERS[target_name], str(path), autoregression=how), threads=1
+    )
     reference = build_reference(model, codes)
     for samples in lengths:
         waveform = noise(samples)[0].numpy()

@@ -6,8 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from personalize.allocate import Choice, allocate, layer_choices, size_limits, solve, uniform_plan
-from personalize.plan import FLOAT32, LayerProfile, LayerShape, Profile, QuantSpec
+from personalize.allocate import allocate, size_limits, uniform_plan
+from personalize.knapsack import solve
+from personalize.plan import FLOAT32, LayerProfile, LayerShape, PlanRules, Profile, QuantSpec
+from personalize.problem import Choice, Problem, layer_choices
 from speech.errors import UserError
 
 SPECS = [QuantSpec(bits, "int", None, "int8-dynamic") for bits in (4, 5, 6, 7, 8)]
@@ -48,15 +50,15 @@ def test_no_selection_within_the_budget_is_better_than_the_plan(rows, fill):
 def test_a_remark_of_the_solver_does_not_end_up_in_json_output(monkeypatch, capfd):
     import ctypes
 
-    import personalize.allocate
+    import personalize.knapsack
 
-    solver = personalize.allocate.milp
+    solver = personalize.knapsack.milp
 
     def talkative(*args, **options):
         ctypes.CDLL(None).printf(b"HighsMipSolverData::remark\n")
         return solver(*args, **options)
 
-    monkeypatch.setattr(personalize.allocate, "milp", talkative)
+    monkeypatch.setattr(personalize.knapsack, "milp", talkative)
     options = as_choices([[(3.0, 10), (1.0, 20)], [(5.0, 10), (1.0, 30)]])
     assert solve(options, 40).cost == 4.0
     print("{}", flush=True)
@@ -110,7 +112,7 @@ def layer_bytes(shape: LayerShape, spec: QuantSpec) -> int:
 
 
 def test_the_sensitive_layer_gets_the_bits():
-    plan = allocate(tiny_profile(), "t", menu, layer_bytes, 100 + 2048 + 4096, 100)
+    plan = allocate(Problem(tiny_profile(), "t", menu, layer_bytes, 100 + 2048 + 4096, 100))
     assert plan.layers["b"].bits == 8
     assert plan.layers["a"].bits == 4
     assert plan.predicted_bytes == plan.budget_bytes
@@ -119,7 +121,7 @@ def test_the_sensitive_layer_gets_the_bits():
 
 def test_budget_below_the_smallest_plan_names_both_numbers():
     with pytest.raises(UserError, match=r"smallest plan for t is 4,196 bytes; budget is 4,195"):
-        allocate(tiny_profile(), "t", menu, layer_bytes, 4195, 100)
+        allocate(Problem(tiny_profile(), "t", menu, layer_bytes, 4195, 100))
     assert size_limits(tiny_profile(), menu, layer_bytes, 100) == (4196, 100 + 2 * 64 * 64 * 4)
 
 
@@ -133,3 +135,57 @@ def test_uniform_control_really_is_uniform():
     plan = uniform_plan(tiny_profile(), "t", menu, layer_bytes, 100, 4)
     assert {spec.label for spec in plan.layers.values()} == {"int4-a8d"}
     assert plan.predicted_bytes == 100 + 2 * 2048
+
+
+@st.composite
+def small_problems(draw):
+    """Up to five layers, two of which may read the same tensor, with random costs at 4, 5 and 8 bits."""
+    labels = [f"int{bits}-a8d" for bits in (4, 5, 8)]
+    layers = []
+    for index in range(draw(st.integers(1, 5))):
+        shape = LayerShape(f"layer{index}", "linear", (draw(st.integers(1, 9)) * 8, 16), False)
+        costs = {label: draw(st.floats(0.001, 10)) for label in labels}
+        layers.append(LayerProfile(shape, f"layer{min(index, 3)}", costs))
+    profile = Profile("m", "w", "a", 1, 1.0, 25, "fisher", 0, 0, tuple(layers))
+    specs = (*(QuantSpec(b, "int", None, "int8-dynamic") for b in (4, 5, 8)), FLOAT32)
+    smallest = sum(layer_bytes(layer.shape, specs[0]) for layer in layers)
+    budget = smallest + int(draw(st.floats(0, 1)) * 7 * smallest)
+    return Problem(profile, "t", lambda shape: specs, layer_bytes, budget, 0)
+
+
+def every_plan(problem):
+    """Costs and precisions of all plans within the budget."""
+    for chosen in itertools.product(*problem.choices()):
+        if sum(choice.size_bytes for choice in chosen) <= problem.capacity_bytes:
+            yield sum(choice.cost for choice in chosen), [choice.spec for choice in chosen]
+
+
+@settings(max_examples=60, deadline=None)
+@given(small_problems(), st.integers(1, 3))
+def test_a_plan_of_few_precisions_is_the_best_of_them(problem, most):
+    plan = allocate(problem, most_precisions=most)
+    assert len({*plan.layers.values()} - {FLOAT32}) <= most
+    best = min(cost for cost, specs in every_plan(problem) if len({*specs} - {FLOAT32}) <= most)
+    assert plan.expected_cost == pytest.approx(best, rel=1e-6, abs=1e-7)
+    assert plan.lower_bound <= plan.expected_cost * (1 + 1e-9)
+
+
+@settings(max_examples=60, deadline=None)
+@given(small_problems())
+def test_layers_that_share_their_input_get_one_precision_when_tied_and_no_plan_is_better(problem):
+    plan = allocate(problem, tied=True)
+    groups = [layer.share_group for layer in problem.profile.layers]
+
+    def is_tied(specs):
+        return len({*zip(groups, specs, strict=True)}) == len({*groups})
+
+    assert is_tied(list(plan.layers.values()))
+    best = min(cost for cost, specs in every_plan(problem) if is_tied(specs))
+    assert plan.expected_cost == pytest.approx(best, rel=1e-6, abs=1e-7)
+
+
+def test_rules_that_do_not_go_together_are_refused_before_anything_is_measured():
+    with pytest.raises(UserError, match="greedy allocation can't tie"):
+        PlanRules(allocation="greedy", tied=True)
+    with pytest.raises(UserError, match="known: exact, greedy, min-max, sweep"):
+        PlanRules(allocation="best")

@@ -109,7 +109,7 @@ def test_every_system_gets_the_same_pieces_and_is_scored_on_all_clips():
     assert (latency.utterances, latency.runs, latency.repeats) == (3, 9, 3)
     assert report.turns == (1, 4, 6) * 3
     assert any(
-        "too few utterances timed: a 3, b 3 (5 are" in problem for problem in report.problems
+        "too few utterances timed: a 3; b 3 (5 are" in problem for problem in report.problems
     )
     assert not report.valid
 

@@ -143,7 +143,7 @@ def test_changed_source_is_compiled_anew(monkeypatch, tmp_path):
     assert native.host_runner().path.parent.name != first.path.parent.name
 
 
-def test_one_bench_runs_a_file_on_several_runners(run_copy, test_clips):
+def test_one_bench_runs_a_file_on_several_runners_and_names_its_kernels(run_copy, test_clips):
     folder = RunFolder(run_copy)
     heard = held_out_recordings(folder.load_settings(), find_clips([test_clips]), limit=2)
     timing = TimingOptions(warmup=0, runs=1, seconds=0)

@@ -1,5 +1,6 @@
 """Exported files on the real runtime: every menu entry, every byte, and what happens to a wrong one."""
 
+import functools
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,11 @@ from exporters.xnnpack import NAME as XNNPACK
 from personalize.codes import LayerCodes
 from personalize.plan import FLOAT32, LayerShape, QuantSpec
 from personalize.reference import build_reference
+from runtime_bench.exported import TARGET_RUNNERS
 from runtime_bench.quality import signal_to_noise_db
 from runtime_bench.runners.base import System, open_system
 from speech.errors import UserError
+from speech.models.base import SpeechModel
 from tests.tiny_models import layer_shapes, noise, random_codes, random_specs, tiny_ctc
 
 OPTIONS = ExportOptions(min_samples=650, max_samples=32_000)
@@ -52,9 +55,14 @@ KERNEL_WORDS = {
 }
 
 
-def run_file(path: Path, waveform: torch.Tensor) -> np.ndarray:
-    runner = open_system(System("file", "executorch", str(path)), threads=1)
+def run_file(path: Path, waveform: torch.Tensor, target_name: str = XNNPACK) -> np.ndarray:
+    runner = open_system(System("file", TARGET_RUNNERS[target_name], str(path)), threads=1)
     return runner.logits(waveform[0].numpy())
+
+
+@functools.cache
+def traced_once(seed: int, stable_layer_norm: bool = True, layers: int = 2) -> SpeechModel:
+    return tiny_ctc(seed, stable_layer_norm, layers)
 
 
 def run_module(model, waveform: torch.Tensor) -> np.ndarray:
@@ -66,7 +74,7 @@ def run_module(model, waveform: torch.Tensor) -> np.ndarray:
 def test_every_precision_on_the_menu_computes_what_it_promises(
     target_name, kind, label, floor_db, tmp_path
 ):
-    target, model, spec = load_target(target_name), tiny_ctc(1), QuantSpec.from_label(label)
+    target, model, spec = load_target(target_name), traced_once(1), QuantSpec.from_label(label)
     shapes = layer_shapes(model)
     specs = {
         name: spec if shape.kind == kind and spec in target.menu(shape) else FLOAT32
@@ -91,7 +99,7 @@ def test_every_precision_on_the_menu_computes_what_it_promises(
     assert worst > floor_db
 
 
-@pytest.mark.parametrize("name", TARGETS)
+@pytest.mark.parametrize("name", [XNNPACK, PORTABLE])
 def test_the_probe_covers_the_whole_menu(name):
     probed = {(kind, label) for target, kind, label, _ in ENTRIES if target == name}
     linear = LayerShape("l", "linear", (64, 128), True)
@@ -106,8 +114,9 @@ def test_the_probe_covers_the_whole_menu(name):
 
 @pytest.mark.parametrize("name", TARGETS)
 @pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.usefixtures("tflite_runtime")
 def test_mixed_plan_comes_back_from_the_file_bit_for_bit(name, seed, tmp_path):
-    target, model = load_target(name), tiny_ctc(seed, stable_layer_norm=seed != 1)
+    target, model = load_target(name), traced_once(seed, seed != 1)
     codes = random_codes(model, target, random_specs(model, target, seed))
     path = tmp_path / f"mixed{target.SUFFIX}"
     order = target.write(model, codes, path, OPTIONS)
@@ -116,14 +125,22 @@ def test_mixed_plan_comes_back_from_the_file_bit_for_bit(name, seed, tmp_path):
     assert compare(stored, codes, order, model) == []
     waveform = noise(16_000, seed=1)
     expected = run_module(build_reference(model, codes), waveform)
-    assert signal_to_noise_db(expected, run_file(path, waveform)) > 30
+    assert signal_to_noise_db(expected, run_file(path, waveform, name)) > 30
 
 
 @pytest.mark.parametrize(
-    ("name", "label"), [(XNNPACK, "int8-a8d"), (XNNPACK, "int4-g32-a8d"), (PORTABLE, "int8")]
+    ("name", "label"),
+    [
+        (XNNPACK, "int8-a8d"),
+        (XNNPACK, "int4-g32-a8d"),
+        (PORTABLE, "int8"),
+        ("litert", "int8-a8d"),
+        ("litert", "int4-g32-a8d"),
+        ("tflite-runtime", "int8-a8d"),
+    ],
 )
 def test_one_changed_code_in_the_file_is_seen_and_the_layer_named(name, label, tmp_path):
-    target, model, spec = load_target(name), tiny_ctc(0), QuantSpec.from_label(label)
+    target, model, spec = load_target(name), traced_once(0), QuantSpec.from_label(label)
     specs = {
         layer: spec if spec in target.menu(shape) and shape.kind == "linear" else FLOAT32
         for layer, shape in layer_shapes(model).items()
@@ -134,8 +151,9 @@ def test_one_changed_code_in_the_file_is_seen_and_the_layer_named(name, label, t
     victim = "wav2vec2.encoder.layers.1.feed_forward.intermediate_dense"
     packed = codes[victim].codes
     if spec.bits == 4:
-        # Only nibbles of whole bytes are searched for: low nibble first, offset by the zero point 8.
-        flat = (packed.flatten().to(torch.int16) + 8).reshape(-1, 2)
+        # Only nibbles of whole bytes are searched for: low nibble first, offset by the zero point.
+        offset = 0 if name == "litert" else 8
+        flat = (packed.flatten().to(torch.int16) + offset & 15).reshape(-1, 2)
         needle = bytes((flat[:, 0] | (flat[:, 1] << 4)).tolist())[:32]
     else:
         needle = packed.numpy().tobytes()[:64]
@@ -150,7 +168,7 @@ def test_one_changed_code_in_the_file_is_seen_and_the_layer_named(name, label, t
 
 
 def test_file_of_another_plan_is_seen(tmp_path):
-    target, model = load_target(XNNPACK), tiny_ctc(0)
+    target, model = load_target(XNNPACK), traced_once(0)
     codes = random_codes(model, target, random_specs(model, target, 0))
     path = tmp_path / "file.pte"
     order = target.write(model, codes, path, OPTIONS)
@@ -172,7 +190,7 @@ def test_file_of_another_plan_is_seen(tmp_path):
 
 
 def test_input_longer_than_stated_is_rejected_not_garbled(tmp_path):
-    target, model = load_target(XNNPACK), tiny_ctc(0)
+    target, model = load_target(XNNPACK), traced_once(0)
     codes = {name: LayerCodes(FLOAT32) for name in model.layers()}
     path = tmp_path / "file.pte"
     target.write(model, codes, path, OPTIONS)
@@ -182,7 +200,7 @@ def test_input_longer_than_stated_is_rejected_not_garbled(tmp_path):
 
 @pytest.mark.parametrize("name", TARGETS)
 def test_bytes_of_a_plan_are_known_before_it_is_written(name, tmp_path):
-    target, model = load_target(name), tiny_ctc(0, layers=3)
+    target, model = load_target(name), traced_once(0, layers=3)
     shapes = layer_shapes(model)
     overheads = []
     for seed in range(4):
@@ -196,7 +214,7 @@ def test_bytes_of_a_plan_are_known_before_it_is_written(name, tmp_path):
 
 @pytest.mark.parametrize("name", TARGETS)
 def test_precision_outside_the_menu_is_refused_naming_the_layer(name, tmp_path):
-    target, model = load_target(name), tiny_ctc(0)
+    target, model = load_target(name), traced_once(0)
     codes = {layer: LayerCodes(FLOAT32) for layer in model.layers()}
     codes["lm_head"] = LayerCodes(QuantSpec(3), torch.zeros(32, 64, dtype=torch.int8))
     with pytest.raises(UserError, match="lm_head at int3"):
@@ -204,15 +222,16 @@ def test_precision_outside_the_menu_is_refused_naming_the_layer(name, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("name", [XNNPACK, "litert"])
 @pytest.mark.parametrize("keep", [0, 10, 5_000, -1])
-def test_truncated_or_foreign_file_is_named(keep, tmp_path):
-    target, model = load_target(XNNPACK), tiny_ctc(0)
-    path = tmp_path / "file.pte"
+def test_truncated_or_foreign_file_is_named(name, keep, tmp_path):
+    target, model = load_target(name), traced_once(0)
+    path = tmp_path / f"file{target.SUFFIX}"
     if keep == -1:
         path.write_bytes(b"PK\x03\x04 this is a zip" * 100)
     else:
         codes = {layer: LayerCodes(FLOAT32) for layer in model.layers()}
         target.write(model, codes, path, OPTIONS)
         path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(UserError, match=r"file\.pte"):
+    with pytest.raises(UserError, match=r"file\."):
         target.read(path)

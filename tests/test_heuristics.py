@@ -6,8 +6,9 @@ from hypothesis import strategies as st
 
 from exporters import xnnpack
 from personalize.allocate import allocate
-from personalize.heuristics import by_statistic, greedy, shuffled, sweep
+from personalize.heuristics import greedy, min_max, ranked, shuffled, sweep
 from personalize.plan import FLOAT32, LayerProfile, LayerShape, Profile
+from personalize.problem import Problem
 from speech.errors import UserError
 
 
@@ -22,10 +23,12 @@ def profile_of(widths: list[int], seed: int) -> Profile:
             for spec in xnnpack.menu(shape)
             if spec != FLOAT32
         }
-        layers.append(
-            LayerProfile(shape, shape.name, costs, {"output_median": (-1) ** index * weight})
-        )
+        layers.append(LayerProfile(shape, shape.name, costs))
     return Profile("m", "w", "a", 1, 1.0, 25, "fisher", 0, 4 * 64 * sum(widths), tuple(layers))
+
+
+def problem_of(profile: Profile, budget_bytes: int) -> Problem:
+    return Problem(profile, "xnnpack", xnnpack.menu, xnnpack.layer_bytes, budget_bytes, 1_000)
 
 
 def limits(profile: Profile) -> tuple[int, int]:
@@ -42,12 +45,12 @@ def test_no_method_exceeds_the_budget_and_none_beats_the_exact_one(widths, fill,
     profile = profile_of(widths, seed)
     smallest, largest = limits(profile)
     budget = smallest + int(fill * (largest - smallest))
-    given_to_all = (profile, "xnnpack", xnnpack.menu, xnnpack.layer_bytes, budget, 1_000)
-    best = allocate(*given_to_all)
-    rivals = [greedy(*given_to_all)]
-    for ranking in (by_statistic(profile, "output_median"), shuffled(profile, seed)):
+    problem = problem_of(profile, budget)
+    best = allocate(problem)
+    rivals = [greedy(problem), min_max(problem)]
+    for ranking in (ranked(profile), shuffled(profile, seed)):
         try:
-            rivals.append(sweep(*given_to_all, ranking, "myqasr"))
+            rivals.append(sweep(problem, ranking, "myqasr"))
         except UserError as error:  # without groups the smallest plan may be larger
             assert "smallest plan" in str(error)
     for plan in rivals:
@@ -63,9 +66,7 @@ def test_the_sweep_takes_bits_from_the_least_sensitive_layers_first():
     steps = [largest - share * largest // 40 for share in range(26)]
     seen = set()
     for budget in steps:
-        plan = sweep(
-            profile, "xnnpack", xnnpack.menu, xnnpack.layer_bytes, budget, 1_000, ranking, "myqasr"
-        )
+        plan = sweep(problem_of(profile, budget), ranking, "myqasr")
         bits = [plan.layers[name].bits for name in ranking]
         assert bits == sorted(bits), "a layer later in the ranking has fewer bits"
         assert bits[-1] / bits[0] <= 2, "one round takes one bit from every layer"
@@ -76,19 +77,32 @@ def test_the_sweep_takes_bits_from_the_least_sensitive_layers_first():
 def test_greedy_spends_first_where_a_byte_saves_most():
     profile = profile_of([64, 64], 0)
     smallest, _ = limits(profile)
-    plan = greedy(profile, "xnnpack", xnnpack.menu, xnnpack.layer_bytes, smallest + 2_200, 1_000)
+    plan = greedy(problem_of(profile, smallest + 2_200))
     dear = max(profile.layers, key=lambda layer: layer.costs["int4-a8d"]).shape.name
     cheap = min(profile.layers, key=lambda layer: layer.costs["int4-a8d"]).shape.name
     assert plan.layers[dear].bits == 8
     assert plan.layers[cheap].bits == 4
 
 
-def test_a_statistic_that_was_not_measured_names_those_that_were():
-    with pytest.raises(UserError, match="output_median"):
-        by_statistic(profile_of([8, 8], 0), "output_kurtosis")
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.integers(8, 200), min_size=2, max_size=8), st.floats(0, 1), st.integers(0, 99))
+def test_min_max_leaves_no_plan_whose_worst_layer_is_better(widths, fill, seed):
+    profile = profile_of(widths, seed)
+    smallest, largest = limits(profile)
+    problem = problem_of(profile, smallest + int(fill * (largest - smallest)))
+    plan = min_max(problem)
+    rows = problem.choices()
+    worst = max(
+        choice.cost
+        for row, spec in zip(rows, plan.layers.values(), strict=True)
+        for choice in row
+        if choice.spec == spec
+    )
+    better = [[c.size_bytes for c in row if c.cost < worst] for row in rows]
+    assert worst == 0 or not all(better) or sum(map(min, better)) > problem.capacity_bytes
 
 
 def test_a_ranking_that_forgets_a_layer_is_refused():
     profile = profile_of([8, 8], 0)
     with pytest.raises(UserError, match="each layer"):
-        sweep(profile, "xnnpack", xnnpack.menu, xnnpack.layer_bytes, 10**6, 0, ["layer0"], "myqasr")
+        sweep(problem_of(profile, 10**6), ["layer0"], "myqasr")

@@ -1,7 +1,9 @@
 """The page of a run: its figures are those of the result, it needs nothing else, anybody can read it."""
 
+import html
 import json
 import re
+import shutil
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -11,8 +13,9 @@ from PIL import Image
 
 from exporters.run_folder import RunFolder
 from runtime_bench.compare import time_ratios
-from runtime_bench.page.page import WIDE, write_page
+from runtime_bench.page.page import WIDE, WORST, write_page
 from runtime_bench.page.render import PNG_MARGIN
+from runtime_bench.quality import worst_utterances
 from runtime_bench.report import OperationTime, add_report, latest_reports, load_report
 from tests.conftest import invoke
 
@@ -66,8 +69,6 @@ class Page(HTMLParser):
 @pytest.fixture(scope="session")
 def reported_run(finished_run, test_clips, tmp_path_factory) -> Path:
     """A run that was benched and reported by the commands."""
-    import shutil
-
     run = Path(shutil.copytree(finished_run, tmp_path_factory.mktemp("reported") / "alice"))
     done = invoke("bench", run, "--data", test_clips, "--limit", 6, "--runs", 6, "--seconds", 0)
     assert done.exit_code == 0, done.output
@@ -159,14 +160,18 @@ def test_the_summary_and_the_provenance_name_the_file_and_say_whether_times_are_
     assert all(problem in text for problem in result["problems"])
 
 
-def test_worst_utterances_show_every_reference_word_and_what_became_of_it(page, result):
-    deleted = sum(tag == "del" for tag, _ in page.tags)
-    inserted = sum(tag == "ins" for tag, _ in page.tags)
-    assert deleted + inserted > 0  # random weights: there is always something wrong
-    text = " ".join(page.words)
-    worst = re.search(r"(\d+) of (\d+) words", text)
-    assert worst is not None
-    assert int(worst[1]) > 0
+def test_worst_utterances_show_what_was_not_heard_and_what_was_heard_instead(reported_run):
+    text = (reported_run / "report.html").read_text()
+    report = load_report(latest_reports(reported_run / "bench")[0])
+    worst = worst_utterances(report, "alice (xnnpack)", WORST)
+    assert worst  # random weights: there is always something wrong
+    steps = [step for each in worst for step in each.alignment if step.edit != "equal"]
+    shown = [html.unescape(word) for word in re.findall("<del>(.*?)</del>", text)]
+    assert shown == [step.reference for step in steps if step.reference]
+    shown = [html.unescape(word) for word in re.findall("<ins>(.*?)</ins>", text)]
+    assert shown == [step.hypothesis for step in steps if step.hypothesis]
+    for each in worst:
+        assert f"{each.clip}: {each.errors.errors} of {each.errors.reference_length} words" in text
 
 
 def test_the_page_needs_nothing_from_outside(page, reported_run):
@@ -202,8 +207,6 @@ def test_plots_are_pictures_of_twice_the_charts_size(reported_run):
 
 
 def test_a_page_of_an_older_export_is_refused_and_nothing_is_written(run_copy, reported_run):
-    import shutil
-
     shutil.copytree(reported_run / "bench", run_copy / "bench")
     file = run_copy / "exports" / "alice.pte"
     file.write_bytes(file.read_bytes() + b"x")

@@ -6,8 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from personalize.codes import ActivationRange, LayerCodes, activation_range, load_codes, save_codes
+from personalize.observe import by_difference
 from personalize.plan import FLOAT32, QuantSpec
-from personalize.rounding import code_limits, round_weight
+from personalize.ranges import RANGES
+from personalize.rounding import SCALES, code_limits, round_weight
 from speech.errors import UserError
 
 
@@ -111,3 +113,61 @@ def test_truncated_codes_file_is_named(tmp_path):
     path.write_bytes(b"\x10\x00\x00\x00\x00\x00\x00\x00{}")
     with pytest.raises(UserError, match=r"codes\.safetensors"):
         load_codes(path)
+
+
+@pytest.mark.parametrize("name", SCALES)
+def test_a_scale_search_is_never_worse_by_its_own_measure_than_no_search(name):
+    torch.manual_seed(0)
+    weight, importance = torch.randn(16, 96), torch.rand(96) ** 4
+    search, spec = SCALES[name], QuantSpec(4, "int", 32)
+
+    def error(by: str) -> torch.Tensor:
+        codes, scales = round_weight(weight, spec, "float32", SCALES[by], importance)
+        rounded = LayerCodes(spec, codes, scales).dequantized(weight).reshape(-1, 32)
+        weights = importance.expand_as(weight).reshape(-1, 32) if search.by_inputs else None
+        return search.error(weight.reshape(-1, 32), rounded, weights)
+
+    assert (error(name) <= error("max") + 1e-6).all()
+    assert error(name).sum() <= error("mse").sum() * 1.001 or name == "max"
+
+
+def test_scales_by_inputs_spend_their_steps_where_the_input_is():
+    torch.manual_seed(0)
+    weight = torch.randn(32, 64)
+    importance = torch.zeros(64)
+    importance[:8] = 1.0
+    weight[:, 8:] *= 20  # large weights that nothing ever reaches
+
+    def error(name: str) -> float:
+        codes, scales = round_weight(weight, QuantSpec(4), "float32", SCALES[name], importance)
+        rounded = LayerCodes(QuantSpec(4), codes, scales).dequantized(weight)
+        return float((rounded - weight)[:, :8].square().sum())
+
+    assert error("hessian") < 0.8 * error("mse-fine")
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**31), st.floats(0.01, 100), st.sampled_from(sorted(RANGES)))
+def test_a_chosen_range_lies_in_what_was_seen_and_clipping_only_pays(seed, spread, name):
+    values = torch.randn(2000, generator=torch.Generator().manual_seed(seed)) ** 3 * spread
+    low, high = float(values.min()), float(values.max())
+    found = RANGES[name](values, low, high)
+    assert low <= found[0] <= found[1] <= high
+
+    def error(ends: tuple[float, float]) -> float:
+        grid = activation_range(*ends)
+        seen = torch.fake_quantize_per_tensor_affine(values, grid.scale, grid.zero_point, -128, 127)
+        return float((seen - values).square().mean())
+
+    if name == "mse":
+        assert error(found) <= error((low, high)) * 1.0001
+
+
+def test_frames_that_are_held_count_less_than_those_that_change():
+    rows = torch.tensor([[0.0, 0.0], [0.0, 0.0], [3.0, 4.0], [3.0, 4.0], [3.0, 4.5]])
+    weights = by_difference(rows)
+    assert weights.mean() == pytest.approx(1.0)
+    assert weights[2] / weights[4] == pytest.approx(10.0)
+    assert weights[1] == 0
+    assert by_difference(torch.ones(1, 3)).tolist() == [[1.0]]
+    assert torch.isfinite(by_difference(torch.ones(4, 3))).all()

@@ -1,5 +1,7 @@
 """Word and character error rates that users compare across systems."""
 
+from collections import Counter
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,6 +10,7 @@ from speech.errors import UserError
 from speech.scoring import (
     NO_ERRORS,
     ErrorCounts,
+    aligned_words,
     character_errors,
     normalize_text,
     utterance_word_errors,
@@ -95,3 +98,17 @@ def test_error_counts_obey_the_edit_distance_bounds(pairs: list[tuple[str, str]]
 def test_rate_without_reference_words() -> None:
     assert NO_ERRORS.rate == 0
     assert ErrorCounts(0, 1, 0, 0).rate == float("inf")
+
+
+@given(WORDS, WORDS)
+def test_an_alignment_holds_every_word_once_and_the_edits_that_are_counted(said, heard):
+    steps = aligned_words(said, heard)
+    assert " ".join(step.reference for step in steps if step.reference) == said
+    assert " ".join(step.hypothesis for step in steps if step.hypothesis) == heard
+    (counts,) = utterance_word_errors([said], [heard])
+    edits = Counter(step.edit for step in steps)
+    assert (edits["substitute"], edits["insert"], edits["delete"]) == (
+        counts.substitutions,
+        counts.insertions,
+        counts.deletions,
+    )

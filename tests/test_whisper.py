@@ -15,6 +15,7 @@ from exporters.manifest import load_artifact
 from exporters.planning import union_menu, union_scale_dtype
 from personalize.sensitivity import ProfileOptions, measure
 from runtime_bench.exported import exported_file
+from runtime_bench.runners.base import open_system
 from runtime_bench.transcription import model_inputs
 from speech.decoding import Autoregression, Tokens, best_tokens, greedy_logits, greedy_text, spelled
 from speech.errors import UserError
@@ -107,6 +108,11 @@ def test_personalize_export_and_bench_take_a_whisper_and_write_with_two_methods(
     pieces = model_inputs(noise(70_000)[0].numpy(), exported_file(file).audio)
     assert len(pieces) > 2
     assert {len(piece) for piece in pieces} == {32_000}
+    python, cpp = (
+        open_system(exported_file(file, runner=name).system, 1)
+        for name in ("executorch", "executorch-cpp")
+    )
+    np.testing.assert_array_equal(cpp.logits(pieces[0]), python.logits(pieces[0]))
 
 
 def test_costs_come_from_the_tokens_it_writes_and_every_layer_has_one(folder):

@@ -71,19 +71,12 @@ double milliseconds() {
 }
 
 std::string quoted(const std::string& text) {
-  std::ostringstream out;
-  out << '"';
+  std::string out = "\"";
   for (unsigned char c : text) {
-    if (c == '"' || c == '\\') {
-      out << '\\' << c;
-    } else if (c < 0x20) {
-      out << ' ';
-    } else {
-      out << c;
-    }
+    if (c == '"' || c == '\\') out += '\\';
+    out += c < 0x20 ? ' ' : static_cast<char>(c);
   }
-  out << '"';
-  return out.str();
+  return out + '"';
 }
 
 void answer(const std::string& json) {
@@ -136,11 +129,7 @@ std::string cpu_json() {
   out << "{\"cores\": " << std::thread::hardware_concurrency();
   for (const auto& [key, values] : found) {
     out << ", " << quoted(key) << ": [";
-    const char* comma = "";
-    for (const auto& value : values) {
-      out << comma << quoted(value);
-      comma = ", ";
-    }
+    for (const auto& value : values) out << (&value == &*values.begin() ? "" : ", ") << quoted(value);
     out << "]";
   }
   out << "}";
@@ -267,9 +256,8 @@ std::vector<int64_t> read_ids(std::istream& words) {
   size_t count = 0;
   if (!(words >> count)) throw Failure("greedy: a list of ids is missing");
   std::vector<int64_t> ids(count);
-  for (auto& id : ids) {
-    if (!(words >> id)) throw Failure("greedy: an id is missing");
-  }
+  for (auto& id : ids) words >> id;
+  if (!words) throw Failure("greedy: an id is missing");
   return ids;
 }
 

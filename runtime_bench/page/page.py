@@ -42,12 +42,11 @@ def write_page(folder: RunFolder) -> tuple[Path, list[Path]]:
     figures = _figures(story)
     plots = []
     for figure in figures.values():
-        path = folder.path / "plots" / figure.file
+        path = folder.plots / figure.file
         write_bytes(path, png(figure.draw(WIDE)))
         plots.append(path)
-    path = folder.path / "report.html"
-    write_bytes(path, page(story, figures).encode())
-    return path, plots
+    write_bytes(folder.page, page(story, figures).encode())
+    return folder.page, plots
 
 
 def page(story: Story, figures: dict[str, Figure]) -> str:

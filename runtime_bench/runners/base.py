@@ -9,24 +9,34 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from runtime_bench.adb import RemoteDevice
 from runtime_bench.report import Startup
 from speech.decoding import Autoregression
-from speech.errors import UserError
+from speech.errors import NotInstalledError, UserError
 
 RUNNERS = {
     "executorch": "runtime_bench.runners.executorch",
     "executorch-cpp": "runtime_bench.runners.executorch_cpp",
     "arm64": "runtime_bench.runners.arm64",
+    "adb": "runtime_bench.runners.adb",
+    "litert": "runtime_bench.runners.litert",
+    "tflite-runtime": "runtime_bench.runners.tflite_runtime",
     "torch-float": "runtime_bench.runners.torch_models",
     "torch-int8-dynamic": "runtime_bench.runners.torch_models",
     "torch-reference": "runtime_bench.runners.torch_models",
 }
 """Runner name -> module with `open_runner(system, threads) -> Runner`. Importing it loads the runtime.
 
-What follows a colon says where: `arm64:cortex-a53`, `adb:SERIAL`.
+What follows a colon says where: `arm64:cortex-a53`, `adb:SERIAL`. A runner that computes in another process
+has `memory(runner)` beside it: that process's resident bytes before the file was loaded, and their peak.
 """
 UNTIMED_RUNNERS = ("arm64", "torch-reference")
 """Emulation and simulation: their latency says nothing."""
+REMOTE_RUNNERS = ("adb",)
+"""On another device."""
+
+EXTRAS = {"litert": "myqasr[tflite]"}
+"""Runner -> what to install for it; without an entry it comes with myqasr."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +89,10 @@ class ProcessRunner(Runner, Protocol):
         """Load time and peak memory of the process, whose first inference this is."""
         ...
 
+    def device(self) -> RemoteDevice | None:
+        """The device that the process runs on and its state by now; None for this machine."""
+        ...
+
     def close(self) -> None:
         """End the process and remove what it left; logits can't be computed any more."""
         ...
@@ -96,7 +110,7 @@ def own_seconds(runner: Runner, inputs: Sequence[NDArray[np.float32]]) -> float 
 def runner_module(name: str) -> ModuleType:
     """Import a runner's module and with it its runtime (seconds).
 
-    Raises UserError listing the known names, or saying what to install.
+    Raises UserError listing the known names, NotInstalledError saying what to install.
     """
     module = RUNNERS.get(name.partition(":")[0])
     if module is None:
@@ -104,7 +118,10 @@ def runner_module(name: str) -> ModuleType:
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise UserError(f"runner {name} needs {error.name}: pip install myqasr") from error
+        package = EXTRAS.get(name, "myqasr")
+        raise NotInstalledError(
+            f"runner {name} needs {error.name}: pip install '{package}'"
+        ) from error
 
 
 def open_system(system: System, threads: int) -> Runner:

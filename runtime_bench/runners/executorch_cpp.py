@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from runtime_bench.adb import RemoteDevice
 from runtime_bench.native import host_runner
 from runtime_bench.report import Startup
 from runtime_bench.runners.base import System
@@ -87,6 +88,10 @@ class CppRunner:
             int(loaded["baseline_rss_bytes"]),
             int(memory["peak_rss_bytes"]),
         )
+
+    def device(self) -> RemoteDevice | None:
+        """This machine."""
+        return None
 
     def close(self) -> None:
         """End the process and remove its folder."""

@@ -1,0 +1,100 @@
+"""ARM64 kernels against the host's on the demo's files: texts, and instructions for each second of audio.
+
+python -m benchmarks.arm64 [--clips 24]
+
+Emulated Cortex-A53 (plain NEON) and Cortex-A76 (dot products). Every test clip runs once on each; the first
+ones run again in a process of their own, for how well the counts repeat. What is measured is kept, so that a
+run that was stopped goes on.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.results import BUILD, ROOT, save_result
+from exporters.run_folder import RunFolder
+from runtime_bench.arm64 import CPUS
+from runtime_bench.exported import Exported, exported_file
+from runtime_bench.run_bench import held_out_recordings
+from runtime_bench.runners.arm64 import count_instructions
+from runtime_bench.runners.base import open_system
+from runtime_bench.transcription import model_inputs
+from speech.audio import SAMPLE_RATE
+from speech.datasets import find_clips
+from speech.decoding import greedy_text
+from speech.storage import write_bytes
+
+RUN = BUILD / "demo-default"
+FILES = {
+    "fp32": "controls/uniform-32.pte",
+    "int8": "controls/uniform-8.pte",
+    "int4": "controls/uniform-4.pte",
+    "mixed": "exports/demo-default.pte",
+}
+REPEATED = 3
+USER = ROOT / "speech" / "default_users" / "synth-ada" / "test"
+
+
+def measure(
+    name: str, file: Exported, cpu: str, inputs: list[NDArray[np.float32]]
+) -> dict[str, Any]:
+    """One file on one CPU model, beside the host."""
+    host = open_system(exported_file(Path(file.system.source), runner="executorch-cpp").system, 1)
+    expected = [host.logits(features) for features in inputs]
+    # The first inference also sets kernels up: it is run twice, and counts once.
+    counted, found = count_instructions(file.system, cpu, [inputs[0], *inputs])
+    again, _ = count_instructions(file.system, cpu, [inputs[0], *inputs[:REPEATED]])
+    count, repeated = np.array(counted.inferences[1:]), np.array(again.inferences[1:])
+    texts = [greedy_text(logits, file.tokens) for logits in found[1:]]
+    host_texts = [greedy_text(logits, file.tokens) for logits in expected]
+    pairs = list(zip(expected, found[1:], strict=True))
+    seconds = sum(len(features) for features in inputs) / SAMPLE_RATE
+    return {
+        "file": name,
+        "cpu": cpu,
+        "size_bytes": file.artifact.size_bytes,
+        "clips": len(inputs),
+        "same_text": sum(one == other for one, other in zip(texts, host_texts, strict=True)),
+        "frames": int(sum(len(one) for one, _ in pairs)),
+        "same_tokens": int(sum((one.argmax(1) == two.argmax(1)).sum() for one, two in pairs)),
+        "largest_difference": float(max(np.abs(one - two).max() for one, two in pairs)),
+        "instructions_per_second": float(count.sum() / seconds),
+        "load_instructions": counted.load,
+        "repeats_within": float(np.abs(repeated / count[:REPEATED] - 1).max()),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--clips", type=int, default=24)
+    options = parser.parse_args()
+    if not (RUN / "exports").is_dir():
+        command = [sys.executable, "-m", "cli.main", "demo", "--out", str(RUN)]
+        subprocess.run(command, cwd=ROOT, check=True)
+    heard = held_out_recordings(RunFolder(RUN).load_settings(), find_clips([USER]), options.clips)
+    rows: list[dict[str, Any]] = []
+    for name, path in FILES.items():
+        file = exported_file(RUN / path, name)
+        inputs = [
+            piece
+            for recording in heard.recordings
+            for piece in model_inputs(recording.waveform, file.audio)
+        ]
+        for cpu in CPUS:
+            kept = BUILD / "arm64" / f"{file.artifact.sha256[:16]}-{cpu}-{len(inputs)}.json"
+            if not kept.is_file():
+                row = json.dumps(measure(name, file, cpu, inputs))
+                write_bytes(kept, row.encode())
+            rows.append(json.loads(kept.read_text()))
+            print(rows[-1], flush=True)
+    print(save_result("arm64", "python -m benchmarks.arm64", rows))
+
+
+if __name__ == "__main__":
+    main()

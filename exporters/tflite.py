@@ -1,0 +1,151 @@
+"""TFLite files, as two targets write them: one program, with the operators that both runtimes have.
+
+exporters/litert.py and exporters/tflite_runtime.py say what their runtimes run; the rest is here.
+"""
+
+import importlib.util
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from exporters.target import ExportOptions, StoredLayer
+from personalize.plan import LayerShape, QuantSpec
+from speech.errors import NotInstalledError
+
+if TYPE_CHECKING:
+    from personalize.codes import LayerCodes
+    from speech.models.base import SpeechModel
+
+METADATA = "myqasr"
+USUAL_SAMPLES = 16_000
+
+_ALIGNMENT = 16
+_CHANNEL_BYTES = 12
+"""A channel's scale and zero point."""
+
+
+def layer_bytes(shape: LayerShape, spec: QuantSpec, scales_after: bool) -> int:
+    """Weights, scales and bias as they lie in the file, and the layer's operators and tensors.
+
+    scales_after: as in `exporters.tflite_layers.Style`.
+    """
+    out = shape.out_channels
+    pieces = [(shape.weights * spec.bits + 7) // 8]
+    if shape.has_bias:
+        pieces.append(out * 4)
+    extra = 0
+    if spec.scheme == "int":
+        rows = spec.activation == "int8-dynamic"
+        if spec.group_size is not None:
+            pieces.append(out * shape.row_weights // spec.group_size * 2)
+        elif rows and scales_after:
+            pieces.append(out * 4)
+        else:
+            extra += out * _CHANNEL_BYTES
+    if spec.activation == "int8-static":
+        extra += out * _CHANNEL_BYTES  # of the bias
+    data = sum(-(-piece // _ALIGNMENT) * _ALIGNMENT for piece in pieces)
+    return data + extra + _bookkeeping(shape, spec, scales_after)
+
+
+def _bookkeeping(shape: LayerShape, spec: QuantSpec, scales_after: bool) -> int:
+    """Measured bytes of operators, tensors and names beyond those of the same layer in fp32."""
+    if spec.scheme == "float":
+        return 80 if spec.bits == 16 else 0
+    if spec.activation == "int8-static":
+        return 370
+    if spec.activation == "float":
+        return 150
+    if scales_after:
+        return 345 if shape.has_bias else 260
+    return 155 if spec.group_size is not None else 34
+
+
+def overhead_bytes(model: "SpeechModel") -> int:
+    """Estimate of container and float rest; an export measures it exactly."""
+    from exporters.lowering import float_rest_bytes
+
+    return float_rest_bytes(model)
+
+
+def read(path: Path) -> tuple[StoredLayer, ...]:
+    """Every weight-bearing layer of the file, in the order it runs; from the file alone."""
+    _need_schema()
+    from exporters.tflite_reader import read_layers
+
+    return read_layers(path)
+
+
+def write(
+    model: "SpeechModel",
+    codes: "dict[str, LayerCodes]",
+    path: Path,
+    options: ExportOptions,
+    target: str,
+    menu: Callable[[LayerShape], tuple[QuantSpec, ...]],
+    fully_connected_version: int,
+    scales_after: bool,
+) -> tuple[str, ...]:
+    """Write the .tflite, whole or not at all; returns layer names in the order the program runs them.
+
+    Signature `forward`: float32 [1, samples] of any length to logits float32 [1, frames, vocab].
+    Raises UserError when codes and model don't fit, or the model has an operator that TFLite doesn't.
+    """
+    _need_schema()
+    from exporters.float_program import float_programs, weight_nodes
+    from exporters.lowering import check_codes, check_menu
+    from exporters.tflite_file import FileWriter, GraphWriter
+    from exporters.tflite_graph import GraphTranslator
+    from exporters.tflite_layers import Layer, LayerWriter, Style
+    from exporters.tflite_operators import HANDLERS
+    from speech.storage import write_bytes
+
+    check_codes(model, codes)
+    check_menu(model, codes, menu, target)
+    style = Style(fully_connected_version, scales_after)
+    modules = model.layers()
+    programs = float_programs(model, options)
+    nodes = weight_nodes(programs, model)
+    lengths = _lengths(programs, options)
+    file = FileWriter(lengths)
+    order: list[str] = []
+    for name in sorted(programs):
+        program = programs[name]
+        layers = {
+            node: Layer(layer, modules[layer], codes[layer])
+            for layer, (owner, node) in nodes.items()
+            if owner is program
+        }
+        graph = GraphWriter(file, name)
+        translator = GraphTranslator(graph, program, layers, LayerWriter(graph, style))
+        translator.run(HANDLERS)
+        order += translator.order
+        inputs = [f"input_{index}" for index in range(len(graph.graph.inputs))]
+        outputs = [f"output_{index}" for index in range(len(graph.graph.outputs))]
+        graph.finish(inputs, outputs)
+    file.add_metadata(METADATA, _about(model, codes, target))
+    write_bytes(path, file.packed())
+    return tuple(order)
+
+
+def _need_schema() -> None:
+    """Raise NotInstalledError saying what to install where the schema of TFLite files is missing."""
+    if importlib.util.find_spec("ai_edge_litert") is None:
+        raise NotInstalledError("TFLite files need ai-edge-litert: pip install 'myqasr[tflite]'")
+
+
+def _lengths(programs: Mapping[str, Any], options: ExportOptions) -> dict[Any, int]:
+    """The length that a file states for every symbol: a second, where that is allowed."""
+    lengths = {}
+    for program in programs.values():
+        for symbol, limits in program.range_constraints.items():
+            low, high = int(limits.lower), int(limits.upper)
+            lengths[symbol] = min(max(USUAL_SAMPLES, low), high)
+    return lengths
+
+
+def _about(model: "SpeechModel", codes: "dict[str, LayerCodes]", target: str) -> str:
+    from speech.storage import record_hash
+
+    precisions = {name: layer.spec.label for name, layer in codes.items()}
+    return f"target={target} model={model.model_id} precisions={record_hash(precisions)}"

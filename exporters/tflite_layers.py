@@ -1,0 +1,257 @@
+"""Layers with weights as TFLite operators, at the planned precision, with the given integers unchanged.
+
+`Style` is what the two profiles do differently.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from ai_edge_litert import schema_py_generated as schema
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from exporters.tflite_file import GraphWriter, Size, Value
+from personalize.codes import ActivationRange, LayerCodes
+
+WEIGHT = ".weight"
+"""Ends the names of weight tensors; before it stands the layer's name."""
+
+UNIT = "(windows)"
+"""Stands for a layer's name where a convolution with the unit matrix lays out another's windows."""
+
+_VALID = schema.Padding.VALID
+
+
+@dataclass(frozen=True, slots=True)
+class Style:
+    """fully_connected_version: stamped on every fully connected operator, so that older runtimes refuse.
+
+    scales_after: 8-bit fully connected weights have scale 1 in the file and their sums are multiplied by the
+    channel scales, for a runtime that reads one scale a tensor.
+    """
+
+    fully_connected_version: int
+    scales_after: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One layer of the model: its name, what it is at float, and how it is to be stored."""
+
+    name: str
+    module: nn.Module
+    codes: LayerCodes
+
+    @property
+    def weight(self) -> Tensor:
+        """float32, as the module has it."""
+        weight: Any = self.module.weight  # a parameter, or a buffer where a norm was folded in
+        tensor: Tensor = weight.detach()
+        return tensor
+
+    @property
+    def bias(self) -> NDArray[np.float32] | None:
+        """[out_channels], None where there is none."""
+        bias = self.module.bias
+        return bias.detach().float().numpy() if isinstance(bias, Tensor) else None
+
+
+class LayerWriter:
+    """Writes layers into one subgraph."""
+
+    def __init__(self, graph: GraphWriter, style: Style) -> None:
+        self.graph = graph
+        self.style = style
+
+    def linear(self, x: Value, layer: Layer) -> Value:
+        """[..., in] -> [..., out]. The weight may be a convolution's; then x holds windows."""
+        weight, codes = layer.weight, layer.codes.codes
+        if weight.dim() == 3:
+            weight = window_rows(weight)
+            codes = None if codes is None else window_rows(codes)
+        spec = layer.codes.spec
+        dynamic = spec.activation == "int8-dynamic"
+        after = dynamic and spec.group_size is None and self.style.scales_after
+        if after:
+            quantization = _per_channel(np.ones(1, np.float32), 0)
+            stored = self._codes(layer, codes, quantization)
+        else:
+            stored = self._weight(layer, weight, codes, 0)
+        bias = None if layer.bias is None else self._bias(layer, layer.bias)
+        result = self.graph.call(
+            "FULLY_CONNECTED",
+            [x, stored, None if after else bias],
+            (*x.shape[:-1], int(weight.shape[0])),
+            (
+                "FullyConnectedOptions",
+                {"keepNumDims": True, "asymmetricQuantizeInputs": dynamic},
+            ),
+            version=self.style.fully_connected_version,
+        )
+        if not after:
+            return result
+        scales = self.graph.constant(f"{layer.name}.scales", _scales(layer.codes)[:, 0])
+        result = self.graph.call("MUL", [result, scales], result.shape, ("MulOptions", {}))
+        if bias is not None:
+            result = self.graph.call("ADD", [result, bias], result.shape, ("AddOptions", {}))
+        return result
+
+    def convolution(self, x: Value, layer: Layer, shape: Sequence[Size]) -> Value:
+        """Channels-last x [1, height, width, in] -> [1, height, width, out], padded already."""
+        module: Any = layer.module
+        stride, dilation = [(1, 1, *pair)[-2:] for pair in (module.stride, module.dilation)]
+        codes = layer.codes.codes
+        weight, depthwise = layer.weight, _is_depthwise(module)
+        stored = self._weight(
+            layer,
+            _channels_last(weight, depthwise),
+            None if codes is None else _channels_last(codes, depthwise),
+            3 if depthwise else 0,
+        )
+        fields = {
+            "padding": _VALID,
+            "strideH": stride[0],
+            "strideW": stride[1],
+            "dilationHFactor": dilation[0],
+            "dilationWFactor": dilation[1],
+        }
+        operator, table = "CONV_2D", "Conv2DOptions"
+        if depthwise:
+            operator, table = "DEPTHWISE_CONV_2D", "DepthwiseConv2DOptions"
+            fields["depthMultiplier"] = module.out_channels // module.in_channels
+        bias = np.zeros(len(weight), np.float32) if layer.bias is None else layer.bias
+        spec = layer.codes.spec
+        if spec.activation != "int8-static":
+            inputs = [x, stored, self._bias(layer, bias)]
+            return self.graph.call(operator, inputs, shape, (table, fields))
+        source, target = layer.codes.input_range, layer.codes.output_range
+        if source is None or target is None:
+            raise ValueError("a static layer needs an input and an output range")
+        coded = self._quantized(x, source)
+        unit = _scales(layer.codes)[:, 0] * np.float32(source.scale)
+        counts = np.round(bias.astype(np.float64) / unit).clip(-(2**31), 2**31 - 1)
+        stored_bias = self.graph.tensor(
+            f"{layer.name}.bias",
+            counts.shape,
+            "int32",
+            counts.astype(np.int32),
+            _per_channel(unit, 0),
+        )
+        result = self.graph.call(
+            operator,
+            [coded, stored, stored_bias],
+            shape,
+            (table, fields),
+            "int8",
+            version=3,
+            quantization=_grid(target),
+        )
+        return self.graph.call("DEQUANTIZE", [result], shape)
+
+    def embedding(self, ids: Value, layer: Layer) -> Value:
+        """int32 [..., ids] -> [..., ids, size]."""
+        table = self._weight(layer, layer.weight, layer.codes.codes, 0)
+        shape = (*ids.shape, int(layer.weight.shape[1]))
+        return self.graph.call("GATHER", [table, ids], shape, ("GatherOptions", {"axis": 0}))
+
+    def _quantized(self, x: Value, grid: ActivationRange) -> Value:
+        return self.graph.call("QUANTIZE", [x], x.shape, None, "int8", quantization=_grid(grid))
+
+    def _bias(self, layer: Layer, bias: NDArray[np.float32]) -> Value:
+        return self.graph.constant(f"{layer.name}.bias", bias)
+
+    def _weight(self, layer: Layer, weight: Tensor, codes: Tensor | None, channels: int) -> Value:
+        """The operand that stands for the weight. channels: dimension of the output channels."""
+        name, spec = f"{layer.name}{WEIGHT}", layer.codes.spec
+        if codes is not None:
+            stored = self._codes(layer, codes, self._quantization(layer, channels))
+            if spec.activation != "float":
+                return stored
+            return self.graph.call("DEQUANTIZE", [stored], stored.shape, version=2)
+        if spec.bits == 32:
+            return self.graph.constant(name, weight.numpy())
+        halves = self.graph.constant(name, weight.half().numpy())
+        return self.graph.call("DEQUANTIZE", [halves], halves.shape, version=3)
+
+    def _codes(self, layer: Layer, codes: Tensor | None, quantization: Any) -> Value:
+        if codes is None:
+            raise ValueError("a float layer has no codes")
+        bits = layer.codes.spec.bits
+        data = packed_codes(codes.numpy(), bits)
+        name = f"{layer.name}{WEIGHT}"
+        return self.graph.tensor(name, codes.shape, f"int{bits}", data, quantization)
+
+    def _quantization(self, layer: Layer, channels: int) -> Any:
+        scales = _scales(layer.codes)
+        group = layer.codes.spec.group_size
+        if group is None:
+            return _per_channel(scales[:, 0], channels)
+        halves = scales.astype(np.float16)
+        if not np.array_equal(halves.astype(np.float32), scales):
+            raise ValueError(f"{layer.name}: group scales that float16 can't hold")
+        stored = self.graph.constant(f"{layer.name}.scales", halves)
+        details = schema.BlockwiseQuantizationT()
+        details.scales, details.zeroPoints, details.blockSize = stored.index, -1, group
+        entry = schema.QuantizationParametersT()
+        entry.detailsType = schema.QuantizationDetails.BlockwiseQuantization
+        entry.details = details
+        return entry
+
+
+def window_rows(weight: Tensor) -> Tensor:
+    """[out, in, taps] -> [out, taps * in], as windows of channels-last frames lie in memory."""
+    return weight.transpose(1, 2).flatten(1).contiguous()
+
+
+def packed_codes(codes: NDArray[np.int8], bits: int) -> NDArray[np.uint8]:
+    """Codes as the file holds them: 4 and 2 bits several in a byte, the first in the lowest bits."""
+    flat = codes.reshape(-1).view(np.uint8)
+    in_a_byte = 8 // bits
+    if in_a_byte == 1:
+        return flat
+    padded = np.pad(flat, (0, -len(flat) % in_a_byte)) & (2**bits - 1)
+    packed = np.zeros(len(padded) // in_a_byte, np.uint8)
+    for place in range(in_a_byte):
+        packed |= padded[place::in_a_byte] << (bits * place)
+    return packed
+
+
+def _scales(codes: LayerCodes) -> NDArray[np.float32]:
+    if codes.scales is None:
+        raise ValueError("a float layer has no scales")
+    return codes.scales.float().numpy()
+
+
+def _is_depthwise(module: Any) -> bool:
+    return bool(module.groups == module.in_channels and module.groups > 1)
+
+
+def _channels_last(weight: Tensor, depthwise: bool) -> Tensor:
+    """[out, in, taps] or [out, in, height, width] -> [out, height, width, in], or [1, ..., out]."""
+    four = weight.unsqueeze(2) if weight.dim() == 3 else weight
+    order = (1, 2, 3, 0) if depthwise else (0, 2, 3, 1)
+    return four.permute(order).contiguous()
+
+
+def _per_channel(scales: NDArray[np.float32], dimension: int) -> Any:
+    entry = schema.QuantizationParametersT()
+    entry.scale = np.ascontiguousarray(scales, np.float32)
+    entry.zeroPoint = np.zeros(len(scales), np.int64)
+    entry.quantizedDimension = dimension
+    return entry
+
+
+def _grid(limits: ActivationRange) -> Any:
+    entry = schema.QuantizationParametersT()
+    entry.scale = np.array([limits.scale], np.float32)
+    entry.zeroPoint = np.array([limits.zero_point], np.int64)
+    return entry
+
+
+def as_float(tensor: Tensor) -> NDArray[np.float32]:
+    """A constant of the graph; integers too are computed with in float32."""
+    array: NDArray[np.float32] = tensor.detach().to(torch.float32).contiguous().numpy()
+    return array

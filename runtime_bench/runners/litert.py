@@ -1,0 +1,56 @@
+"""Exported .litert.tflite files in the LiteRT runtime, with its XNNPACK kernels."""
+
+import contextlib
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter
+from numpy.typing import NDArray
+
+from runtime_bench.runners.base import System
+from speech.errors import UserError
+
+
+@dataclass(frozen=True, slots=True)
+class LiteRtRunner:
+    """An interpreter; its input is resized whenever the length changes."""
+
+    description: str
+    threads: int
+    interpreter: Any
+
+    def logits(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Logits [frames, vocab] of features [samples]; raises UserError when the file can't take them."""
+        place, ready = self.interpreter.get_input_details()[0], False
+        try:
+            if int(place["shape"][1]) != len(features):
+                self.interpreter.resize_tensor_input(place["index"], [1, len(features)])
+                self.interpreter.allocate_tensors()
+            ready = True
+            self.interpreter.set_tensor(place["index"], features[None])
+            self.interpreter.invoke()
+        except (RuntimeError, ValueError) as error:
+            what = "run" if ready else "take"
+            raise UserError(f"LiteRT can't {what} {len(features)} samples ({error})") from error
+        result: NDArray[np.float32] = self.interpreter.get_tensor(
+            self.interpreter.get_output_details()[0]["index"]
+        )[0]
+        return result
+
+
+def open_runner(system: System, threads: int) -> LiteRtRunner:
+    """Load a file; raises UserError when it is missing or damaged, or needs another runtime."""
+    path = Path(system.source)
+    if not path.is_file():
+        raise UserError(f"{path} does not exist")
+    try:
+        with contextlib.redirect_stderr(io.StringIO()):
+            interpreter = Interpreter(str(path), num_threads=threads)
+            interpreter.allocate_tensors()
+    except (RuntimeError, ValueError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(f"{path} can't be loaded by LiteRT ({reason}); export it again") from error
+    return LiteRtRunner("LiteRT", threads, interpreter)
