@@ -4,10 +4,15 @@ import hashlib
 from pathlib import Path
 
 import numpy as np
-import pytest
+from typer.testing import CliRunner
 
+from cli.main import app
 from exporters.manifest import load_manifest
-from runtime_bench.report import load_report
+from runtime_bench.protocol import summarize
+from runtime_bench.report import TokenFlips, load_report
+from speech.audio import load_audio
+from speech.datasets import find_clips, read_clips
+from speech.storage import record_hash
 from tools.golden_clips import USERS
 
 DEMO = Path(__file__).parent.parent / "android_demo"
@@ -20,13 +25,22 @@ def test_a_result_of_the_phone_is_a_bench_report() -> None:
     first, second = report.systems
     assert first.words is not None and second.words is not None
     assert (first.words.rate, second.words.rate) == (1 / 6, 2 / 6)
-    assert (first.agreement, second.agreement) == (1.0, 2 / 3)
-    assert first.latency is not None
-    assert first.latency.rtf == pytest.approx(3 * 0.021 / 7.5)
+    assert (first.agreement, second.agreement, second.not_worse) == (1.0, 2 / 3, 0.5)
+    assert first.latency == summarize(report.turns, first.seconds, [1.5, 2.5, 3.5])
+    assert second.flips == TokenFlips(4, 9)
     assert not report.valid
     samples = [np.array([0.5, -0.25], "<f4"), np.array([1.0], "<f4")]
     digests = sorted(hashlib.sha256(one.tobytes()).digest() for one in samples)
-    assert report.audio_hash == hashlib.sha256(b"".join(digests)).hexdigest()
+    assert report.provenance.audio_hash == hashlib.sha256(b"".join(digests)).hexdigest()
+    texts = sorted(utterance.text or "" for utterance in report.utterances)
+    assert report.provenance.text_hash == record_hash(texts)
+
+
+def test_results_of_the_phone_are_compared() -> None:
+    path = str(RESOURCES / "report.json")
+    compared = CliRunner().invoke(app, ["compare", path])
+    assert compared.exit_code == 0, compared.output
+    assert "ada-1/demo-ada.pte" in compared.output
 
 
 def test_the_manifest_that_the_app_is_tested_with_is_one_of_this_version() -> None:
@@ -36,10 +50,12 @@ def test_the_manifest_that_the_app_is_tested_with_is_one_of_this_version() -> No
 
 def test_the_apps_clips_are_the_default_users() -> None:
     folder = DEMO / "app/src/main/assets/clips"
-    listed = [line.split("\t") for line in (folder / "texts.tsv").read_text().splitlines() if line]
-    known = (USERS / "manifest.csv").read_text()
-    for name, text in listed:
-        path = "/".join(name.rsplit("-", 2))
-        assert (folder / name).read_bytes() == (USERS / path).read_bytes()
-        assert text in known
-    assert {name for name, _ in listed} == {file.name for file in folder.glob("*.ogg")}
+    clips = find_clips(folder)
+    heard, _ = read_clips(clips, need_text=True)
+    own = {clip.path: clip for clip in find_clips(USERS)}
+    for recording in heard:
+        known = own[USERS / ("/".join(recording.clip.path.stem.rsplit("-", 2)) + ".ogg")]
+        assert recording.clip.text == known.text
+        expected = load_audio(known.path)
+        assert np.abs(recording.waveform - expected).max() <= 1 / 32768
+    assert len(clips) == 8 and sum(clip.path.stat().st_size for clip in clips) < 1_000_000

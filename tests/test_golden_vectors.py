@@ -57,7 +57,7 @@ def test_quantiles_trimmed_means_and_latency_are_as_stored(golden: Any) -> None:
         assert list(np.quantile(values, entry["shares"])) == pytest.approx(entry["quantiles"])
         assert trim_mean(values, 0.2) == pytest.approx(entry["trimmed_mean"])
     timed = golden["latency"]
-    found = summarize(timed["times"], timed["audio_seconds"])
+    found = summarize(timed["turns"], timed["seconds"], timed["audio_seconds"])
     for name, value in timed["expected"].items():
         assert getattr(found, name) == pytest.approx(value), name
 

@@ -1,11 +1,11 @@
 """Golden vectors that Python and the phone app's `core/` share: one JSON file, checked by both.
 
 clips: offline decoding of default users' clips by the default model in float: logits as int16 in steps of
-1/256 (base64, little-endian), text, words with confidence, word and character errors. scoring: difficult
-pairs of texts. latency: timings and their figures. statistics: quantiles and trimmed means. sessions: clips
-spoken one after the other into the app, and the text of decoding them offline. requests: what the model said
-to each input that these sessions gave it, as recorded on the JVM (RecordRequests.java): best token and its
-posterior in 255ths.
+1/256 (base64, little-endian), text, words with confidence, word and character errors. audio_hash: over the
+clips' samples as 16-bit WAV files. scoring: difficult pairs of texts. latency: timings and their figures.
+statistics: quantiles and trimmed means. sessions: clips spoken one after the other into the app, and the text
+of decoding them offline. requests: what the model said to each input that these sessions gave it, as recorded
+on the JVM (RecordRequests.java): best token and its posterior in 255ths.
 """
 
 import base64
@@ -147,17 +147,16 @@ def statistics_entries() -> list[Any]:
 
 
 def latency_entry() -> Any:
-    """Timings [utterance][repeat], one utterance timed less often and one never, and what comes of them."""
+    """Turns (one utterance timed less often, one never) with their seconds, and what comes of them."""
     draw = np.random.default_rng(10)
     audio_seconds = [1.5, 2.25, 4.0, 3.1, 2.0]
-    times = [
-        [round(0.02 * s * float(x), 9) for x in draw.gamma(20, 1 / 20, 5)] for s in audio_seconds
-    ]
-    times[3], times[4] = times[3][:4], []
+    turns = [*range(4)] * 5 + [0, 1, 2]
+    times = [round(0.02 * audio_seconds[turn] * float(draw.gamma(20, 1 / 20)), 9) for turn in turns]
     return {
-        "times": times,
+        "turns": turns,
+        "seconds": times,
         "audio_seconds": audio_seconds,
-        "expected": asdict(summarize(times, audio_seconds)),
+        "expected": asdict(summarize(turns, times, audio_seconds)),
     }
 
 

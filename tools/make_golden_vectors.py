@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from runtime_bench.exported import AudioInput
 from runtime_bench.transcription import model_inputs
 from speech.audio import SAMPLE_RATE, load_audio
-from speech.datasets import find_clips
+from speech.datasets import Recording, audio_hash, find_clips
 from speech.decoding import greedy_text
 from speech.models import load_model
 from speech.models.base import SpeechModel
@@ -71,6 +71,9 @@ def main() -> None:
         "statistics": statistics_entries(),
         "latency": latency_entry(),
     }
+    golden["audio_hash"] = audio_hash(
+        [Recording(clip, waves[name]) for name, clip in zip(names, chosen, strict=True)]
+    )
     requested = requests(golden, sessions)
     for session in sessions:
         wave = np.concatenate([waves[name] for name in session["clips"]])

@@ -34,11 +34,6 @@ public final class Interpreter implements InterpreterApi {
     }
 
     @Override
-    public Tensor getInputTensor(int inputIndex) {
-        throw new UnsupportedOperationException();
-    }
-
-    @Override
     public Tensor getOutputTensor(int outputIndex) {
         throw new UnsupportedOperationException();
     }

@@ -17,8 +17,6 @@ public interface InterpreterApi extends AutoCloseable {
 
     void resizeInput(int idx, int[] dims);
 
-    Tensor getInputTensor(int inputIndex);
-
     Tensor getOutputTensor(int outputIndex);
 
     @Override

@@ -1,7 +1,6 @@
 package org.myqasr.demo;
 
 import android.content.Context;
-import android.content.res.AssetFileDescriptor;
 import android.media.AudioFormat;
 import android.media.MediaCodec;
 import android.media.MediaExtractor;
@@ -44,12 +43,9 @@ final class AudioFiles {
     }
 
     static float[] readAsset(Context context, String name) throws IOException {
-        MediaExtractor extractor = new MediaExtractor();
-        try (AssetFileDescriptor asset = context.getAssets().openFd(name)) {
-            extractor.setDataSource(asset.getFileDescriptor(), asset.getStartOffset(), asset.getLength());
-            return decoded(extractor);
-        } finally {
-            extractor.release();
+        try (InputStream in = new BufferedInputStream(context.getAssets().open(name))) {
+            Wav wav = Wav.read(in);
+            return Resampler.to16k(wav.samples, wav.rate);
         }
     }
 

@@ -19,7 +19,6 @@ import java.util.TimeZone;
 import org.myqasr.core.BenchReport;
 import org.myqasr.core.BundleStore;
 import org.myqasr.core.Hashes;
-import org.myqasr.core.Latency;
 import org.myqasr.core.Protocol;
 import org.myqasr.core.UserError;
 
@@ -31,8 +30,10 @@ final class Benchmark {
         final List<Clips.Clip> clips;
         final int threads;
         final Protocol.Options timing;
+        final String command;
 
-        Plan(List<BundleStore.Kept> systems, List<Clips.Clip> clips, int threads, Protocol.Options timing) {
+        Plan(List<BundleStore.Kept> systems, List<Clips.Clip> clips, int threads, Protocol.Options timing,
+                String command) {
             if (systems.isEmpty() || clips.isEmpty() || threads < 1) {
                 throw new UserError("can't bench " + systems.size() + " models on " + clips.size() + " clips with "
                         + threads + " threads");
@@ -41,6 +42,13 @@ final class Benchmark {
             this.clips = clips;
             this.threads = threads;
             this.timing = timing;
+            this.command = command;
+            for (BundleStore.Kept kept : systems) {
+                if (!kept.manifest.weightsHash.equals(systems.get(0).manifest.weightsHash)) {
+                    throw new UserError(kept.name() + " and " + systems.get(0).name() + " are of different models; "
+                            + "bench them apart");
+                }
+            }
         }
     }
 
@@ -50,6 +58,10 @@ final class Benchmark {
         BenchReport report = new BenchReport();
         report.created = utc("yyyy-MM-dd'T'HH:mm:ss'+00:00'");
         report.threads = plan.threads;
+        report.command = plan.command;
+        report.timing = plan.timing;
+        report.model = plan.systems.get(0).manifest.model;
+        report.weightsHash = plan.systems.get(0).manifest.weightsHash;
         report.classifies = plan.systems.get(0).manifest.tokens.classifies();
         DeviceFacts.describe(context, report.device);
         describeSoftware(report.versions);
@@ -71,7 +83,7 @@ final class Benchmark {
                 LoadedModel model = models.get(i);
                 List<List<float[]>> inputs = new ArrayList<>();
                 for (Clips.Clip clip : plan.clips) {
-                    report.systems.get(i).transcripts.add(model.recognizer.transcribe(clip.waveform).text());
+                    report.systems.get(i).heard.add(model.recognizer.transcribe(clip.waveform));
                     inputs.add(model.recognizer.inputs(clip.waveform));
                 }
                 work.put(report.systems.get(i).name, utterance -> {
@@ -80,7 +92,7 @@ final class Benchmark {
                     }
                 });
             }
-            time(report, plan, work, progress);
+            report.timed(Protocol.takeTurns(work, plan.clips.size(), plan.timing, Benchmark::clock, progress));
         } finally {
             for (LoadedModel model : models) {
                 model.close();
@@ -112,8 +124,7 @@ final class Benchmark {
         BenchReport.System system = new BenchReport.System();
         system.name = kept.name();
         system.runner = kept.artifact.file.endsWith(".pte") ? "executorch" : "litert";
-        system.sha256 = kept.artifact.sha256;
-        system.sizeBytes = kept.artifact.sizeBytes;
+        system.artifact = kept.artifact;
         System.gc();
         system.baselineBytes = DeviceFacts.pssBytes();
         LoadedModel model = LoadedModel.open(kept, plan.threads);
@@ -133,19 +144,6 @@ final class Benchmark {
         return model;
     }
 
-    private static void time(
-            BenchReport report, Plan plan, Map<String, Protocol.Work> work, Protocol.Progress progress) {
-        double[] seconds = new double[plan.clips.size()];
-        for (int i = 0; i < seconds.length; i++) {
-            seconds[i] = seconds(plan.clips.get(i));
-        }
-        Map<String, List<List<Double>>> times = Protocol.interleaved(
-                work, seconds.length, plan.timing, Benchmark::clock, progress);
-        for (BenchReport.System system : report.systems) {
-            system.latency = Latency.of(times.get(system.name), seconds);
-        }
-    }
-
     private static void describeSoftware(Map<String, String> versions) {
         versions.put("android", Build.VERSION.RELEASE + " (" + Build.ID + ")");
         versions.put("executorch", "1.5.1");
@@ -158,7 +156,7 @@ final class Benchmark {
         report.versions.put("battery after", DeviceFacts.battery(context));
         report.versions.put("thermal status",
                 DeviceFacts.thermalName(thermalBefore) + " to " + DeviceFacts.thermalName(thermalAfter));
-        report.versions.put("busy_cores", "not known: apps may not see other apps' load");
+        report.versions.put("load", "not known: apps may not see other apps' load");
         if (Math.max(thermalBefore, thermalAfter) >= DeviceFacts.THROTTLED) {
             report.problems.add("the phone was hot (thermal status " + DeviceFacts.thermalName(thermalBefore) + " to "
                     + DeviceFacts.thermalName(thermalAfter) + ") and slows down then; let it cool and run again");

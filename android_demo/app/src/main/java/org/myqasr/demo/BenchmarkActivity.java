@@ -22,7 +22,7 @@ import org.myqasr.core.UserError;
  *
  * <pre>
  * am start -W -n org.myqasr.demo/.BenchmarkActivity --es bundle alice/alice.pte,uniform/uniform.pte \
- *     --es clips bundled --ei threads 4 --ei warmup 10 --ei repeats 50 --ei seconds 300
+ *     --es clips bundled --ei threads 4 --ei warmup 10 --ei runs 50 --ei seconds 5 --ei max_seconds 600
  * </pre>
  *
  * Writes one result file into the app's `results` folder and logs `myqasr: result PATH` or `myqasr: failed REASON`.
@@ -31,8 +31,9 @@ public final class BenchmarkActivity extends Activity {
     private static final String TAG = "myqasr";
     private static final int THREADS = 4;
     private static final int WARMUP = 10;
-    private static final int REPEATS = 5;
-    private static final int SECONDS = 300;
+    private static final int RUNS = 50;
+    private static final int SECONDS = 5;
+    private static final int MAX_SECONDS = 600;
 
     private volatile boolean stopped;
     private boolean running;
@@ -66,13 +67,16 @@ public final class BenchmarkActivity extends Activity {
         String clips = asked.getStringExtra("clips");
         int threads = asked.getIntExtra("threads", THREADS);
         int warmup = asked.getIntExtra("warmup", WARMUP);
-        int repeats = asked.getIntExtra("repeats", REPEATS);
+        int runs = asked.getIntExtra("runs", RUNS);
         int seconds = asked.getIntExtra("seconds", SECONDS);
+        int most = asked.getIntExtra("max_seconds", MAX_SECONDS);
+        String command = bundle == null ? "Benchmark by button"
+                : "am start -n org.myqasr.demo/.BenchmarkActivity --es bundle " + bundle;
         say(getString(R.string.benchmark_preparing));
         Background.run(() -> {
             Benchmark.Plan plan = new Benchmark.Plan(systems(bundle),
                     Clips.all(this, clips == null ? Clips.BUNDLED : clips), threads,
-                    new Protocol.Options(warmup, repeats, seconds));
+                    new Protocol.Options(warmup, runs, seconds, most), command);
             BenchReport report = Benchmark.run(this, plan, this::progress);
             if (stopped) {
                 throw new UserError(getString(R.string.benchmark_stopped));
@@ -83,7 +87,7 @@ public final class BenchmarkActivity extends Activity {
             Background.show(() -> done(summary));
         }, message -> {
             Log.e(TAG, "failed " + message);
-            done(message);
+            done(stopped ? getString(R.string.benchmark_stopped) : message);
         });
     }
 
@@ -129,7 +133,7 @@ public final class BenchmarkActivity extends Activity {
         StringBuilder text = new StringBuilder();
         for (BenchReport.System system : report.systems) {
             text.append(String.format(Locale.ROOT, "%s\n%s · RTF %.4f · %.1f ms (90 %%: %.1f, trimmed mean: %.1f)\n\n",
-                    system.name, Show.size(system.sizeBytes), system.latency.rtf, system.latency.medianMs,
+                    system.name, Show.size(system.artifact.sizeBytes), system.latency.rtf, system.latency.medianMs,
                     system.latency.p90Ms, system.latency.trimmedMeanMs));
         }
         for (String problem : report.allProblems()) {

@@ -35,12 +35,13 @@ final class Clips {
 
     private Clips() {}
 
-    /** Names of the bundled clips' files, with their texts: `name TAB text` a line. */
+    /** Names of the bundled clips' files, with their texts, from the manifest.csv that Python reads, too. */
     static List<String[]> bundled(Context context) throws IOException {
         List<String[]> found = new ArrayList<>();
-        for (String line : lines(context.getAssets().open(FOLDER + "/texts.tsv"))) {
-            found.add(line.split("\t", 2));
+        for (String line : lines(context.getAssets().open(FOLDER + "/manifest.csv"))) {
+            found.add(line.split(",", 2));
         }
+        found.remove(0); // the header
         return found;
     }
 

@@ -8,6 +8,7 @@ import org.myqasr.core.Engine;
 import org.myqasr.core.Logits;
 import org.myqasr.core.UserError;
 import org.tensorflow.lite.Interpreter;
+import org.tensorflow.lite.Tensor;
 
 /** A .tflite file in LiteRT's interpreter; its input is made as long as each utterance. */
 final class LiteRtEngine implements Engine {
@@ -38,27 +39,24 @@ final class LiteRtEngine implements Engine {
                 interpreter.allocateTensors();
                 samples = features.length;
             }
-            int[] shape = interpreter.getOutputTensor(0).shape();
+            FloatBuffer input =
+                    ByteBuffer.allocateDirect(4 * features.length).order(ByteOrder.nativeOrder()).asFloatBuffer();
+            input.put(features).rewind();
+            // How many frames come out may only be known after the run, so the output is fetched then.
+            interpreter.run(input, null);
+            Tensor output = interpreter.getOutputTensor(0);
+            int[] shape = output.shape();
             if (shape.length != 3 || shape[0] != 1) {
                 throw new UserError("the model's output has " + shape.length
                         + " dimensions, not [1, frames, vocabulary]");
             }
-            FloatBuffer input = floats(features.length);
-            input.put(features).rewind();
-            FloatBuffer output = floats(shape[1] * shape[2]);
-            interpreter.run(input, output);
-            output.rewind();
             float[] values = new float[shape[1] * shape[2]];
-            output.get(values);
+            output.asReadOnlyBuffer().order(ByteOrder.nativeOrder()).asFloatBuffer().get(values);
             return new Logits(shape[1], shape[2], values);
         } catch (IllegalArgumentException | IllegalStateException error) {
             samples = -1;
             throw new UserError("LiteRT can't run " + features.length + " samples: " + error.getMessage(), error);
         }
-    }
-
-    private static FloatBuffer floats(int count) {
-        return ByteBuffer.allocateDirect(4 * count).order(ByteOrder.nativeOrder()).asFloatBuffer();
     }
 
     @Override

@@ -65,7 +65,7 @@ final class Show {
     }
 
     static void error(Activity activity, String message) {
-        if (!activity.isFinishing()) {
+        if (!activity.isFinishing() && !activity.isDestroyed()) {
             new AlertDialog.Builder(activity).setMessage(message).setPositiveButton(R.string.close, null).show();
         }
     }

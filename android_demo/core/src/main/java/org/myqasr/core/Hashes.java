@@ -6,6 +6,7 @@ import java.io.IOException;
 import java.io.InputStream;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
+import java.nio.charset.Charset;
 import java.security.MessageDigest;
 import java.security.NoSuchAlgorithmException;
 import java.util.ArrayList;
@@ -45,6 +46,11 @@ public final class Hashes {
             all.update(digest);
         }
         return hex(all.digest());
+    }
+
+    /** Hex digest of a text's UTF-8 bytes. */
+    public static String ofText(String text) {
+        return hex(sha256().digest(text.getBytes(Charset.forName("UTF-8"))));
     }
 
     static MessageDigest sha256() {

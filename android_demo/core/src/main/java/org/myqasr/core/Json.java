@@ -33,7 +33,7 @@ public final class Json {
     /** Indented text of a value; UserError for NaN, infinities and other types. */
     public static String write(Object value) {
         StringBuilder out = new StringBuilder();
-        write(value, 0, out);
+        JsonWriter.write(value, 0, out);
         return out.toString();
     }
 
@@ -222,72 +222,5 @@ public final class Json {
 
     private UserError wrong(String what) {
         return new UserError("not JSON: " + what + " at character " + at);
-    }
-
-    private static void write(Object value, int depth, StringBuilder out) {
-        if (value == null || value instanceof Boolean || value instanceof Integer || value instanceof Long) {
-            out.append(value);
-        } else if (value instanceof Double || value instanceof Float) {
-            double number = ((Number) value).doubleValue();
-            if (Double.isNaN(number) || Double.isInfinite(number)) {
-                throw new UserError("JSON has no " + number);
-            }
-            out.append(number);
-        } else if (value instanceof String) {
-            quote((String) value, out);
-        } else if (value instanceof Map) {
-            Map<?, ?> map = (Map<?, ?>) value;
-            String before = "{";
-            for (Map.Entry<?, ?> entry : map.entrySet()) {
-                newLine(out.append(before), depth + 1);
-                quote((String) entry.getKey(), out);
-                write(entry.getValue(), depth + 1, out.append(": "));
-                before = ",";
-            }
-            close(map.isEmpty(), "{", "}", depth, out);
-        } else if (value instanceof List) {
-            List<?> list = (List<?>) value;
-            String before = "[";
-            for (Object entry : list) {
-                newLine(out.append(before), depth + 1);
-                write(entry, depth + 1, out);
-                before = ",";
-            }
-            close(list.isEmpty(), "[", "]", depth, out);
-        } else {
-            throw new UserError("JSON has no " + value.getClass().getSimpleName());
-        }
-    }
-
-    private static void close(boolean empty, String open, String close, int depth, StringBuilder out) {
-        if (empty) {
-            out.append(open);
-        } else {
-            newLine(out, depth);
-        }
-        out.append(close);
-    }
-
-    private static void newLine(StringBuilder out, int depth) {
-        out.append('\n');
-        for (int i = 0; i < depth; i++) {
-            out.append(' ');
-        }
-    }
-
-    private static void quote(String text, StringBuilder out) {
-        out.append('"');
-        for (int i = 0; i < text.length(); i++) {
-            char symbol = text.charAt(i);
-            int place = "\"\\\b\f\n\r\t".indexOf(symbol);
-            if (place >= 0) {
-                out.append('\\').append("\"\\bfnrt".charAt(place));
-            } else if (symbol < ' ') {
-                out.append(String.format(java.util.Locale.ROOT, "\\u%04x", (int) symbol));
-            } else {
-                out.append(symbol);
-            }
-        }
-        out.append('"');
     }
 }

@@ -1,7 +1,5 @@
 package org.myqasr.core;
 
-import java.util.Collections;
-
 /**
  * Text while somebody speaks, and the final text when they stop.
  *
@@ -16,7 +14,7 @@ public final class LiveSession {
     private final int hopSamples;
 
     private final Samples rest = new Samples(); // heard, not in a finished piece yet
-    private Transcript finished = new Transcript(Collections.<Word>emptyList());
+    private Transcript finished = Transcript.NOTHING;
     private Path path = Path.EMPTY; // of the rest, by windows
     private int partialAt; // samples of the rest that the last window ended with
 
@@ -68,7 +66,7 @@ public final class LiveSession {
         }
         return recognizer.tokens.blank == null
                 ? finished
-                : finished.and(new Transcript(path.ctcWords(recognizer.tokens)));
+                : finished.and(new Transcript(path.ctcWords(recognizer.tokens), path.tokens));
     }
 
     /** The final text: the same as of the whole recording at once. */

@@ -62,6 +62,8 @@ public final class Manifest {
         public final String sha256;
         public final long sizeBytes;
         public final double meanBits;
+        public final String planHash;
+        public final String profileHash;
         public final int minSamples;
         public final int maxSamples;
         /** In the order the stored program runs them. */
@@ -73,6 +75,8 @@ public final class Manifest {
             sha256 = fields.text("sha256");
             sizeBytes = fields.longInteger("size_bytes");
             meanBits = fields.number("mean_bits");
+            planHash = fields.text("plan_hash");
+            profileHash = fields.text("profile_hash");
             minSamples = fields.integer("min_samples");
             maxSamples = fields.integer("max_samples");
             if (file.isEmpty() || file.startsWith(".") || file.contains("/") || file.contains("\\")) {

@@ -1,26 +1,59 @@
 package org.myqasr.core;
 
 import java.util.ArrayList;
+import java.util.Collections;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Random;
 
 /** How latency is timed: all systems in turn on each utterance, many times over; see runtime_bench/protocol.py. */
 public final class Protocol {
-    /** Untimed rounds on the first utterance, timed rounds over all, and when no further utterance is begun. */
+    /** When timing is enough: untimed runs; timed runs and their sum, of each system, at least; seconds at most. */
     public static final class Options {
         public final int warmup;
-        public final int repeats;
+        public final int runs;
+        public final double seconds;
         public final double maxSeconds;
 
-        public Options(int warmup, int repeats, double maxSeconds) {
-            if (warmup < 0 || repeats < 1 || !(maxSeconds > 0)) {
-                throw new UserError("can't time with warmup " + warmup + ", repeats " + repeats + ", max_seconds "
-                        + maxSeconds + "; needs at least 0, 1 and more than 0");
+        public Options(int warmup, int runs, double seconds, double maxSeconds) {
+            if (warmup < 0 || runs < 1 || !(seconds >= 0) || !(maxSeconds > 0)) {
+                throw new UserError("can't time with warmup " + warmup + ", runs " + runs + ", seconds " + seconds
+                        + ", max_seconds " + maxSeconds + "; needs at least 0, 1, 0 and more than 0");
             }
             this.warmup = warmup;
-            this.repeats = repeats;
+            this.runs = runs;
+            this.seconds = seconds;
             this.maxSeconds = maxSeconds;
+        }
+
+        Map<String, Object> toJson() {
+            Map<String, Object> fields = new LinkedHashMap<>();
+            fields.put("warmup", warmup);
+            fields.put("runs", runs);
+            fields.put("seconds", seconds);
+            fields.put("max_seconds", maxSeconds);
+            return fields;
+        }
+    }
+
+    /** What was timed: on each turn every system ran the same utterance once. */
+    public static final class Turns {
+        /** Number of the utterance, [turn]. */
+        public final List<Integer> utterances = new ArrayList<>();
+        /** System, [turn]. */
+        public final Map<String, List<Double>> seconds = new LinkedHashMap<>();
+
+        private boolean enough(Options options) {
+            double least = Double.POSITIVE_INFINITY;
+            for (List<Double> times : seconds.values()) {
+                double sum = 0;
+                for (double time : times) {
+                    sum += time;
+                }
+                least = Math.min(least, sum);
+            }
+            return utterances.size() >= options.runs && least >= options.seconds;
         }
     }
 
@@ -34,48 +67,47 @@ public final class Protocol {
         double seconds();
     }
 
-    /** Told before each timed utterance; stops the timing by returning false. */
+    /** Told of runs done and wanted before each turn; stops the timing by returning false. */
     public interface Progress {
-        boolean turn(int done, int total);
+        boolean turn(int done, int wanted);
     }
 
     private Protocol() {}
 
-    /** Seconds that each system took, [utterance][repeat]; utterances past the time limit have none. */
-    public static Map<String, List<List<Double>>> interleaved(
+    /** Time all systems on all utterances, round after round; their order is drawn anew for every turn. */
+    public static Turns takeTurns(
             Map<String, Work> systems, int utterances, Options options, Clock clock, Progress progress) {
-        Map<String, List<List<Double>>> times = new LinkedHashMap<>();
-        for (String name : systems.keySet()) {
-            List<List<Double>> empty = new ArrayList<>();
-            for (int i = 0; i < utterances; i++) {
-                empty.add(new ArrayList<Double>());
-            }
-            times.put(name, empty);
-        }
+        Turns turns = new Turns();
         List<String> names = new ArrayList<>(systems.keySet());
+        for (String name : names) {
+            turns.seconds.put(name, new ArrayList<Double>());
+        }
         if (names.isEmpty() || utterances == 0) {
-            return times;
+            return turns;
         }
+        Random draw = new Random(0);
         double begin = clock.seconds();
-        for (int i = 0; i < options.warmup; i++) {
+        for (int run = 0; run < options.warmup && clock.seconds() - begin < options.maxSeconds / 4; run++) {
             for (Work work : systems.values()) {
-                work.process(0);
+                work.process(run % utterances);
             }
         }
-        int total = options.repeats * utterances;
-        for (int turn = 0; turn < total; turn++) {
-            boolean late = turn > 0 && clock.seconds() - begin >= options.maxSeconds;
-            if (late || !progress.turn(turn, total)) {
-                return times;
-            }
-            int utterance = turn % utterances;
-            for (int i = 0; i < names.size(); i++) {
-                String name = names.get((turn + i) % names.size());
-                double start = clock.seconds();
-                systems.get(name).process(utterance);
-                times.get(name).get(utterance).add(clock.seconds() - start);
+        while (!turns.enough(options)) {
+            for (int utterance = 0; utterance < utterances; utterance++) {
+                int done = turns.utterances.size();
+                boolean late = done > 0 && clock.seconds() - begin >= options.maxSeconds;
+                if (late || !progress.turn(Math.min(done, options.runs), options.runs)) {
+                    return turns;
+                }
+                Collections.shuffle(names, draw);
+                for (String name : names) {
+                    double start = clock.seconds();
+                    systems.get(name).process(utterance);
+                    turns.seconds.get(name).add(clock.seconds() - start);
+                }
+                turns.utterances.add(utterance);
             }
         }
-        return times;
+        return turns;
     }
 }

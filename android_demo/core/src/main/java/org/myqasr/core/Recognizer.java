@@ -26,7 +26,7 @@ public final class Recognizer {
 
     /** Words of a 16 kHz waveform. */
     public Transcript transcribe(float[] waveform) {
-        Transcript heard = new Transcript(Collections.<Word>emptyList());
+        Transcript heard = Transcript.NOTHING;
         for (float[] features : inputs(waveform)) {
             heard = heard.and(words(run(features)));
         }
@@ -66,11 +66,11 @@ public final class Recognizer {
     }
 
     Transcript words(Logits logits) {
-        if (tokens.classifies()) {
-            return new Transcript(Collections.singletonList(label(logits)));
-        }
         Path path = Path.of(logits);
-        return new Transcript(tokens.blank == null ? path.writtenWords(tokens) : path.ctcWords(tokens));
+        if (tokens.classifies()) {
+            return new Transcript(Collections.singletonList(label(logits)), path.tokens);
+        }
+        return new Transcript(tokens.blank == null ? path.writtenWords(tokens) : path.ctcWords(tokens), path.tokens);
     }
 
     private Word label(Logits logits) {

@@ -1,14 +1,21 @@
 package org.myqasr.core;
 
 import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.Collections;
 import java.util.List;
 
 /** What was heard. */
 public final class Transcript {
-    public final List<Word> words;
+    static final Transcript NOTHING = new Transcript(Collections.<Word>emptyList(), new int[0]);
 
-    public Transcript(List<Word> words) {
+    public final List<Word> words;
+    /** Best token of every frame, or those written. */
+    public final int[] tokens;
+
+    Transcript(List<Word> words, int[] tokens) {
         this.words = words;
+        this.tokens = tokens;
     }
 
     public String text() {
@@ -22,6 +29,8 @@ public final class Transcript {
     Transcript and(Transcript next) {
         List<Word> all = new ArrayList<>(words);
         all.addAll(next.words);
-        return new Transcript(all);
+        int[] both = Arrays.copyOf(tokens, tokens.length + next.tokens.length);
+        System.arraycopy(next.tokens, 0, both, tokens.length, next.tokens.length);
+        return new Transcript(all, both);
     }
 }

@@ -4,6 +4,7 @@ import static org.junit.Assert.assertArrayEquals;
 import static org.junit.Assert.assertEquals;
 import static org.junit.Assert.assertTrue;
 
+import java.io.IOException;
 import java.util.ArrayList;
 import java.util.List;
 import org.junit.Test;
@@ -68,20 +69,31 @@ public class GoldenTest {
     @Test
     public void timingsGiveTheSameLatencyFigures() {
         Fields entry = Golden.FILE.object("latency");
-        List<List<Double>> times = new ArrayList<>();
-        for (Object utterance : entry.list("times")) {
-            List<Double> seconds = new ArrayList<>();
-            for (double value : Golden.numbers((List<?>) utterance)) {
-                seconds.add(value);
-            }
-            times.add(seconds);
+        List<Integer> turns = new ArrayList<>();
+        for (double turn : Golden.numbers(entry.list("turns"))) {
+            turns.add((int) turn);
         }
-        Latency found = Latency.of(times, Golden.numbers(entry.list("audio_seconds")));
+        List<Double> seconds = new ArrayList<>();
+        for (double time : Golden.numbers(entry.list("seconds"))) {
+            seconds.add(time);
+        }
+        Latency found = Latency.of(turns, seconds, Golden.numbers(entry.list("audio_seconds")));
         Fields expected = entry.object("expected");
         for (String name : expected.names()) {
             Number value = (Number) found.toJson().get(name);
             assertEquals(name, expected.number(name), value.doubleValue(), 1e-9);
         }
+    }
+
+    @Test
+    public void wavFilesHaveTheSameAudioHash() throws IOException {
+        List<float[]> waveforms = new ArrayList<>();
+        for (Fields session : Golden.list("sessions")) {
+            if (session.list("clips").size() == 1) {
+                waveforms.add(Sessions.joined(Golden.clips(), session.list("clips")));
+            }
+        }
+        assertEquals(Golden.FILE.text("audio_hash"), Hashes.ofWaveforms(waveforms));
     }
 
     private static void assertCounts(Fields entry, String name, Scoring.Counts found) {

@@ -30,6 +30,23 @@ public class JsonTest {
     }
 
     @Test
+    public void numbersAreWrittenAsPythonDoes() {
+        double[] values = {0.1, 1.0, -2.5, 1e-4, 1e-5, 1.5e-7, 123456789.125, 1e15, 1e16, 1.25e22, 2e-323, 0.0, -0.0, 100};
+        String[] written = {"0.1", "1.0", "-2.5", "0.0001", "1e-05", "1.5e-07", "123456789.125", "1000000000000000.0",
+            "1e+16", "1.25e+22", "2e-323", "0.0", "-0.0", "100.0"};
+        for (int i = 0; i < values.length; i++) {
+            assertEquals(written[i], JsonWriter.number(values[i]));
+        }
+        java.util.Random random = new java.util.Random(3);
+        for (int i = 0; i < 10_000; i++) {
+            double value = Double.longBitsToDouble(random.nextLong());
+            if (!Double.isNaN(value) && !Double.isInfinite(value)) {
+                assertEquals(value, Double.parseDouble(JsonWriter.number(value)), 0);
+            }
+        }
+    }
+
+    @Test
     public void brokenTextIsRefusedWithThePlace() {
         String[] broken = {"", "{", "[1,]", "{\"a\":1,}", "01", "1.", "-", "+1", "nul", "\"\u0001\"", "\"\\x\"", "\"\\u12g4\"",
             "[1] 2", "{a:1}", "\"open", "[1 2]", "{\"a\":1,\"a\":2}", "NaN"};
