@@ -57,7 +57,10 @@ bench: setup
 	$(BIN)/python -m benchmarks.refining
 	$(BIN)/python -m benchmarks.models
 	$(BIN)/python -m benchmarks.base_model
+	$(BIN)/python -m benchmarks.arm64
 	$(BIN)/python -m benchmarks.runners
+	$(BIN)/python -m benchmarks.coreml --users 2
+	$(BIN)/python -m benchmarks.coreml_base
 	$(BIN)/python -m benchmarks.real_speakers
 	$(BIN)/python -m benchmarks.allocation --speakers real
 	$(BIN)/python -m benchmarks.personalisation --speakers real --most 12

@@ -28,8 +28,9 @@ from personalize.sensitivity import ProfileOptions, measure, measure_again, roun
 from speech.datasets import evenly
 from speech.models import load_model
 
+CLIPS = 8
 ROUNDS = 2
-TRIALS = 200
+TRIALS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,21 +50,22 @@ def one_speaker(name: str, share: float) -> dict[str, tuple[float, float]]:
     """Method -> divergence on tune clips, and on test clips."""
     torch.set_num_threads(1)
     model, target, speaker = load_model("default"), load_target("xnnpack"), load_speaker(name)
-    measured = measure(model, speaker.tune, target.menu, union_scale_dtype, name)
+    tune = speaker.tune[:CLIPS]
+    measured = measure(model, tune, target.menu, union_scale_dtype, name)
     overhead = target.overhead_bytes(model)
     problem = problem_of(
         measured.profile, target, budget_at(share, measured.profile, target, overhead), overhead
     )
-    brute = measure_again(model, speaker.tune, target.menu, measured, ProfileOptions(method="kl"))
+    brute = measure_again(model, tune, target.menu, measured, ProfileOptions(method="kl"))
     single = replace(problem, profile=brute.profile)
 
     def on_tune(plan: Plan) -> float:
-        return true_divergence(model, speaker.tune, round_plan(measured, plan))
+        return true_divergence(model, tune, round_plan(measured, plan))
 
     plans = {
         "fisher": allocate(problem),
         "kl": allocate(single),
-        "operating-point": refine(model, speaker.tune, problem, measured, ROUNDS).plan,
+        "operating-point": refine(model, tune, problem, measured, ROUNDS).plan,
         f"evolution, {TRIALS} trials": evolve(problem, on_tune, TRIALS),
     }
     found = {

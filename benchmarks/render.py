@@ -177,6 +177,45 @@ def models(figures: Figures) -> str:
     return "\n\n".join([table(header, rows), *timed])
 
 
+def coreml(figures: Figures) -> str:
+    """Core ML's and XNNPACK's files at the same budgets."""
+    groups: dict[tuple[int, str], list[Figures]] = {}
+    for row in figures:
+        groups.setdefault((row["budget_bytes"], row["target"]), []).append(row)
+    lines = []
+    for (budget, target), rows in sorted(groups.items()):
+        count = len(rows)
+        wrong, words = (sum(row[key] for row in rows) for key in ("word_errors", "words"))
+        lines.append(
+            [
+                target,
+                f"{budget:,}",
+                f"{sum(row['size_bytes'] for row in rows) // count:,}",
+                f"{sum(row['mean_bits'] for row in rows) / count:.2f}",
+                f"{sum(row['kl'] for row in rows) / count:.1e}",
+                f"{100 * wrong / words:.1f} % ({wrong}/{words})",
+            ]
+        )
+    packages = [row for row in figures if row["worst"] is not None]
+    return (
+        f"{len({row['user'] for row in figures})} embedded users. Texts of {len(packages)} packages that "
+        f"differ from their torch reference's: {sum(row['other_texts'] for row in packages)}; largest error "
+        f"of a logit: {max(row['worst'] for row in packages):.1e}.\n\n"
+        + table(["target", "budget", "bytes", "bits", "true nats a frame", "WER"], lines)
+    )
+
+
+def coreml_base(figures: Figures) -> str:
+    """A base-sized model's package."""
+    rows = [[name, f"{seconds:.1f}"] for name, seconds in figures["cpu_seconds"].items()]
+    return (
+        f"{figures['parameters']:,} parameters, random precisions of the whole menu but fp32, "
+        f"{figures['size_bytes']:,} bytes. Every layer read back equal to its codes; largest error of a "
+        f"logit on 1 s of audio {figures['worst']:.1e} (logits up to {figures['largest_logit']:.1f}).\n\n"
+        + table(["", "CPU seconds"], rows)
+    )
+
+
 SECTIONS: dict[str, tuple[str, Callable[[Figures], str]]] = {
     "demo": ("One embedded user: `make demo`", demo),
     "users": ("Every embedded user", users),
@@ -185,6 +224,8 @@ SECTIONS: dict[str, tuple[str, Callable[[Figures], str]]] = {
     "runners": ("Every file on every runner, twice", runners),
     "base_model": ("A model of wav2vec2-base size, random weights", base_model),
     "arm64": ("ARM64 kernels, emulated", arm64),
+    "coreml": ("Core ML's palettes beside XNNPACK's integers", coreml),
+    "coreml_base": ("A model of wav2vec2-base size in Core ML", coreml_base),
     "sensitivity": ("Are the costs right?", sensitivity),
     "measuring_cost": ("What measuring costs", measuring_cost),
     "solving": ("What solving costs", solving),

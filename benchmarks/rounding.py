@@ -39,7 +39,7 @@ class Way:
     precision: QuantSpec
     rounding: str = "nearest"
     scales: str = "mse"
-    ranges: str = "min-max"
+    ranges: str = "percentile"
 
 
 WAYS = (
@@ -51,8 +51,8 @@ WAYS = (
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One way over all speakers. kl: nats per frame. usual_over_this: that of mse scales and min-max ranges
-    with the same rounding over this, with a 95 % interval over speakers."""
+    """One way over all speakers. kl: nats per frame. usual_over_this: that of mse scales and percentile
+    ranges with the same rounding over this, with a 95 % interval over speakers."""
 
     way: Way
     kl: float

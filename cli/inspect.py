@@ -26,8 +26,9 @@ def run(file: Path, as_json: bool) -> None:
     from rich.table import Table
 
     from personalize.budget import format_bytes
+    from speech.storage import size_of
 
-    table = Table(title=f"{file}: {file.stat().st_size:,} bytes")
+    table = Table(title=f"{file}: {size_of(file):,} bytes")
     for column in ("layer", "kernel", "precision"):
         table.add_column(column, overflow="fold")
     for column in ("weights", "bytes"):

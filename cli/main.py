@@ -18,7 +18,10 @@ app = typer.Typer(
 )
 
 Target = Annotated[
-    str, typer.Option(help="Runtime to write for: xnnpack, executorch, litert or tflite-runtime.")
+    str,
+    typer.Option(
+        help="Runtime to write for: xnnpack, executorch, litert, tflite-runtime, coreml or coreml-ios16."
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
 Threads = Annotated[int, typer.Option(help="CPU threads of every runner.", min=1)]
@@ -80,7 +83,7 @@ def personalize(
     ] = "mse",
     ranges: Annotated[
         str, typer.Option(help="Stored activation ranges: min-max, percentile or mse.")
-    ] = "min-max",
+    ] = "percentile",
     sensitivity: Annotated[
         str,
         typer.Option(

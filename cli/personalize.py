@@ -72,6 +72,7 @@ def run(
             options,
             lambda: progress.advance(task),
             prior,
+            target.NAME,
         )
     profile = measured.profile
     sizes = planning.size_range(folder, model, profile, target, rules)

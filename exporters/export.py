@@ -29,11 +29,14 @@ from personalize.plan import Plan, Profile
 from personalize.sensitivity import Measurement, round_plan
 from speech.errors import UserError
 from speech.models.base import SAMPLE_RATE, SpeechModel
-from speech.storage import record_hash, save_record, sha256_of_file
+from speech.storage import move, record_hash, remove, save_record, sha256_of, size_of
 
 MAX_ATTEMPTS = 5
 MIN_BUDGET_USE = 0.98
 MIN_GAIN = 0.01  # of the expected cost: less isn't worth another export
+FOR_THE_MAC = ("coreml", "coreml-ios16")
+"""Targets whose files can't be run here; with them goes what it takes to do so elsewhere."""
+
 PACKAGES = ("torch", "torchao", "executorch", "transformers", "numpy")
 
 
@@ -76,6 +79,11 @@ def export_run(
     )
     save_record(measured, run.overhead(target.NAME))
     save_artifact(run.exports, manifest(model, speaker.profile.weights_hash, written.artifact))
+    if target.NAME in FOR_THE_MAC and model.tokens.autoregression is None:
+        from exporters.coreml_kit import write_kit
+
+        kit = write_kit(model, round_plan(speaker, written.plan), path, written.artifact)
+        say(f"to check and time it on a Mac: {kit}/bench_macos.py")
     return written
 
 
@@ -99,7 +107,7 @@ def export_plan(
         artifact = _artifact(
             draft, path.name, speaker.profile, measured, plan.predicted_bytes, found.order, options
         )
-        draft.replace(path)
+        move(draft, path)
     return Written(path, measured, artifact, attempts=1)
 
 
@@ -132,7 +140,7 @@ def export_within_budget(
                 artifact = _artifact(
                     draft, path.name, speaker.profile, plan, predicted_bytes, found.order, options
                 )
-                draft.replace(path)
+                move(draft, path)
                 return Written(path, plan, artifact, attempt)
             say(
                 f"the file has {found.size_bytes:,} bytes, "
@@ -174,7 +182,7 @@ def _write_checked(
     codes = round_plan(speaker, plan)
     order = target.write(model, codes, draft, options)
     check_file(draft, target, codes, order, model)
-    return _Found(draft.stat().st_size, order)
+    return _Found(size_of(draft), order)
 
 
 def check_file(
@@ -238,8 +246,8 @@ def _artifact(
     return Artifact(
         target=plan.target,
         file=name,
-        sha256=sha256_of_file(draft),
-        size_bytes=draft.stat().st_size,
+        sha256=sha256_of(draft),
+        size_bytes=size_of(draft),
         predicted_bytes=predicted_bytes,
         budget_bytes=plan.budget_bytes,
         mean_bits=round(plan_mean_bits(profile, plan), 3),
@@ -258,4 +266,4 @@ def _draft(path: Path) -> Iterator[Path]:
     try:
         yield draft
     finally:
-        draft.unlink(missing_ok=True)
+        remove(draft)

@@ -5,6 +5,7 @@ for as long as the model lives; a plan gets a copy of the graph that shares the 
 """
 
 import contextlib
+import io
 import logging
 import warnings
 import weakref
@@ -37,11 +38,11 @@ WEIGHT_ARGUMENT = {
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Hide the warnings that torch and ExecuTorch give on every export; errors still raise."""
+    """Hide what torch, ExecuTorch and coremltools print on every export; errors still raise."""
     previous = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:

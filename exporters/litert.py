@@ -67,8 +67,8 @@ def menu(shape: LayerShape) -> tuple[QuantSpec, ...]:
 
 
 def scale_dtype(spec: QuantSpec) -> str:
-    """bfloat16 for groups, float32 per channel."""
-    return "float32" if spec.group_size is None else "bfloat16"
+    """bfloat16 that float16 holds for groups, float32 per channel."""
+    return "float32" if spec.group_size is None else "bfloat16+float16"
 
 
 def layer_bytes(shape: LayerShape, spec: QuantSpec) -> int:

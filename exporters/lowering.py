@@ -50,7 +50,7 @@ def planned_program(
     rewrites: `rewrite_key` -> how; fp32 layers stay as they are.
     Raises UserError when `codes` and the model don't name the same layers.
     """
-    check_codes(model, codes)
+    check_layers(model, codes)
     modules = model.layers()
     programs = float_programs(model, options)
     constants = {}
@@ -71,8 +71,8 @@ def planned_program(
     return PlannedProgram(programs, constants)
 
 
-def check_codes(model: SpeechModel, codes: dict[str, LayerCodes]) -> None:
-    """Raise UserError when `codes` and the model don't name the same layers, of the same shapes."""
+def check_layers(model: SpeechModel, codes: dict[str, LayerCodes]) -> None:
+    """Raise UserError when codes and model don't name the same layers, or differ in shape."""
     modules = model.layers()
     if set(codes) != set(modules):
         odd = sorted(set(codes) ^ set(modules))
@@ -81,11 +81,11 @@ def check_codes(model: SpeechModel, codes: dict[str, LayerCodes]) -> None:
             "run `myqasr personalize` again"
         )
     for name, layer in codes.items():
-        weight = modules[name].weight
-        if layer.codes is not None and layer.codes.shape != weight.shape:
+        shape = modules[name].weight.shape
+        if layer.codes is not None and layer.codes.shape != shape:
             raise UserError(
                 f"layer {name} has codes of shape {tuple(layer.codes.shape)} but weights of "
-                f"{tuple(weight.shape)}; run `myqasr personalize` again"
+                f"{tuple(shape)}; run `myqasr personalize` again"
             )
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from personalize.plan import QuantSpec
 from speech.decoding import Tokens
 from speech.errors import UserError
-from speech.storage import load_record, save_record, sha256_of_file
+from speech.storage import load_record, save_record, sha256_of
 
 MANIFEST_NAME = "manifest.json"
 SCHEMA_VERSION = 1
@@ -77,12 +77,12 @@ def load_artifact(path: Path) -> tuple[Manifest, Artifact]:
 
     Raises UserError naming both hashes when the file isn't the one that was exported.
     """
-    if not path.is_file():
+    if not path.exists():
         raise UserError(f"{path} does not exist")
     manifest = load_manifest(path.parent)
     for artifact in manifest.artifacts:
         if artifact.file == path.name:
-            found = sha256_of_file(path)
+            found = sha256_of(path)
             if found != artifact.sha256:
                 raise UserError(
                     f"{path} is not the file that was exported: manifest.json says sha256 "

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from functools import partial
 
 from exporters.priors import Prior
 from exporters.run_folder import (
@@ -15,7 +16,7 @@ from exporters.run_folder import (
     TuneClip,
     rounding_key,
 )
-from exporters.target import TARGETS, Target, load_target
+from exporters.target import ASKED_FOR, TARGETS, Target, load_target
 from personalize.allocate import size_limits
 from personalize.budget import parse_budget
 from personalize.codes import LayerCodes, save_codes, save_rounding
@@ -52,15 +53,24 @@ class SizeRange:
     overhead_bytes: int
 
 
-def union_menu(shape: LayerShape) -> tuple[QuantSpec, ...]:
-    """Every precision that some target runs for this layer, so that one profile serves all."""
-    specs = dict.fromkeys(spec for name in TARGETS for spec in load_target(name).menu(shape))
+def union_menu(shape: LayerShape, asked: str | None = None) -> tuple[QuantSpec, ...]:
+    """Every precision that some target runs for this layer, so that one profile serves all.
+
+    asked: a target to include though it isn't measured unless asked for.
+    """
+    names = [name for name in TARGETS if name == asked or name not in ASKED_FOR]
+    specs = dict.fromkeys(spec for name in names for spec in load_target(name).menu(shape))
     return tuple(specs)
 
 
-def union_scale_dtype(spec: QuantSpec) -> str:
-    """Scales as the coarsest target stores them: groups in bfloat16 (XNNPACK), channels in float32."""
-    return "float32" if spec.group_size is None else "bfloat16"
+def union_scale_dtype(spec: QuantSpec, asked: str | None = None) -> str:
+    """Scales as the coarsest targets store them: groups in bfloat16 (XNNPACK) that float16 holds (LiteRT).
+
+    Channels have float32, with Core ML among the targets float16, as have palettes.
+    """
+    if spec.scheme != "lut" and spec.group_size is not None:
+        return "bfloat16+float16"
+    return "float16" if asked in ASKED_FOR else "float32"
 
 
 def profile_speaker(
@@ -71,15 +81,17 @@ def profile_speaker(
     options: ProfileOptions,
     progress: Callable[[], None],
     prior: Prior | None = None,
+    asked: str | None = None,
 ) -> Measurement:
     """The run's profile and codes: taken as they are when they fit clips and weights, else measured and kept.
 
     A run that was killed in the middle goes on with the clips it had finished.
     prior: many speakers, with whose costs and clips those of less than a minute of speech are mixed.
+    asked: the target of the plan to come.
     """
     seconds = sum(recording.seconds for recording in recordings)
     others = prior if prior is not None and own_share(seconds) < 1 else None
-    measured = _measured(run, model, model_source, recordings, options, progress, others)
+    measured = _measured(run, model, model_source, recordings, options, progress, others, asked)
     if prior is None or prior.profile.method != options.method:
         run.prior.unlink(missing_ok=True)
         return measured
@@ -96,12 +108,13 @@ def _measured(
     options: ProfileOptions,
     progress: Callable[[], None],
     others: Prior | None,
+    asked: str | None,
 ) -> Measurement:
     """What the recordings say, with codes from others' clips too if there are any; kept in the run."""
     heard = audio_hash(recordings)
     weights = model.weights_hash()
     wanted = {
-        name: [spec.label for spec in union_menu(layer_shape(name, module))]
+        name: [spec.label for spec in union_menu(layer_shape(name, module), asked)]
         for name, module in model.layers().items()
     }
     rounding = options.codes_by if others is None else f"{options.codes_by}, {others.name}"
@@ -132,7 +145,8 @@ def _measured(
 
     waveforms = [recording.waveform for recording in recordings]
     measured = measure(
-        model, waveforms, union_menu, union_scale_dtype, heard, options, progress,
+        model, waveforms, partial(union_menu, asked=asked), partial(union_scale_dtype, asked=asked),
+        heard, options, progress,
         dict(finished), keep, () if others is None else others.waveforms(),
     )  # fmt: skip
     measured = replace(measured, profile=replace(measured.profile, rounding=rounding))

@@ -1,12 +1,14 @@
 """What every target module offers, as a protocol; `load_target` finds it by name."""
 
+import contextlib
 import importlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from personalize.plan import LayerShape, QuantSpec
-from speech.errors import UserError
+from speech.errors import NotInstalledError, UserError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,8 +21,16 @@ TARGETS = {
     "executorch": "exporters.executorch",
     "litert": "exporters.litert",
     "tflite-runtime": "exporters.tflite_runtime",
+    "coreml": "exporters.coreml",
+    "coreml-ios16": "exporters.coreml_ios16",
 }
 """Target name -> module that implements `Target` with plain functions and constants."""
+
+ASKED_FOR = frozenset({"coreml", "coreml-ios16"})
+"""Targets whose precisions are measured only for who asks for them: palettes are many, and take time."""
+
+EXTRAS = {"ai_edge_litert": "tflite", "coremltools": "coreml"}
+"""Package that a target needs -> our extra that installs it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,11 +106,24 @@ def load_target(name: str) -> Target:
     module = TARGETS.get(name)
     if module is None:
         raise UserError(f"unknown target {name!r}; known: {', '.join(TARGETS)}")
-    try:
+    with needs_extra(name):
         target: Target = importlib.import_module(module)
-    except ImportError as error:
-        raise UserError(f"target {name} needs {error.name}: pip install myqasr") from error
     return target
+
+
+@contextlib.contextmanager
+def needs_extra(target: str) -> Iterator[None]:
+    """Turn a missing package into a NotInstalledError that says what installs it."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise NotInstalledError(f"target {target} needs {error.name}: {remedy(error)}") from error
+
+
+def remedy(error: ImportError) -> str:
+    """The command that installs what couldn't be imported."""
+    extra = EXTRAS.get((error.name or "").partition(".")[0])
+    return f"pip install 'myqasr[{extra}]'" if extra is not None else "pip install myqasr"
 
 
 def target_for_file(path: Path) -> Target:

@@ -93,14 +93,14 @@ def write(
     """
     _need_schema()
     from exporters.float_program import float_programs, weight_nodes
-    from exporters.lowering import check_codes, check_menu
+    from exporters.lowering import check_layers, check_menu
     from exporters.tflite_file import FileWriter, GraphWriter
     from exporters.tflite_graph import GraphTranslator
     from exporters.tflite_layers import Layer, LayerWriter, Style
     from exporters.tflite_operators import HANDLERS
     from speech.storage import write_bytes
 
-    check_codes(model, codes)
+    check_layers(model, codes)
     check_menu(model, codes, menu, target)
     style = Style(fully_connected_version, scales_after)
     modules = model.layers()

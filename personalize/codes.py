@@ -27,9 +27,11 @@ class ActivationRange:
 class LayerCodes:
     """One layer as stored.
 
-    codes: int8, shaped like the weight; None for float layers (the float weight is stored).
+    codes: int8, shaped like the weight; None for float layers (the float weight is stored). Of a palette:
+        uint8 indices.
     scales: float32 [out_channels, groups], groups = 1 when per channel; already rounded to what the
-        target stores. real weight = codes * scales. Symmetric: no zero points.
+        target stores. real weight = codes * scales. Symmetric: no zero points. Of a palette: its entries,
+        rising, [palettes, 2^bits]; each palette serves as many neighbouring output channels.
     input_range, output_range: only with `int8-static` activations.
     """
 
@@ -43,6 +45,9 @@ class LayerCodes:
         """The weight as the kernel sees it, float32, shaped like `weight` (the float original)."""
         if self.codes is None or self.scales is None:
             return weight.half().float() if self.spec.bits == 16 else weight
+        if self.spec.scheme == "lut":
+            indices = self.codes.reshape(len(self.scales), -1).long()
+            return self.scales.gather(1, indices).reshape(weight.shape)
         out_channels, groups = self.scales.shape
         grouped = self.codes.reshape(out_channels, groups, -1).float() * self.scales[:, :, None]
         return grouped.reshape(weight.shape)
@@ -50,10 +55,9 @@ class LayerCodes:
 
 @dataclass(frozen=True, slots=True)
 class Rounding:
-    """Codes and scales of every layer at every integer precision that was measured; serves all plans.
+    """Codes and scales of every layer at every precision that was measured but floats; serves all plans.
 
-    layers: layer name -> label of what is stored (`QuantSpec.stored`) -> codes int8 shaped like the weight,
-    scales float32 [out_channels, groups].
+    layers: layer name -> label of what is stored (`QuantSpec.stored`) -> codes and scales as in `LayerCodes`.
     """
 
     layers: dict[str, dict[str, tuple[Tensor, Tensor]]]
@@ -112,7 +116,10 @@ def save_rounding(rounding: Rounding, key: str, path: Path) -> None:
         for label, (codes, scales) in precisions.items():
             place = f"{name}:{label}"
             even = codes.numel() % 2 == 0
-            narrow = QuantSpec.from_label(label).bits <= 4 and even
+            spec = QuantSpec.from_label(label)
+            narrow = spec.bits <= 4 and even
+            if narrow and spec.scheme == "lut":
+                codes = codes.to(torch.int8) - 8  # noqa: PLW2901
             tensors[f"{place}:nibbles" if narrow else f"{place}:codes"] = (
                 packed(codes) if narrow else codes.contiguous()
             )
@@ -142,6 +149,8 @@ def load_rounding(path: Path, key: str) -> Rounding:
         shape = [int(size) for size in text.split()]
         nibbles = stored.get(f"{place}:nibbles")
         codes = stored[f"{place}:codes"] if nibbles is None else unpacked(nibbles)
+        if nibbles is not None and QuantSpec.from_label(label).scheme == "lut":
+            codes = (codes + 8).to(torch.uint8)
         layers.setdefault(name, {})[label] = (codes.reshape(shape), stored[f"{place}:scales"])
     return Rounding(layers)
 

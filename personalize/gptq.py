@@ -6,6 +6,8 @@ Accurate post-training quantization for generative pre-trained transformers", IC
 Optimal Brain Surgeon, Hassibi and Stork, 1993). Scales are fixed before.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -26,24 +28,50 @@ def made_up_codes(rows: Tensor, scales: Tensor, limits: tuple[int, int], root: T
     scales: [out, groups], each for in / groups neighbouring columns. limits: smallest and largest code.
     root: from `inverse_root`.
     """
+    by_column = scales.T.repeat_interleave(rows.shape[1] // scales.shape[1], dim=0)
+    low, high = limits
+
+    def nearest(column: int, values: Tensor, codes: Tensor) -> Tensor:
+        torch.div(values, by_column[column], out=codes).round_().clamp_(low, high)
+        return codes * by_column[column]
+
+    return _made_up(rows, nearest, root).to(torch.int8)
+
+
+def made_up_indices(rows: Tensor, tables: Tensor, root: Tensor) -> Tensor:
+    """Indices [out, in], uint8, into palettes of weight rows [out, in].
+
+    tables: rising entries [palettes, entries], each for out / palettes neighbouring rows.
+    """
+    halfway = ((tables[:, 1:] + tables[:, :-1]) / 2).contiguous()
+
+    def nearest(_column: int, values: Tensor, codes: Tensor) -> Tensor:
+        indices = torch.searchsorted(halfway, values.reshape(len(tables), -1))
+        codes.copy_(indices.reshape(-1))
+        return tables.gather(1, indices).reshape(-1)
+
+    return _made_up(rows, nearest, root).to(torch.uint8)
+
+
+def _made_up(
+    rows: Tensor, nearest: Callable[[int, Tensor, Tensor], Tensor], root: Tensor
+) -> Tensor:
+    """Codes [out, in], float32; `nearest` writes those of a column and returns what they stand for."""
     # Columns of the weight as rows in memory: each is read and written in one piece.
     rest = rows.detach().to(torch.float32).T.contiguous()
     columns = len(rest)
-    by_column = scales.T.repeat_interleave(columns // scales.shape[1], dim=0)
     codes = torch.empty_like(rest)
-    low, high = limits
     for start in range(0, columns, BLOCK):
         stop = min(start + BLOCK, columns)
         block = rest[start:stop]
         errors = torch.empty_like(block)
         for at in range(stop - start):
             column = start + at
-            scale = by_column[column]
-            torch.div(block[at], scale, out=codes[column]).round_().clamp_(low, high)
-            errors[at] = (block[at] - codes[column] * scale) / root[column, column]
+            rounded = nearest(column, block[at], codes[column])
+            errors[at] = (block[at] - rounded) / root[column, column]
             block[at + 1 :].addr_(root[column, column + 1 : stop], errors[at], alpha=-1)
         rest[stop:].addmm_(root[start:stop, stop:].T, errors, alpha=-1)
-    return codes.T.to(torch.int8).contiguous()
+    return codes.T.contiguous()
 
 
 def inverse_root(moments: Tensor) -> Tensor:

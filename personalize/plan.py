@@ -27,7 +27,8 @@ class QuantSpec:
 
     bits: bits per weight as stored (1 to 8 for `int` and `lut`; 16 or 32 for `float`).
     scheme: `int` symmetric integers, `lut` palette, `float`.
-    group_size: weights along the input that share a scale; None is one scale per output channel.
+    group_size: weights along the input that share a scale; None is one scale per output channel. Of `lut`:
+        output channels that share a palette; None is one palette for the whole layer.
     activation: what the kernel does with its input: float, int8 with a range found at run time per
         token (`int8-dynamic`), or int8 with a stored range (`int8-static`).
     """

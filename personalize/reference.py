@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from personalize.codes import LayerCodes
 from personalize.kernels import layer_output
+from personalize.plan import FLOAT32
 from speech.errors import UserError
 from speech.models.base import SpeechModel
 
@@ -40,9 +41,7 @@ def build_reference(model: SpeechModel, codes: dict[str, LayerCodes]) -> SpeechM
 
     Raises UserError when `codes` names a layer that the model doesn't have.
     """
-    unknown = set(codes) - set(model.layers())
-    if unknown:
-        raise UserError(f"{model.model_id} has no layer {sorted(unknown)[0]}")
+    _refuse_unknown(model, codes)
     module = copy.deepcopy(model.module)
     for name, layer_codes in codes.items():
         path = model.layer_prefix + name
@@ -50,3 +49,33 @@ def build_reference(model: SpeechModel, codes: dict[str, LayerCodes]) -> SpeechM
         leaf = path.rpartition(".")[2]
         setattr(parent, leaf, ReferenceLayer(getattr(parent, leaf), layer_codes))
     return replace(model, module=module.eval())
+
+
+def build_half_reference(model: SpeechModel, codes: dict[str, LayerCodes]) -> SpeechModel:
+    """The plan with weights expanded to float16, all other parameters in float16, and sums in float32.
+
+    Layers planned in float32 keep weight and bias. A copy; the model itself is not changed.
+    Raises UserError when `codes` names a layer that the model doesn't have, or quantises activations.
+    """
+    _refuse_unknown(model, codes)
+    reference = replace(model, module=copy.deepcopy(model.module).eval())
+    kept = set()
+    for name, layer in reference.layers().items():
+        planned = codes.get(name, LayerCodes(FLOAT32))
+        if planned.spec.activation != "float":
+            raise UserError(f"layer {name} at {planned.spec.label} needs another reference")
+        if planned.spec == FLOAT32:
+            kept |= {id(tensor) for tensor in (layer.weight, layer.bias)}
+        else:
+            weight: Any = layer.weight
+            weight.data = planned.dequantized(weight.detach()).half().float()
+    for parameter in reference.module.parameters():
+        if id(parameter) not in kept:
+            parameter.data = parameter.detach().half().float()
+    return reference
+
+
+def _refuse_unknown(model: SpeechModel, codes: dict[str, LayerCodes]) -> None:
+    unknown = set(codes) - set(model.layers())
+    if unknown:
+        raise UserError(f"{model.model_id} has no layer {sorted(unknown)[0]}")

@@ -14,12 +14,10 @@ from torch import Tensor, nn
 from personalize import gptq
 from personalize.codes import MIN_SCALE, LayerCodes, Rounding
 from personalize.observe import Observed
+from personalize.palettes import Sorted, nearest_indices
 from personalize.plan import LayerProfile, LayerShape, QuantSpec
 from speech.errors import UserError
 from speech.models.base import SpeechModel
-
-MIN_SHORT_SCALE = 2.0**-17
-"""From here on bfloat16 scales are float16 ones too: LiteRT stores those of groups as float16."""
 
 CHUNK_WEIGHTS = 1 << 18  # weights searched at a time: stays in the CPU's cache
 
@@ -145,10 +143,39 @@ def _round_groups(
 
 
 def _store_scale(scale: Tensor, scale_dtype: str) -> Tensor:
-    """The nearest scale the target can hold, as float32; never zero (an all-zero row keeps zero codes)."""
-    least = MIN_SCALE if scale_dtype == "float32" else MIN_SHORT_SCALE
-    stored: Tensor = scale.clamp_min(least).to(getattr(torch, scale_dtype)).float()
+    """The nearest scale the target can hold, as float32; never zero (an all-zero row keeps zero codes).
+
+    scale_dtype: `bfloat16+float16` is a scale that either can hold: what bfloat16 rounds to is in float16 or,
+    below 2^-17, rounds there to few enough bits for both.
+    """
+    stored = scale.clamp_min(MIN_SCALE)
+    for kind in scale_dtype.split("+"):
+        stored = stored.to(getattr(torch, kind)).float()
     return stored
+
+
+def round_palettes(
+    weight: Tensor, group_size: int | None, importance: Tensor | None
+) -> Callable[[int], Tensor]:
+    """Bits -> palettes [palettes, 2^bits] of a weight; the weights are sorted once for all of them.
+
+    Palettes are float32 that float16 holds.
+    weight: float32 [out, ...]. group_size: output channels to a palette, all if None. importance: of every
+    weight of a row, [row]. Raises UserError when the group size doesn't divide the channels.
+    """
+    rows = weight.detach().reshape(weight.shape[0], -1)
+    group = group_size if group_size is not None else len(rows)
+    if len(rows) % group:
+        raise UserError(f"palettes for {group} channels don't divide {len(rows)} output channels")
+    counts = torch.ones_like(rows[0]) if importance is None else importance.to(rows)
+    flat = rows.reshape(len(rows) // group, -1)
+    return Sorted(flat, counts.repeat(len(flat), group)).palettes
+
+
+def nearest_palette(weight: Tensor, tables: Tensor) -> Tensor:
+    """Indices (uint8, shaped like `weight`) of the nearest entries; tables as of `round_palettes`."""
+    indices = nearest_indices(weight.detach().reshape(len(tables), -1), tables)
+    return indices.reshape(weight.shape)
 
 
 def round_model(
@@ -158,10 +185,10 @@ def round_model(
     scale_dtype: Callable[[QuantSpec], str],
     search: ScaleSearch = SCALES["mse"],
 ) -> Rounding:
-    """Codes of every layer at every integer precision of its menu.
+    """Codes of every layer at every precision of its menu but floats.
 
     Layers whose input moments were observed get codes that make up for each other's errors; the others are
-    rounded to nearest. Raises UserError for a scheme that has no rounding.
+    rounded to nearest.
     """
     modules = model.layers()
     last_moments: Tensor | None = None
@@ -171,21 +198,46 @@ def round_model(
         weight: Tensor = modules[name].weight  # type: ignore[assignment]
         if layer.moments is not None and layer.moments is not last_moments:
             last_moments, root = layer.moments, gptq.inverse_root(layer.moments)
+        made_up = root if layer.moments is not None else None
         importance = None if layer.moments is None else layer.moments.diagonal().float()
         wanted = dict.fromkeys(spec.stored for spec in menu(layer.shape))
-        layers[name] = {}
+        found: dict[str, tuple[Tensor, Tensor]] = {}
         for spec in wanted:
-            if spec.scheme == "float":
-                continue
-            if spec.scheme != "int":
-                raise UserError(f"layer {name}: no rounding for {spec.label} yet")
-            codes, scales = round_weight(weight, spec, scale_dtype(spec), search, importance)
-            if layer.moments is not None:
-                limits = code_limits(spec.bits)
-                codes = gptq.made_up_codes(weight.flatten(1), scales, limits, root)
-                codes = codes.reshape(weight.shape)
-            layers[name][spec.label] = (codes, scales)
+            if spec.scheme == "int":
+                found[spec.label] = _integers(
+                    weight, spec, scale_dtype(spec), made_up, search, importance
+                )
+        by_group: dict[int | None, list[QuantSpec]] = {}
+        for spec in wanted:
+            if spec.scheme == "lut":
+                by_group.setdefault(spec.group_size, []).append(spec)
+        for group, specs in by_group.items():
+            tables_of = round_palettes(weight, group, importance)
+            for spec in specs:
+                found[spec.label] = _indices(weight, tables_of(spec.bits), made_up)
+        layers[name] = found
     return Rounding(layers)
+
+
+def _integers(
+    weight: Tensor,
+    spec: QuantSpec,
+    scale_dtype: str,
+    root: Tensor | None,
+    search: ScaleSearch,
+    importance: Tensor | None,
+) -> tuple[Tensor, Tensor]:
+    codes, scales = round_weight(weight, spec, scale_dtype, search, importance)
+    if root is not None:
+        limits = code_limits(spec.bits)
+        codes = gptq.made_up_codes(weight.flatten(1), scales, limits, root).reshape(weight.shape)
+    return codes, scales
+
+
+def _indices(weight: Tensor, tables: Tensor, root: Tensor | None) -> tuple[Tensor, Tensor]:
+    if root is None:
+        return nearest_palette(weight, tables), tables
+    return gptq.made_up_indices(weight.flatten(1), tables, root).reshape(weight.shape), tables
 
 
 def round_layer(
@@ -194,7 +246,9 @@ def round_layer(
     """One layer at one precision, rounded to nearest, with the static ranges its profile measured."""
     if spec.scheme == "float":
         return LayerCodes(spec)
-    if spec.scheme != "int":
-        raise UserError(f"layer {layer.shape.name}: no rounding for {spec.label} yet")
-    found = {spec.stored.label: round_weight(weight, spec, scale_dtype)}
+    if spec.scheme == "lut":
+        tables = round_palettes(weight, spec.group_size, None)(spec.bits)
+        found = {spec.stored.label: (nearest_palette(weight, tables), tables)}
+    else:
+        found = {spec.stored.label: round_weight(weight, spec, scale_dtype)}
     return Rounding({layer.shape.name: found}).codes(layer, spec)

@@ -57,7 +57,7 @@ class ProfileOptions:
     rounding: str = "gptq"
     method: str = "fisher"
     scales: str = "mse"
-    ranges: str = "min-max"
+    ranges: str = "percentile"
 
     def __post_init__(self) -> None:
         for what, name, known in (
@@ -73,7 +73,7 @@ class ProfileOptions:
     def codes_by(self) -> str:
         """All that codes depend on beside the clips, in words; the usual isn't mentioned."""
         scales = "" if self.scales == "mse" else f", {self.scales} scales"
-        ranges = "" if self.ranges == "min-max" else f", {self.ranges} ranges"
+        ranges = "" if self.ranges == "percentile" else f", {self.ranges} ranges"
         return f"{self.rounding}{scales}{ranges}"
 
 

@@ -5,10 +5,12 @@ QEMU 7.2's catch-all `max` int8 kernels compute something else. Kernels are chos
 so the emulated root has one that fits.
 """
 
+import contextlib
 import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -54,9 +56,19 @@ def arm64_wheel() -> Path:
     folder = cache_folder() / "arm64" / f"executorch-{version}"
     if folder.is_dir():
         return folder / "executorch"
-    temporary = folder.with_name(folder.name + ".part")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=".wheel-", dir=folder.parent))
+    try:
+        _unpack_wheel(version, temporary)
+        with contextlib.suppress(OSError):  # another process was faster
+            temporary.rename(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return folder / "executorch"
+
+
+def _unpack_wheel(version: str, temporary: Path) -> None:
+    """Headers and libraries of the wheel, in a folder."""
     done = subprocess.run(
         [
             *(sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"),
@@ -80,8 +92,6 @@ def arm64_wheel() -> Path:
             ):
                 wheel.extract(name, temporary)
     wheels[0].unlink()
-    temporary.rename(folder)
-    return folder / "executorch"
 
 
 def arm64_runner() -> NativeRunner:
@@ -138,7 +148,7 @@ def _root(cpu: str) -> Path:
     root = cache_folder() / "arm64" / f"root-{cpu}-{sha256_of_text(text)[:8]}"
     libraries = root / "lib"
     libraries.parent.mkdir(parents=True, exist_ok=True)
-    if not libraries.is_symlink():
+    with contextlib.suppress(FileExistsError):
         libraries.symlink_to(SYSTEM_LIBRARIES)
     if not (root / "proc" / "cpuinfo").is_file():
         with replacing(root / "proc" / "cpuinfo") as temporary:

@@ -1,5 +1,6 @@
 """Exported files as systems to run, checked against their manifest. No torch in here."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +15,15 @@ TARGET_RUNNERS = {
     "executorch": "executorch",
     "litert": "litert",
     "tflite-runtime": "tflite-runtime",
+    "coreml": "coreml",
+    "coreml-ios16": "coreml",
 }
 """Export target -> runner of its files."""
 OTHER_RUNNERS = {"executorch": ("executorch-cpp", "arm64", "adb")}
 """Runner -> others that run the same files; see `RUNNERS`."""
+
+ON_MACOS = ("coreml",)
+"""Runners that are the runtime itself on macOS only; elsewhere their timings say nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +74,8 @@ def exported_file(path: Path, name: str | None = None, runner: str | None = None
             str(path),
             sha256=artifact.sha256,
             size_bytes=artifact.size_bytes,
-            timed=kind not in UNTIMED_RUNNERS,
+            timed=kind not in UNTIMED_RUNNERS
+            and (kind not in ON_MACOS or sys.platform == "darwin"),
             autoregression=manifest.tokens.autoregression,
         ),
         AudioInput(manifest.input.normalize, artifact.min_samples, artifact.max_samples),

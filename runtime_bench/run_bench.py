@@ -4,7 +4,7 @@ import datetime
 import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from exporters.manifest import Artifact, load_manifest
@@ -96,7 +96,14 @@ def bench_run(
             systems.append(exported.system)
         codes = str(folder.codes(artifact.target))
         name = f"its reference (torch, {artifact.target})"
-        systems.append(System(name, "torch-reference", settings.model, codes, timed=False))
+        reference = "torch-reference"
+        if exported.system.runner == "coreml":
+            reference = "torch-reference-float16"
+            rounded = f"{exported.system.name}, float16 results"
+            systems.append(
+                replace(exported.system, name=rounded, runner="coreml-float16", timed=False)
+            )
+        systems.append(System(name, reference, settings.model, codes, timed=False))
     return bench_files(folder, systems, files, heard, options, on_progress)
 
 

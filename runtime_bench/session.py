@@ -103,6 +103,7 @@ class Session:
                 waited += step
                 self.place.check_alive()
                 if waited >= ANSWER_SECONDS:
+                    self.close()  # an answer that came later would pass for that of another command
                     raise UserError(
                         f"{self.place.name} gave no answer in {ANSWER_SECONDS:.0f} s"
                     ) from None

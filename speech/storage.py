@@ -8,6 +8,7 @@ import contextlib
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -50,6 +51,65 @@ def replacing(path: Path) -> Iterator[Path]:
         ) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def replacing_folder(path: Path) -> Iterator[Path]:
+    """Yield an empty folder beside `path` that becomes `path` on success; on error it is removed.
+
+    Raises UserError when the disk is full or the folder can't be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
+        try:
+            yield temporary
+            temporary.chmod(0o755)
+            move(temporary, path)
+        finally:
+            remove(temporary)
+    except OSError as error:
+        raise UserError(
+            f"can't write {path}: {error.strerror or error}; nothing was changed, free some space "
+            "and run again"
+        ) from error
+
+
+def move(source: Path, path: Path) -> None:
+    """Rename a file or folder to `path`, in place of what is there."""
+    if path.is_dir():  # a folder that isn't empty can't be renamed over
+        old = path.with_name(f".{path.name}.old")
+        remove(old)
+        path.replace(old)
+        source.replace(path)
+        remove(old)
+    else:
+        source.replace(path)
+
+
+def remove(path: Path) -> None:
+    """Delete a file or folder, if it is there."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a file, or of all files in a folder."""
+    return sum(file.stat().st_size for file in _files(path))
+
+
+def sha256_of(path: Path) -> str:
+    """Hex digest of a file's bytes, or of the names and digests of all files in a folder."""
+    if not path.is_dir():
+        return sha256_of_file(path)
+    lines = [f"{sha256_of_file(file)}  {file.relative_to(path)}" for file in _files(path)]
+    return sha256_of_text("\n".join(lines))
+
+
+def _files(path: Path) -> list[Path]:
+    return [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
 
 
 def write_bytes(path: Path, data: bytes) -> None:

@@ -1,7 +1,9 @@
 """The C++ runner: the same numbers as Python's runtime, faults in one line, and which kernels ran."""
 
+import json
 import os
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -70,6 +72,23 @@ def test_memory_and_load_time_are_those_of_the_process_that_runs_the_model(pte):
     found = measure_startup(system, features(), 1)
     assert found.load_ms > 0 and found.first_inference_ms > 0
     assert 1e6 < found.baseline_rss_bytes < found.peak_rss_bytes < 60e6  # Python alone has 200 MB
+
+
+def test_exit_codes_tell_bad_calls_from_failed_commands(pte):
+    program = native.host_runner().path
+    bad = subprocess.run([program], capture_output=True, text=True, check=False)
+    assert (bad.returncode, "error" in json.loads(bad.stdout)) == (2, True)
+    for commands, code in (("memory\n", 0), ("memory\nnonsense\nmemory\n", 1)):
+        done = subprocess.run(
+            [program, pte, "1", "forward"],
+            input=commands,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        answers = [json.loads(line) for line in done.stdout.splitlines()]
+        assert len(answers) == 1 + commands.count("\n")
+        assert (done.returncode, any("error" in one for one in answers)) == (code, code == 1)
 
 
 def test_too_long_input_is_refused_and_the_next_one_runs(pte):

@@ -23,9 +23,12 @@ TORCH_FREE = [
     "exporters.manifest",
     "exporters.xnnpack",
     "exporters.executorch",
+    "exporters.coreml",
+    "exporters.coreml_ios16",
     "runtime_bench.report",
     "runtime_bench.protocol",
     "runtime_bench.compare",
+    "runtime_bench.coreml_report",
 ]
 
 
@@ -57,7 +60,8 @@ def test_deciding_and_parsing_start_without_torch(module):
 def test_every_command_shows_its_help_fast_and_without_torch():
     program = (
         "import sys\nfrom typer.testing import CliRunner\nfrom cli.main import app\n"
-        "for name in 'personalize export bench compare report inspect transcribe demo doctor'.split():\n"
+        "names = 'personalize export curve bench compare report inspect transcribe profile demo doctor'\n"
+        "for name in names.split():\n"
         "    result = CliRunner().invoke(app, [name, '--help'])\n"
         "    assert result.exit_code == 0, (name, result.output)\n"
         "sys.exit('torch' in sys.modules)"

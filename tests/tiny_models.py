@@ -10,6 +10,7 @@ from exporters.target import Target
 from personalize.codes import ActivationRange, LayerCodes
 from personalize.observe import layer_shape
 from personalize.plan import LayerShape, QuantSpec
+from personalize.rounding import nearest_palette, round_palettes
 from speech.decoding import Tokens
 from speech.models.base import SpeechModel
 from speech.models.wav2vec2 import from_module
@@ -102,6 +103,9 @@ def nearest_codes(
     """One layer rounded to nearest under max-abs scales, as the target stores them."""
     if spec.scheme == "float":
         return LayerCodes(spec)
+    if spec.scheme == "lut":
+        tables = round_palettes(weight, spec.group_size, None)(spec.bits)
+        return LayerCodes(spec, nearest_palette(weight, tables), tables)
     out_channels = weight.shape[0]
     groups = weight[0].numel() // spec.group_size if spec.group_size is not None else 1
     grouped = weight.reshape(out_channels, groups, -1)

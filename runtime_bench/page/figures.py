@@ -9,6 +9,11 @@ def percent(share: float | None) -> str:
     return "" if share is None else f"{100 * share:.1f} %"
 
 
+def speed(factor: float) -> str:
+    """How many times faster than real time; slow ones with a decimal."""
+    return f"{factor:.0f}" if factor >= 10 else f"{factor:.1f}"
+
+
 def points(wer: Interval) -> str:
     """A difference of rates in points, with its bounds."""
     return f"{100 * wer.value:+.1f} ({100 * wer.low:+.1f} to {100 * wer.high:+.1f})"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from exporters.run_folder import RunFolder
 from runtime_bench.page.charts import latency_bars, layer_rows, operation_bars, wer_by_bytes
+from runtime_bench.page.figures import percent
 from runtime_bench.page.marks import Chart
 from runtime_bench.page.render import DARK, LIGHT, png, svg
 from runtime_bench.page.story import Story, file_points, layer_table, tell
@@ -232,7 +233,7 @@ def _provenance(story: Story) -> str:
         f"{report.device.memory_bytes / 2**30:.0f} GiB, {report.device.system}",
         "threads": f"{report.threads_in_words}; cores {', '.join(map(str, report.cores)) or 'not pinned'}",
         "other work": f"{report.load.busy_cores:.1f} cores busy before; while timing others took "
-        f"{report.load.others_share:.0%} of the cores, the host {report.load.stolen_share:.0%}",
+        f"{percent(report.load.others_share)} of the cores, the host {percent(report.load.stolen_share)}",
         "protocol": f"{report.timing.warmup} runs to warm up, at least {report.timing.runs} timed runs and "
         f"{report.timing.seconds:g} s of each system, in turns drawn at random",
         "versions": ", ".join(

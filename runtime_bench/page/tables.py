@@ -5,7 +5,7 @@ from html import escape
 
 from personalize.budget import format_bytes
 from runtime_bench.page.charts import LayerRow
-from runtime_bench.page.figures import edits, error_rate, interval, percent, points
+from runtime_bench.page.figures import edits, error_rate, interval, percent, points, speed
 from runtime_bench.page.story import Story
 from runtime_bench.protocol import Latency
 from runtime_bench.quality import speaker_errors
@@ -178,7 +178,7 @@ def _size(system: SystemResult) -> list[str]:
 def _latency(latency: Latency) -> list[str]:
     return [
         f"{latency.rtf:.4f}",
-        f"{latency.speed:.0f}",
+        speed(latency.speed),
         f"{latency.median_ms:.1f}",
         f"{latency.p90_ms:.1f}",
         f"{latency.p99_ms:.1f}",

@@ -2,7 +2,7 @@
 
 from personalize.budget import format_bytes
 from runtime_bench.compare import Difference
-from runtime_bench.page.figures import interval, percent, points
+from runtime_bench.page.figures import interval, percent, points, speed
 from runtime_bench.page.story import Story
 from runtime_bench.report import BenchReport, SystemResult
 
@@ -19,7 +19,7 @@ def key_figures(story: Story, name: str) -> list[tuple[str, str]]:
     elif system.words is not None and base.words is not None:
         figures.append((percent(system.words.rate), f"WER, float {percent(base.words.rate)}"))
     if system.latency is not None:
-        figures.append((f"{system.latency.speed:.0f}x", "real time"))
+        figures.append((f"{speed(system.latency.speed)}x", "real time"))
     if system.startup is not None:
         figures.append((format_bytes(system.startup.model_rss_bytes), "memory"))
     return figures
@@ -34,7 +34,7 @@ def summary(story: Story, name: str) -> list[str]:
         share = artifact.size_bytes / max(story.profile.float_weight_bytes, 1)
         sentences.append(
             f"{name} is a file of {artifact.size_bytes:,} bytes for {artifact.target}, "
-            f"{artifact.mean_bits:.2f} bits a weight: {share:.0%} of the model's float weights."
+            f"{artifact.mean_bits:.2f} bits a weight: {100 * share:.0f} % of the model's float weights."
         )
     if difference is not None:
         sentences += [_errors(report, system, difference), _times(report, system, difference)]
@@ -74,7 +74,7 @@ def _times(report: BenchReport, system: SystemResult, difference: Difference) ->
     if latency is None or difference.time is None:
         return ""
     told = (
-        f"It runs {latency.speed:.0f} times faster than real time on {report.threads_in_words} and takes "
+        f"It runs {speed(latency.speed)} times faster than real time on {report.threads_in_words} and takes "
         f"{interval(difference.time)} of the time of {report.baseline} in the same run."
     )
     return told if difference.time_problem is None else f"{told} These times are not valid."

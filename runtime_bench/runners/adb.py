@@ -101,7 +101,10 @@ class DeviceFolder:
     def close(self) -> None:
         """End the runner if it still runs, and remove the folder, if the device is still there."""
         with contextlib.suppress(UserError):
-            self.adb.shell(f"cd {self.path} && kill $(cat pid) 2>/dev/null; rm -rf {self.path}")
+            pid = f"$(cat {self.path}/pid)"
+            self.adb.shell(
+                f"grep -q {LOADER} /proc/{pid}/cmdline 2>/dev/null && kill {pid}; rm -rf {self.path}"
+            )
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from exporters.target import remedy
 from runtime_bench.adb import RemoteDevice
 from runtime_bench.report import Startup
 from speech.decoding import Autoregression
@@ -21,22 +22,22 @@ RUNNERS = {
     "adb": "runtime_bench.runners.adb",
     "litert": "runtime_bench.runners.litert",
     "tflite-runtime": "runtime_bench.runners.tflite_runtime",
+    "coreml": "runtime_bench.runners.coreml_reference",
+    "coreml-float16": "runtime_bench.runners.coreml_reference",
     "torch-float": "runtime_bench.runners.torch_models",
     "torch-int8-dynamic": "runtime_bench.runners.torch_models",
     "torch-reference": "runtime_bench.runners.torch_models",
+    "torch-reference-float16": "runtime_bench.runners.torch_models",
 }
 """Runner name -> module with `open_runner(system, threads) -> Runner`. Importing it loads the runtime.
 
 What follows a colon says where: `arm64:cortex-a53`, `adb:SERIAL`. A runner that computes in another process
 has `memory(runner)` beside it: that process's resident bytes before the file was loaded, and their peak.
 """
-UNTIMED_RUNNERS = ("arm64", "torch-reference")
+UNTIMED_RUNNERS = ("arm64", "torch-reference", "torch-reference-float16", "coreml-float16")
 """Emulation and simulation: their latency says nothing."""
 REMOTE_RUNNERS = ("adb",)
 """On another device."""
-
-EXTRAS = {"litert": "myqasr[tflite]"}
-"""Runner -> what to install for it; without an entry it comes with myqasr."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +45,9 @@ class System:
     """One row of a benchmark: what to run and how, in words that another process understands.
 
     runner: a key of RUNNERS, perhaps with a place after a colon. source: an exported file, or a model's
-    folder or id. codes: safetensors of the plan's integers, for `torch-reference`. sha256, size_bytes: of
-    the file, where there is one. timed: False for simulations, whose latency says nothing.
-    autoregression: for exported files of models that write token by token.
+    folder or id. codes: safetensors of the plan's integers, for `torch-reference` and its float16 kind.
+    sha256, size_bytes: of the file, where there is one. timed: False for simulations, whose latency says
+    nothing. autoregression: for exported files of models that write token by token.
     """
 
     name: str
@@ -118,10 +119,7 @@ def runner_module(name: str) -> ModuleType:
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        package = EXTRAS.get(name, "myqasr")
-        raise NotInstalledError(
-            f"runner {name} needs {error.name}: pip install '{package}'"
-        ) from error
+        raise NotInstalledError(f"runner {name} needs {error.name}: {remedy(error)}") from error
 
 
 def open_system(system: System, threads: int) -> Runner:

@@ -11,7 +11,7 @@ from torch import nn
 
 import speech.models.wav2vec2  # noqa: F401  so that loading a model isn't importing transformers
 from personalize.codes import load_codes
-from personalize.reference import build_reference
+from personalize.reference import build_half_reference, build_reference
 from runtime_bench.runners.base import System
 from speech.decoding import Tokens
 from speech.errors import UserError
@@ -46,7 +46,8 @@ def open_runner(system: System, threads: int) -> TorchRunner:
     if system.codes is None:
         raise UserError(f"{system.name}: a {system.runner} needs the file with the plan's codes")
     codes, _ = load_codes(Path(system.codes))
-    reference = build_reference(model, codes)
+    build = build_half_reference if system.runner.endswith("float16") else build_reference
+    reference = build(model, codes)
     return TorchRunner("torch simulation of the plan", used, reference.module, model.tokens)
 
 

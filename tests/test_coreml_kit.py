@@ -1,0 +1,189 @@
+"""What goes to the Mac with a package, tried as far as a machine without Core ML can."""
+
+import asyncio
+import importlib.util
+import inspect
+import json
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from cli.inspect import inspect_file
+from exporters.manifest import load_artifact
+from exporters.mlpackage import read_programs
+from runtime_bench.coreml_report import load_mac_report
+from runtime_bench.report import load_report
+from runtime_bench.runners.coreml_reference import reference_of
+from speech.errors import UserError
+from speech.storage import sha256_of, size_of
+from tests.conftest import invoke
+
+
+@pytest.fixture(scope="module")
+def coreml_run(tmp_path_factory, tiny_model, tune_clips):
+    """A run that was planned for Core ML and exported, by the commands."""
+    out = tmp_path_factory.mktemp("coreml") / "bob"
+    done = invoke(
+        "personalize", tiny_model, tune_clips, "--budget", "0.25x", "--target", "coreml",
+        "--clips", 2, "--out", out,
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    done = invoke("export", out, "--max-seconds", 6)
+    assert done.exit_code == 0, done.output
+    return out
+
+
+@pytest.fixture(scope="module")
+def kit(coreml_run):
+    return coreml_run / "exports" / "bob.mac"
+
+
+@pytest.fixture(scope="module")
+def script(kit):
+    """The copied script as a module."""
+    spec = importlib.util.spec_from_file_location("bench_macos_copy", kit / "bench_macos.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_package_keeps_its_budget_and_the_manifest_names_its_bytes(coreml_run):
+    package = coreml_run / "exports" / "bob.mlpackage"
+    _, artifact = load_artifact(package)
+    assert artifact.size_bytes == size_of(package) <= artifact.budget_bytes
+    assert artifact.sha256 == sha256_of(package)
+    assert {spec.scheme for spec in artifact.layers.values()} >= {"lut"}
+    rows = inspect_file(package)
+    assert [row.layer for row in rows] == list(artifact.layers)
+    assert [row.precision for row in rows] == [spec.label for spec in artifact.layers.values()]
+
+
+def test_bench_scores_the_very_file_and_claims_no_latency(coreml_run, test_clips):
+    done = invoke("bench", coreml_run, "--data", test_clips, "--limit", 3, "--threads", 1)
+    assert done.exit_code == 0, done.output
+    report = load_report(next((coreml_run / "bench").iterdir()))
+    package = report.system("bob (coreml)")
+    assert package.latency is None
+    assert package.startup is None
+    assert package.words is not None
+    assert package.transcripts == report.system("its reference (torch, coreml)").transcripts
+    assert report.system("bob (coreml), float16 results").description.endswith("float16 results")
+
+
+def test_a_package_changed_after_the_export_is_refused(coreml_run, tmp_path, test_clips):
+    import shutil
+
+    copy = shutil.copytree(coreml_run / "exports", tmp_path / "exports")
+    weights = next((copy / "bob.mlpackage").rglob("weight.bin"))
+    weights.write_bytes(weights.read_bytes() + b"\0")
+    with pytest.raises(UserError, match=r"bob\.mlpackage is not the file that was exported"):
+        load_artifact(copy / "bob.mlpackage")
+
+
+def test_golden_logits_are_those_that_the_saved_program_computes(coreml_run, kit, script):
+    runner = reference_of(coreml_run / "exports" / "bob.mlpackage")
+    names = []
+    for name, waveform, logits in script.golden_inputs(kit):
+        names.append(name)
+        worst, same = script.compared(runner.logits(waveform[0])[None], logits)
+        assert worst < 1e-5
+        assert same == 1.0
+    assert names == ["longest", "shortest", "speech"]
+    with pytest.raises(SystemExit, match="logits of shape"):
+        script.compared(logits[:, :-1], logits)
+    assert script.compared(-logits, logits)[1] < 0.5
+
+
+def test_the_layers_file_names_every_layer_with_its_precision(coreml_run, kit):
+    _, artifact = load_artifact(coreml_run / "exports" / "bob.mlpackage")
+    about = json.loads((kit / "layers.json").read_text())
+    assert about["package_sha256"] == artifact.sha256
+    listed = {layer["name"]: layer["precision"] for layer in about["layers"]}
+    assert listed == {name: spec.label for name, spec in artifact.layers.items()}
+
+
+def test_without_macos_the_script_says_so_and_stops(kit):
+    command = [sys.executable, str(kit / "bench_macos.py")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if sys.platform != "darwin":
+        assert done.returncode == 1
+        assert "macOS only" in done.stderr
+
+
+def test_the_result_of_the_script_is_a_report_that_we_read(
+    coreml_run, kit, script, monkeypatch, tmp_path
+):
+    """Core ML's own calls are replaced by the evaluator; everything else is the script."""
+    from coremltools.models.compute_plan import MLComputePlan
+    from coremltools.models.ml_program.experimental import perf_utils
+
+    package = coreml_run / "exports" / "bob.mlpackage"
+    asked = []
+
+    class Model:
+        def __init__(self, path, compute_units):
+            asked.append(compute_units.name)
+            self.runner = reference_of(package)
+
+        def predict(self, inputs):
+            return {"logits": self.runner.logits(inputs["waveform"][0])[None]}
+
+        def get_compiled_model_path(self):
+            return str(package)
+
+    class Benchmarker:
+        def __init__(self, model):
+            pass
+
+        async def benchmark_load(self, iterations):
+            return SimpleNamespace(samples=[5.0] * iterations)
+
+        async def benchmark_predict(self, inputs, iterations, warmup):
+            return SimpleNamespace(samples=[np.float64(2.0)] * iterations)
+
+    operations = [
+        SimpleNamespace(
+            operator_name=f"ios18.{each.kind}", outputs=[SimpleNamespace(name=each.name)]
+        )
+        for each in read_programs(package)["main"].operations
+    ]
+    block = SimpleNamespace(operations=operations)
+    plan = SimpleNamespace(
+        model_structure=SimpleNamespace(
+            program=SimpleNamespace(functions={"main": SimpleNamespace(block=block)})
+        ),
+        get_compute_device_usage_for_mlprogram_operation=lambda operation: None,
+        get_estimated_cost_for_mlprogram_operation=lambda operation: SimpleNamespace(weight=0.5),
+    )
+    monkeypatch.setattr("coremltools.models.MLModel", Model)
+    monkeypatch.setattr(perf_utils, "MLModelBenchmarker", Benchmarker)
+    monkeypatch.setattr(MLComputePlan, "load_from_path", lambda path, compute_units: plan)
+    result = asyncio.run(script.report(package, ["ALL", "CPU_ONLY"], 4))
+    (tmp_path / "result.json").write_text(json.dumps(result))
+    report = load_mac_report(tmp_path / "result.json")
+    assert asked == ["ALL", "CPU_ONLY"]
+    assert report.package_sha256 == load_artifact(package)[1].sha256
+    for unit in report.units:
+        assert unit.latency.median_ms == pytest.approx(2.0)
+        assert max(each.max_error for each in unit.golden) < 1e-5
+        assert {"ios18.linear", "ios18.conv"} <= {each.kind for each in unit.operations}
+        assert not any(each.kind.endswith(".const") for each in unit.operations)
+
+
+def test_the_calls_that_the_script_makes_on_a_mac_exist_in_the_pinned_coremltools():
+    from coremltools.models import MLModel
+    from coremltools.models.compute_plan import MLComputePlan
+    from coremltools.models.ml_program.experimental.perf_utils import MLModelBenchmarker
+
+    def parameters(function):
+        return set(inspect.signature(function).parameters)
+
+    assert {"inputs", "iterations", "warmup"} <= parameters(MLModelBenchmarker.benchmark_predict)
+    assert "iterations" in parameters(MLModelBenchmarker.benchmark_load)
+    assert {"path", "compute_units"} <= parameters(MLComputePlan.load_from_path)
+    assert callable(MLComputePlan.get_compute_device_usage_for_mlprogram_operation)
+    assert callable(MLComputePlan.get_estimated_cost_for_mlprogram_operation)
+    assert callable(MLModel.get_compiled_model_path)
