@@ -87,8 +87,8 @@ class Session:
         try:
             stdin.write(line.encode() + b"\n")
             stdin.flush()
-        except OSError:
-            pass  # it has ended; its answer says why
+        except (OSError, ValueError):
+            pass  # it has ended, or was closed; the answer says so
         return self.answer()
 
     def answer(self) -> dict[str, Any]:

@@ -128,9 +128,11 @@ def test_files_that_can_not_be_loaded_leave_nothing_behind(pte, tmp_path):
 def test_a_closed_runner_removes_its_folder(pte):
     runner = cpp(pte)
     folder = runner.session.place.path
-    assert folder.is_dir()
+    runner.logits(features())
     runner.close()
     assert not folder.exists()
+    with pytest.raises(UserError, match="ended with exit code 0"):
+        runner.session.command("memory")
 
 
 def test_without_a_compiler_the_way_out_is_named(monkeypatch, pte):
