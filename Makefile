@@ -38,6 +38,9 @@ bench: setup
 	$(BIN)/python -m benchmarks.solving
 	$(BIN)/python -m benchmarks.models
 	$(BIN)/python -m benchmarks.base_model
+	$(BIN)/myqasr doctor --install tflite-runtime
+	$(BIN)/python -m benchmarks.tflite
+	$(BIN)/python -m benchmarks.tflite_base
 	$(BIN)/python -m benchmarks.real_speakers
 	$(BIN)/python -m benchmarks.allocation --speakers real
 	$(BIN)/python -m benchmarks.personalisation --speakers real

@@ -3,17 +3,12 @@
 from collections.abc import Callable
 from typing import Any
 
-from benchmarks.results import RESULTS, ROOT, load_result
+from benchmarks.render_tflite import tflite, tflite_base
+from benchmarks.results import RESULTS, ROOT, load_result, table
 from personalize.budget import format_bytes
 from speech.storage import write_bytes
 
 Figures = Any
-
-
-def table(header: list[str], rows: list[list[str]]) -> str:
-    """A Markdown table; the first column is text, the rest are figures."""
-    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def demo(figures: Figures) -> str:
@@ -241,6 +236,8 @@ SECTIONS: dict[str, tuple[str, Callable[[Figures], str]]] = {
     "real_speakers": ("Four real speakers the model never heard", real_speakers),
     "budgets": ("Budgets are kept to the byte", budgets),
     "base_model": ("A model of wav2vec2-base size, random weights", base_model),
+    "tflite": ("TFLite files on both runtimes", tflite),
+    "tflite_base": ("TFLite files of wav2vec2-base size, random weights", tflite_base),
     "sensitivity": ("Are the costs right?", sensitivity),
     "measuring_cost": ("What measuring costs", measuring_cost),
     "solving": ("What solving costs", solving),

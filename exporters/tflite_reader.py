@@ -14,7 +14,7 @@ from torch import Tensor
 
 from exporters.target import StoredLayer
 from exporters.tflite_file import IDENTIFIER
-from exporters.tflite_layers import UNIT, WEIGHT
+from exporters.tflite_layers import WEIGHT
 from personalize.codes import ActivationRange, LayerCodes
 from personalize.plan import QuantSpec
 from speech.errors import UserError
@@ -89,7 +89,7 @@ class _Subgraph:
             if expanded and maker is not None:
                 index = int(maker.inputs[0])
             weight = self.constant(index)
-            if weight is not None and _is_layer(weight.entry.name.decode()):
+            if weight is not None and weight.entry.name.decode().endswith(WEIGHT):
                 yield self.layer(operator, weight, expanded)
 
     def name(self, operator: Any) -> str:
@@ -154,10 +154,6 @@ class _Subgraph:
 
 _SCALE_BYTES = 12
 """A channel's scale and zero point in the file."""
-
-
-def _is_layer(name: str) -> bool:
-    return name.endswith(WEIGHT) and name != f"{UNIT}{WEIGHT}"
 
 
 def unpacked_codes(data: NDArray[np.uint8], bits: int, count: int) -> NDArray[np.int8]:

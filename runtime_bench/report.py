@@ -215,7 +215,15 @@ def busy_cores_now() -> float:
 def runtime_versions() -> dict[str, str]:
     """Version of Python and of each distribution that computes something here."""
     found = {"python": platform.python_version()}
-    for name in ("myqasr", "torch", "executorch", "torchao", "transformers", "numpy"):
+    for name in (
+        "myqasr",
+        "torch",
+        "executorch",
+        "ai-edge-litert",
+        "torchao",
+        "transformers",
+        "numpy",
+    ):
         try:
             found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
