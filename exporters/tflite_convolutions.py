@@ -11,17 +11,14 @@ from exporters.tflite_sizes import sizes
 from personalize.kernels import has_rows
 
 
-def run_layer(graph: GraphTranslator, node: fx.Node, source: Any, *others: Any) -> Value:
-    """Linear, convolution or token embedding of the model."""
+def run_layer(graph: GraphTranslator, node: fx.Node, source: Any, *_others: Any) -> Value:
+    """Linear or convolution of the model."""
     layer = graph.layers[node]
     if isinstance(layer.module, nn.Linear):
         return graph.writer.linear(graph.input(source), layer)
     if isinstance(layer.module, nn.Conv1d):
         return _convolution_1d(graph, node, graph.value(source), layer)
-    if isinstance(layer.module, nn.Conv2d):
-        return _convolution_2d(graph, node, graph.input(source), layer)
-    ids = graph.cast(graph.input(others[0]), "int32")
-    return graph.writer.embedding(ids, layer)
+    return _convolution_2d(graph, node, graph.input(source), layer)
 
 
 def _convolution_1d(graph: GraphTranslator, node: fx.Node, x: Value, layer: Layer) -> Value:

@@ -168,12 +168,6 @@ class LayerWriter:
         flat = self.graph.ints(1, -1, size)
         return self.graph.call("RESHAPE", [made, flat], [1, frames, size])
 
-    def embedding(self, ids: Value, layer: Layer) -> Value:
-        """int32 [..., ids] -> [..., ids, size]."""
-        table = self._weight(layer, layer.weight, layer.codes.codes, 0)
-        shape = (*ids.shape, int(layer.weight.shape[1]))
-        return self.graph.call("GATHER", [table, ids], shape, ("GatherOptions", {"axis": 0}))
-
     def _quantized(self, x: Value, grid: ActivationRange) -> Value:
         return self.graph.call("QUANTIZE", [x], x.shape, None, "int8", quantization=_grid(grid))
 

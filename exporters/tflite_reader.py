@@ -19,8 +19,8 @@ from personalize.codes import ActivationRange, LayerCodes
 from personalize.plan import QuantSpec
 from speech.errors import UserError
 
-_WEIGHT_PLACE = {"FULLY_CONNECTED": 1, "CONV_2D": 1, "DEPTHWISE_CONV_2D": 1, "GATHER": 0}
-"""Operators that can be layers -> which operand is the weight."""
+_LAYERS = ("FULLY_CONNECTED", "CONV_2D", "DEPTHWISE_CONV_2D")
+"""Operators that can be layers; their second operand is the weight."""
 
 _OPERATORS = {number: name for name, number in vars(schema.BuiltinOperator).items()}
 _BITS = {schema.TensorType.INT8: 8, schema.TensorType.INT4: 4, schema.TensorType.INT2: 2}
@@ -80,10 +80,9 @@ class _Subgraph:
     def layers(self) -> Iterator[StoredLayer]:
         """Layers in the order of the operators."""
         for operator in self.subgraph.operators:
-            place = _WEIGHT_PLACE.get(self.name(operator))
-            if place is None:
+            if self.name(operator) not in _LAYERS:
                 continue
-            index = int(operator.inputs[place])
+            index = int(operator.inputs[1])
             maker = self.makers.get(index)
             expanded = maker is not None and self.name(maker) == "DEQUANTIZE"
             if expanded and maker is not None:

@@ -23,8 +23,11 @@ TORCH_FREE = [
     "exporters.manifest",
     "exporters.xnnpack",
     "exporters.executorch",
+    "exporters.litert",
+    "exporters.tflite_runtime",
     "runtime_bench.report",
     "runtime_bench.protocol",
+    "runtime_bench.environments",
 ]
 
 
