@@ -61,6 +61,9 @@ bench: setup
 	$(BIN)/python -m benchmarks.runners
 	$(BIN)/python -m benchmarks.coreml --users 2
 	$(BIN)/python -m benchmarks.coreml_base
+	$(BIN)/myqasr doctor --install tflite-runtime
+	$(BIN)/python -m benchmarks.tflite
+	$(BIN)/python -m benchmarks.tflite_base
 	$(BIN)/python -m benchmarks.real_speakers
 	$(BIN)/python -m benchmarks.allocation --speakers real
 	$(BIN)/python -m benchmarks.personalisation --speakers real --most 12

@@ -13,6 +13,7 @@ from benchmarks.render_decisions import (
     solving,
 )
 from benchmarks.render_runners import runners
+from benchmarks.render_tflite import tflite, tflite_base
 from benchmarks.results import RESULTS, ROOT, load_result
 from benchmarks.tables import table
 from personalize.budget import format_bytes
@@ -226,6 +227,8 @@ SECTIONS: dict[str, tuple[str, Callable[[Figures], str]]] = {
     "arm64": ("ARM64 kernels, emulated", arm64),
     "coreml": ("Core ML's palettes beside XNNPACK's integers", coreml),
     "coreml_base": ("A model of wav2vec2-base size in Core ML", coreml_base),
+    "tflite": ("TFLite files on both runtimes", tflite),
+    "tflite_base": ("TFLite files of wav2vec2-base size, random weights", tflite_base),
     "sensitivity": ("Are the costs right?", sensitivity),
     "measuring_cost": ("What measuring costs", measuring_cost),
     "solving": ("What solving costs", solving),

@@ -36,13 +36,13 @@ _FLOAT16 = QuantSpec(16, "float")
 
 def menu(shape: LayerShape) -> tuple[QuantSpec, ...]:
     """Precisions that LiteRT runs for this layer, fp32 last."""
-    if shape.fixed or shape.kind == "conv2d":
+    if shape.fixed or shape.kind in ("conv2d", "embedding"):
         return (FLOAT32,)
     row = shape.row_weights
-    if not shape.has_rows or shape.kind == "embedding":
+    if not shape.has_rows:
         narrow = tuple(bits for bits in (2, 4) if shape.weights % (8 // bits) == 0)
         # 4 bits in a depthwise one: 38 dB.
-        depthwise = shape.kind == "conv1d" and shape.weight_shape[1] == 1
+        depthwise = shape.weight_shape[1] == 1
         static = [bits for bits in (*narrow, 8) if bits >= (8 if depthwise else 4)]
         return (
             *(QuantSpec(bits) for bits in narrow),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from exporters.target import ExportOptions, StoredLayer
 from personalize.plan import LayerShape, QuantSpec
-from speech.errors import NotInstalledError
+from speech.errors import NotInstalledError, UserError
 
 if TYPE_CHECKING:
     from personalize.codes import LayerCodes
@@ -100,6 +100,11 @@ def write(
     from exporters.tflite_operators import HANDLERS
     from speech.storage import write_bytes
 
+    if model.tokens.autoregression is not None:
+        raise UserError(
+            f"{model.model_id} writes token by token; TFLite files hold only recognisers with a CTC head and "
+            "classifiers yet: use --target xnnpack"
+        )
     check_layers(model, codes)
     check_menu(model, codes, menu, target)
     style = Style(fully_connected_version, scales_after)

@@ -2,29 +2,23 @@
 
 from typing import Any
 
-import torch
 from torch import fx, nn
 
 from exporters.tflite_file import Size, Value
 from exporters.tflite_graph import GraphTranslator
-from exporters.tflite_layers import UNIT, Layer
+from exporters.tflite_layers import Layer
 from exporters.tflite_sizes import sizes
-from personalize.codes import LayerCodes
 from personalize.kernels import has_rows
-from personalize.plan import FLOAT32
 
 
-def run_layer(graph: GraphTranslator, node: fx.Node, source: Any, *others: Any) -> Value:
-    """Linear, convolution or token embedding of the model."""
+def run_layer(graph: GraphTranslator, node: fx.Node, source: Any, *_others: Any) -> Value:
+    """Linear or convolution of the model."""
     layer = graph.layers[node]
     if isinstance(layer.module, nn.Linear):
         return graph.writer.linear(graph.input(source), layer)
     if isinstance(layer.module, nn.Conv1d):
         return _convolution_1d(graph, node, graph.value(source), layer)
-    if isinstance(layer.module, nn.Conv2d):
-        return _convolution_2d(graph, node, graph.input(source), layer)
-    ids = graph.cast(graph.input(others[0]), "int32")
-    return graph.writer.embedding(ids, layer)
+    return _convolution_2d(graph, node, graph.input(source), layer)
 
 
 def _convolution_1d(graph: GraphTranslator, node: fx.Node, x: Value, layer: Layer) -> Value:
@@ -48,21 +42,19 @@ def _convolution_1d(graph: GraphTranslator, node: fx.Node, x: Value, layer: Laye
 def _windows(graph: GraphTranslator, x: Value, module: Any, frames: Size) -> Value:
     """[1, samples, channels] -> [1, frames, taps * channels], all channels of a tap together."""
     (taps,), (stride,), (dilation,) = module.kernel_size, module.stride, module.dilation
-    if module.in_channels == 1:
-        # A convolution with the unit matrix lays out its windows, whatever the length.
-        unit = nn.Conv1d(1, taps, taps, stride, bias=False)
-        unit.weight.data = torch.eye(taps)[:, None]
-        four = graph.reshaped(x, [1, 1, x.shape[1], 1])
-        spread = Layer(UNIT, unit, LayerCodes(FLOAT32))
-        made = graph.writer.convolution(four, spread, [1, 1, frames, taps])
-        return graph.reshaped(made, [1, frames, taps])
+    channels = module.in_channels
+    if channels == 1:
+        # Taps are a multiple of the stride: windows are several blocks of `stride` samples.
+        channels, taps = stride, taps // stride
+        x = graph.writer.blocks(x, stride, x.shape[1] // stride)
+        stride = 1
     padding = int(module.padding[0])
     x = graph.padded(x, [(0, 0), (padding, padding), (0, 0)])
     picked = []
     for tap in range(taps):
         end = (tap - taps + 1) * dilation or None
         some = graph.sliced(x, 1, tap * dilation, end, stride) if taps > 1 or stride > 1 else x
-        picked.append(Value(some.index, (1, frames, module.in_channels)))
+        picked.append(Value(some.index, (1, frames, channels)))
     return graph.joined(picked, 2)
 
 

@@ -112,8 +112,10 @@ class GraphTranslator:
 
     def like(self, value: Value, made: Value) -> Value:
         """`made` as stored, with the order of dimensions of `value`."""
-        first, second, third, *rest = made.shape if value.swapped else (0, 0, 0)
-        return Value(made.index, (first, third, second, *rest), True) if value.swapped else made
+        if not value.swapped:
+            return made
+        first, second, third, *rest = made.shape
+        return Value(made.index, (first, third, second, *rest), True)
 
     def _transposed(self, value: Value, order: Sequence[int]) -> Value:
         shape = [value.shape[place] for place in order]

@@ -19,9 +19,6 @@ from personalize.codes import ActivationRange, LayerCodes
 WEIGHT = ".weight"
 """Ends the names of weight tensors; before it stands the layer's name."""
 
-UNIT = "(windows)"
-"""Stands for a layer's name where a convolution with the unit matrix lays out another's windows."""
-
 _VALID = schema.Padding.VALID
 
 
@@ -151,11 +148,25 @@ class LayerWriter:
         )
         return self.graph.call("DEQUANTIZE", [result], shape)
 
-    def embedding(self, ids: Value, layer: Layer) -> Value:
-        """int32 [..., ids] -> [..., ids, size]."""
-        table = self._weight(layer, layer.weight, layer.codes.codes, 0)
-        shape = (*ids.shape, int(layer.weight.shape[1]))
-        return self.graph.call("GATHER", [table, ids], shape, ("GatherOptions", {"axis": 0}))
+    def blocks(self, x: Value, size: int, frames: Size) -> Value:
+        """One channel [1, samples, 1] in blocks [1, samples // size, size]; what is left over is dropped.
+
+        A convolution with the unit matrix, as a reshape can't drop samples whose number isn't known.
+        """
+        unit = np.eye(size, dtype=np.int8).reshape(size, 1, size, 1)
+        stored = self.graph.tensor(
+            "", unit.shape, "int8", unit, _per_channel(np.ones(1, np.float32), 0)
+        )
+        matrix = self.graph.call("DEQUANTIZE", [stored], stored.shape, version=2)
+        none = self.graph.constant("", np.zeros(size, np.float32))
+        four = self.graph.call("EXPAND_DIMS", [x, self.graph.ints(1)], [1, 1, x.shape[1], 1])
+        fields = {"padding": _VALID, "strideH": 1, "strideW": size}
+        fields |= {"dilationHFactor": 1, "dilationWFactor": 1}
+        made = self.graph.call(
+            "CONV_2D", [four, matrix, none], [1, 1, frames, size], ("Conv2DOptions", fields)
+        )
+        flat = self.graph.ints(1, -1, size)
+        return self.graph.call("RESHAPE", [made, flat], [1, frames, size])
 
     def _quantized(self, x: Value, grid: ActivationRange) -> Value:
         return self.graph.call("QUANTIZE", [x], x.shape, None, "int8", quantization=_grid(grid))

@@ -198,10 +198,11 @@ def _scalar(graph: GraphTranslator, _node: fx.Node, number: Any, **_options: Any
 
 
 def _filled(
-    graph: GraphTranslator, _node: fx.Node, _like: Any, number: float, **_options: Any
+    graph: GraphTranslator, _node: fx.Node, like: Any, number: float, **_options: Any
 ) -> Value:
-    """A constant of any shape; whoever reads it broadcasts."""
-    return graph.value(number)
+    """One number in the shape of another tensor."""
+    zeros = graph.binary("MUL", graph.value(like), graph.value(0.0), "MulOptions")
+    return graph.binary("ADD", zeros, graph.value(number), "AddOptions")
 
 
 def _expand(graph: GraphTranslator, node: fx.Node, source: Any, _shape: Any) -> Value:

@@ -14,13 +14,13 @@ from torch import Tensor
 
 from exporters.target import StoredLayer
 from exporters.tflite_file import IDENTIFIER
-from exporters.tflite_layers import UNIT, WEIGHT
+from exporters.tflite_layers import WEIGHT
 from personalize.codes import ActivationRange, LayerCodes
 from personalize.plan import QuantSpec
 from speech.errors import UserError
 
-_WEIGHT_PLACE = {"FULLY_CONNECTED": 1, "CONV_2D": 1, "DEPTHWISE_CONV_2D": 1, "GATHER": 0}
-"""Operators that can be layers -> which operand is the weight."""
+_LAYERS = ("FULLY_CONNECTED", "CONV_2D", "DEPTHWISE_CONV_2D")
+"""Operators that can be layers; their second operand is the weight."""
 
 _OPERATORS = {number: name for name, number in vars(schema.BuiltinOperator).items()}
 _BITS = {schema.TensorType.INT8: 8, schema.TensorType.INT4: 4, schema.TensorType.INT2: 2}
@@ -80,16 +80,15 @@ class _Subgraph:
     def layers(self) -> Iterator[StoredLayer]:
         """Layers in the order of the operators."""
         for operator in self.subgraph.operators:
-            place = _WEIGHT_PLACE.get(self.name(operator))
-            if place is None:
+            if self.name(operator) not in _LAYERS:
                 continue
-            index = int(operator.inputs[place])
+            index = int(operator.inputs[1])
             maker = self.makers.get(index)
             expanded = maker is not None and self.name(maker) == "DEQUANTIZE"
             if expanded and maker is not None:
                 index = int(maker.inputs[0])
             weight = self.constant(index)
-            if weight is not None and _is_layer(weight.entry.name.decode()):
+            if weight is not None and weight.entry.name.decode().endswith(WEIGHT):
                 yield self.layer(operator, weight, expanded)
 
     def name(self, operator: Any) -> str:
@@ -154,10 +153,6 @@ class _Subgraph:
 
 _SCALE_BYTES = 12
 """A channel's scale and zero point in the file."""
-
-
-def _is_layer(name: str) -> bool:
-    return name.endswith(WEIGHT) and name != f"{UNIT}{WEIGHT}"
 
 
 def unpacked_codes(data: NDArray[np.uint8], bits: int, count: int) -> NDArray[np.int8]:

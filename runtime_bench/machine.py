@@ -17,6 +17,12 @@ import psutil
 
 from speech.errors import UserError
 
+VERSIONED = (
+    *("myqasr", "torch", "executorch", "ai-edge-litert", "coremltools", "torchao", "transformers"),
+    "numpy",
+)
+"""Distributions whose versions results name, where they are installed."""
+
 
 @dataclass(frozen=True, slots=True)
 class Device:
@@ -139,7 +145,7 @@ def load_between(
 def runtime_versions() -> dict[str, str]:
     """Version of Python and of each distribution that computes something here."""
     found = {"python": platform.python_version()}
-    for name in ("myqasr", "torch", "executorch", "torchao", "transformers", "numpy"):
+    for name in VERSIONED:
         try:
             found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:

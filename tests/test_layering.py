@@ -29,6 +29,9 @@ TORCH_FREE = [
     "runtime_bench.protocol",
     "runtime_bench.compare",
     "runtime_bench.coreml_report",
+    "exporters.litert",
+    "exporters.tflite_runtime",
+    "runtime_bench.environments",
 ]
 
 

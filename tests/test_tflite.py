@@ -19,6 +19,7 @@ from exporters.tflite_reader import unpacked_codes
 from personalize.codes import LayerCodes
 from personalize.plan import FLOAT32, LayerShape, QuantSpec
 from personalize.reference import build_reference
+from personalize.rounding import round_weight
 from runtime_bench.exported import TARGET_RUNNERS
 from runtime_bench.quality import signal_to_noise_db
 from runtime_bench.runners.base import System, open_system
@@ -27,6 +28,7 @@ from speech.errors import NotInstalledError, UserError
 from speech.models import load_model
 from speech.models.base import SpeechModel
 from speech.storage import record_hash
+from tests.conftest import invoke
 from tests.model_folders import save_model
 from tests.tiny_models import layer_shapes, noise, random_codes, tiny_ctc
 
@@ -274,3 +276,24 @@ def test_the_file_tells_what_it_is(linear_plan, tmp_path):
     precisions = {name: layer.spec.label for name, layer in codes.items()}
     about = f"target=litert model=tiny-1 precisions={record_hash(precisions)}"
     assert about.encode() in path.read_bytes()
+
+
+def test_a_model_that_writes_token_by_token_is_refused_with_the_way_out(tmp_path):
+    save_model("whisper", tmp_path / "whisper")
+    model = load_model(str(tmp_path / "whisper"))
+    path = tmp_path / "file.litert.tflite"
+    with pytest.raises(UserError, match=r"token by token.*--target xnnpack"):
+        litert.write(model, {}, path, OPTIONS)
+    assert not path.exists()
+
+
+def test_an_unknown_runtime_can_not_be_installed():
+    done = invoke("doctor", "--install", "abacus")
+    assert done.exit_code == 2
+    assert "known: tflite-runtime" in done.output
+
+
+def test_group_scales_are_such_that_float16_holds_them():
+    weight = torch.randn(4, 64) * torch.logspace(-9, 0, 4)[:, None]
+    _, scales = round_weight(weight, QuantSpec.from_label("int4-g32-a8d").stored, "bfloat16")
+    assert torch.equal(scales.half().float(), scales)

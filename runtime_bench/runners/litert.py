@@ -1,7 +1,5 @@
 """Exported .litert.tflite files in the LiteRT runtime, with its XNNPACK kernels."""
 
-import contextlib
-import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,9 +45,8 @@ def open_runner(system: System, threads: int) -> LiteRtRunner:
     if not path.is_file():
         raise UserError(f"{path} does not exist")
     try:
-        with contextlib.redirect_stderr(io.StringIO()):
-            interpreter = Interpreter(str(path), num_threads=threads)
-            interpreter.allocate_tensors()
+        interpreter = Interpreter(str(path), num_threads=threads)
+        interpreter.allocate_tensors()
     except (RuntimeError, ValueError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(f"{path} can't be loaded by LiteRT ({reason}); export it again") from error
