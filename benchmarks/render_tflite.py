@@ -57,7 +57,7 @@ def tflite_base(figures: Figures) -> str:
     cost = figures["write_mixed"]
     header = ["file", "bytes", "4 s of audio", "load", "RAM"]
     return (
-        f"{figures['threads']} thread; other programs took {figures['others_share']:.0%} of the machine. The mixed "
-        f"LiteRT file was written and read back in {cost['wall_seconds']:.0f} s ({cost['cpu_seconds']:.0f} s "
+        f"{figures['threads']} thread; other programs took {figures['others_share']:.0%} of the machine. "
+        f"The mixed LiteRT file was written and read back in {cost['wall_seconds']:.0f} s ({cost['cpu_seconds']:.0f} s "
         f"of CPU) and {format_bytes(cost['peak_rss_bytes'])} of memory.\n\n" + table(header, rows)
     )
