@@ -58,6 +58,7 @@ def tflite_base(figures: Figures) -> str:
     header = ["file", "bytes", "4 s of audio", "load", "RAM"]
     return (
         f"{figures['threads']} thread; other programs took {figures['others_share']:.0%} of the machine. "
-        f"The mixed LiteRT file was written and read back in {cost['wall_seconds']:.0f} s ({cost['cpu_seconds']:.0f} s "
-        f"of CPU) and {format_bytes(cost['peak_rss_bytes'])} of memory.\n\n" + table(header, rows)
+        f"The mixed LiteRT file was written and read back in {cost['wall_seconds']:.0f} s "
+        f"({cost['cpu_seconds']:.0f} s of CPU) and {format_bytes(cost['peak_rss_bytes'])} of memory.\n\n"
+        + table(header, rows)
     )
