@@ -131,7 +131,7 @@ def _round_groups(
             step = 2 * step / (points - 1)
         for point in range(points):
             share = start - point * step
-            scale = _store_scale(peak * share / high, scale_dtype)
+            scale = stored_scale(peak * share / high, scale_dtype)
             rounded = (groups / scale).round_().clamp_(low, high).mul_(scale)
             error = search.error(groups, rounded, importance)
             better = error < best_error
@@ -142,7 +142,7 @@ def _round_groups(
     return codes, best_scale[:, 0]
 
 
-def _store_scale(scale: Tensor, scale_dtype: str) -> Tensor:
+def stored_scale(scale: Tensor, scale_dtype: str) -> Tensor:
     """The nearest scale the target can hold, as float32; never zero (an all-zero row keeps zero codes).
 
     scale_dtype: `bfloat16+float16` is a scale that either can hold: what bfloat16 rounds to is in float16 or,

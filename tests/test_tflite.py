@@ -295,5 +295,8 @@ def test_an_unknown_runtime_can_not_be_installed():
 
 def test_group_scales_are_such_that_float16_holds_them():
     weight = torch.randn(4, 64) * torch.logspace(-9, 0, 4)[:, None]
-    _, scales = round_weight(weight, QuantSpec.from_label("int4-g32-a8d").stored, "bfloat16")
+    _, scales = round_weight(
+        weight, QuantSpec(4, "int", 32), litert.scale_dtype(QuantSpec(4, "int", 32))
+    )
     assert torch.equal(scales.half().float(), scales)
+    assert torch.equal(scales.bfloat16().float(), scales)

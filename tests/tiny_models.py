@@ -10,7 +10,7 @@ from exporters.target import Target
 from personalize.codes import ActivationRange, LayerCodes
 from personalize.observe import layer_shape
 from personalize.plan import LayerShape, QuantSpec
-from personalize.rounding import nearest_palette, round_palettes
+from personalize.rounding import nearest_palette, round_palettes, stored_scale
 from speech.decoding import Tokens
 from speech.models.base import SpeechModel
 from speech.models.wav2vec2 import from_module
@@ -111,7 +111,7 @@ def nearest_codes(
     grouped = weight.reshape(out_channels, groups, -1)
     largest = 2 ** (spec.bits - 1) - 1
     scales = (grouped.abs().amax(2) / largest).clamp_min(1e-8)
-    scales = scales.to(getattr(torch, target.scale_dtype(spec))).float()
+    scales = stored_scale(scales, target.scale_dtype(spec))
     codes = (grouped / scales[:, :, None]).round().clamp(-largest - 1, largest)
     static = spec.activation == "int8-static"
     return LayerCodes(
