@@ -35,7 +35,11 @@ def device() -> Iterator[VirtualDevice]:
     reason = why_not()
     if reason is not None:
         pytest.skip(reason)
-    found = VirtualDevice(device_files())
+    try:
+        files = device_files()
+    except RuntimeError as error:
+        pytest.skip(f"no packages for the virtual device: {error}")
+    found = VirtualDevice(files)
     with private_adb_server(15_099):
         try:
             found.start()

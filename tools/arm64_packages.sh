@@ -2,7 +2,7 @@
 # Debian packages for building and emulating the ARM64 runner, and for talking to a device. Needs root.
 set -eu
 wanted="g++-aarch64-linux-gnu qemu-user adb"
-[ "${1:-}" != device ] || wanted="$wanted qemu-user-static debootstrap iproute2"
+[ "${1:-}" != device ] || wanted="$wanted qemu-user-static iproute2"
 missing=""
 for package in $wanted; do
     dpkg-query --show --showformat '${db:Status-Status}' "$package" 2>/dev/null | grep -qx installed || missing="$missing $package"
