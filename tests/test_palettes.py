@@ -157,9 +157,9 @@ def test_palettes_come_back_from_the_run_folder_bit_for_bit(tmp_path):
 @settings(max_examples=100, deadline=None)
 @given(st.floats(1e-7, 1e3), st.integers(1, 127))
 def test_a_scale_for_both_containers_is_exact_in_both(peak, steps):
-    from personalize.rounding import _store_scale
+    from personalize.rounding import stored_scale
 
-    stored = _store_scale(torch.tensor([peak / steps], dtype=torch.float32), "bfloat16+float16")
+    stored = stored_scale(torch.tensor([peak / steps], dtype=torch.float32), "bfloat16+float16")
     assert torch.equal(stored, stored.half().float())
     assert torch.equal(stored, stored.bfloat16().float())
     assert float(stored) > 0
