@@ -65,7 +65,7 @@ class DeviceFolder:
     def push(self, file: Path, name: str) -> None:
         """Copy a file into the folder; raises UserError when the device is full or gone."""
         try:
-            self.adb.call("push", str(file), f"{self.path}/{name}", seconds=TRANSFER_SECONDS)
+            self._transfer("push", str(file), f"{self.path}/{name}")
         except UserError as error:
             if "No space left" in str(error):
                 raise UserError(
@@ -85,8 +85,16 @@ class DeviceFolder:
         """Read a file of the folder."""
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / name
-            self.adb.call("pull", f"{self.path}/{name}", str(file), seconds=TRANSFER_SECONDS)
+            self._transfer("pull", f"{self.path}/{name}", str(file))
             return file.read_bytes()
+
+    def _transfer(self, *words: str) -> None:
+        """Push or pull; a device that is gone is told from other failures."""
+        try:
+            self.adb.call(*words, seconds=TRANSFER_SECONDS)
+        except UserError:
+            self.check_alive()
+            raise
 
     def check_alive(self) -> None:
         """Raise UserError when the device is gone."""
