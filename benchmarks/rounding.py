@@ -43,7 +43,8 @@ class Way:
 
 
 WAYS = (
-    *(Way(INT4, rounding, scales) for rounding in ("nearest", "gptq") for scales in SCALES),
+    *(Way(INT4, "nearest", scales) for scales, how in SCALES.items() if not how.by_inputs),
+    *(Way(INT4, "gptq", scales) for scales in SCALES),
     Way(INT4, "gptq-differences"),
     *(Way(STATIC, ranges=ranges) for ranges in RANGES),
 )

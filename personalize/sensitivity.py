@@ -69,6 +69,12 @@ class ProfileOptions:
             if name not in known:
                 raise UserError(f"unknown {what} {name!r}; known: {', '.join(known)}")
 
+        if SCALES[self.scales].by_inputs and ROUNDINGS[self.rounding] is None:
+            raise UserError(
+                f"{self.scales} scales need what layers see, which {self.rounding} rounding doesn't ask for; "
+                "use --rounding gptq, or --scales mse-fine"
+            )
+
     @property
     def codes_by(self) -> str:
         """All that codes depend on beside the clips, in words; the usual isn't mentioned."""

@@ -123,6 +123,11 @@ def test_a_ranking_is_not_taken_for_costs(model, fisher):
         plan_for(ranking, xnnpack, floats // 2, 1_000, PlanRules(allocation="exact"))
 
 
+def test_scales_by_inputs_are_refused_where_inputs_are_not_asked_for():
+    with pytest.raises(UserError, match=r"hessian scales need .* nearest .* use --rounding gptq"):
+        ProfileOptions(rounding="nearest", scales="hessian")
+
+
 def test_an_unknown_method_is_refused_with_the_known_ones():
     with pytest.raises(UserError, match=r"unknown sensitivity 'hessian'; known: fisher, kl, l1"):
         ProfileOptions(method="hessian")
