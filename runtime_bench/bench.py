@@ -32,7 +32,7 @@ from runtime_bench.runners.base import (
 )
 from runtime_bench.transcription import checked_logits, model_inputs, text_of, transcribe
 from runtime_bench.validity import timing_problems
-from speech.datasets import Recording, read_clips
+from speech.datasets import Recording, evenly, read_clips
 from speech.decoding import Tokens
 from speech.errors import UserError
 
@@ -111,8 +111,7 @@ def bench(
         raise UserError(f"systems need different names: {', '.join(s.name for s in systems)}")
     idle, busy_cores = idle_cores(options.threads)
     inputs = [model_inputs(recording.waveform, audio) for recording in recordings]
-    count = min(options.timed_clips, len(inputs))
-    timed = tuple((2 * i + 1) * len(inputs) // (2 * count) for i in range(count))
+    timed = tuple(evenly(range(len(inputs)), options.timed_clips))
     material = _Material(recordings, inputs, audio, tokens, timed)
     device, cores_there = this_device(), len(usable())
     with pinned(idle) as cores:

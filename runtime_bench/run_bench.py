@@ -15,7 +15,7 @@ from runtime_bench.machine import runtime_versions
 from runtime_bench.operations import with_operations
 from runtime_bench.report import BenchReport, MeasuredFile, Provenance, add_report
 from runtime_bench.runners.base import System
-from speech.datasets import Clip, Recording, audio_hash, read_clips
+from speech.datasets import Clip, Recording, audio_hash, evenly, read_clips
 from speech.errors import UserError
 from speech.storage import record_hash
 
@@ -44,8 +44,7 @@ def held_out_recordings(settings: RunSettings, clips: Sequence[Clip], limit: int
             f"all {len(recordings)} labelled clips were used to fit this run; bench on others, or "
             "personalize with fewer --clips"
         )
-    count = len(apart) if limit is None else min(limit, len(apart))
-    chosen = [apart[(2 * i + 1) * len(apart) // (2 * count)] for i in range(count)]
+    chosen = evenly(apart, len(apart) if limit is None else limit)
     return Heard(tuple(chosen), tuple(skipped), len(recordings) - len(apart))
 
 
