@@ -85,9 +85,8 @@ def build_runner(compiler: str, wheel: Path, mend: str) -> NativeRunner:
     ).hexdigest()[:16]
     path = cache_folder() / "runners" / key / "myqasr-runner"
     if not path.is_file():
-        with replacing(path) as temporary:
+        with replacing(path, mode=0o755) as temporary:
             _compile(program, wheel, version, temporary)
-        path.chmod(0o755)
     return NativeRunner(path, libraries, version)
 
 

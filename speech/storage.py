@@ -26,9 +26,10 @@ converter = make_converter(forbid_extra_keys=True, detailed_validation=False)
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, mode: int = 0o644) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success it becomes `path`, on error it is removed.
 
+    mode: of the file, from the moment that it is there: another process may be waiting to run it.
     Raises UserError when the disk is full or the folder can't be written.
     """
     try:
@@ -42,7 +43,7 @@ def replacing(path: Path) -> Iterator[Path]:
         yield temporary
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
-        temporary.chmod(0o644)
+        temporary.chmod(mode)
         temporary.replace(path)
     except OSError as error:
         raise UserError(
