@@ -66,7 +66,9 @@ def wer_by_bytes(points: Sequence[FilePoint], float_wer: float | None, width: fl
         marks.append(Line(left, y, width - right, y, "muted", 1.5, dashed=True))
         taken.append((left, y - 2, width - right, y + 2))
         text = "float model in torch"
-        spot = _label_spot(width - right, y, text_width(text), width, top, height - bottom, taken)
+        spot = _label_spot(
+            width - right, y, text_width(text), (left, width), top, height - bottom, taken
+        )
         if spot is not None:
             taken.append(spot)
             marks.append(Text(spot[0], spot[3] - 3, text, "muted"))
@@ -75,7 +77,9 @@ def wer_by_bytes(points: Sequence[FilePoint], float_wer: float | None, width: fl
         hint = f"{point.name}: {point.size_bytes:,} bytes, WER {100 * point.wer:.1f} %"
         paint = "b" if point.own else "a"
         marks.append(Dot(x, y, 4 if point.earlier else 5.5, paint, point.earlier, hint))
-        spot = _label_spot(x, y, text_width(point.name), width - 2, top, height - bottom, taken)
+        spot = _label_spot(
+            x, y, text_width(point.name), (left, width - 2), top, height - bottom, taken
+        )
         if spot is not None and not point.earlier:
             taken.append(spot)
             marks.append(Text(spot[0], spot[3] - 3, point.name, paint, bold=point.own))
@@ -198,12 +202,13 @@ def _label_spot(
     x: float,
     y: float,
     width: float,
-    right: float,
+    sides: tuple[float, float],
     top: float,
     bottom: float,
     taken: list[tuple[float, float, float, float]],
 ) -> tuple[float, float, float, float] | None:
-    """Box (left, upper, right, lower) beside a dot that covers nothing; None when all are taken."""
+    """Box (left, upper, right, lower) between `sides`, beside a dot, that covers nothing; None if there is
+    none."""
     above, below = -26, 10
     places = (
         *((10, -8), (-10 - width, -8), (-width / 2, above), (-width / 2, below)),
@@ -211,7 +216,9 @@ def _label_spot(
     )
     for dx, dy in places:
         box = (x + dx, y + dy, x + dx + width, y + dy + 16)
-        inside = box[0] >= 2 and box[2] <= right and box[1] >= top - 20 and box[3] <= bottom
+        inside = (
+            sides[0] <= box[0] and box[2] <= sides[1] and box[1] >= top - 20 and box[3] <= bottom
+        )
         apart = all(
             box[2] <= other[0] or other[2] <= box[0] or box[3] <= other[1] or other[3] <= box[1]
             for other in taken
