@@ -206,13 +206,16 @@ def on_test_clips(
     """
     reference = build_reference(model, round_plan(measured, plan))
     logits = [reference.logits(waveform) for waveform in speaker.test]
-    total = sum(
-        divergence(*(torch.from_numpy(each).double().log_softmax(-1) for each in pair))
-        for pair in zip(base, logits, strict=True)
-    )
+    total = sum(logit_divergence(p, q) for p, q in zip(base, logits, strict=True))
     heard = [greedy_text(each, model.tokens) for each in logits]
     counts = word_errors(list(speaker.texts), heard)
     return total / sum(len(each) for each in base), counts.errors, counts.reference_length
+
+
+def logit_divergence(p_logits: NDArray[np.float32], q_logits: NDArray[np.float32]) -> float:
+    """KL(p, q) summed over frames; logits [frames, vocab]."""
+    p, q = (torch.from_numpy(each).double().log_softmax(-1) for each in (p_logits, q_logits))
+    return divergence(p, q)
 
 
 def rows_of(measured: list[Measured]) -> list[Row]:

@@ -14,7 +14,7 @@ from functools import partial
 import numpy as np
 import torch
 
-from benchmarks.allocation import divergence
+from benchmarks.allocation import logit_divergence
 from benchmarks.results import BUILD, save_result
 from benchmarks.speakers import embedded_users, load_speaker
 from exporters.export import export_options, export_within_budget
@@ -85,7 +85,7 @@ def one_user(name: str) -> list[FileResult]:
                 for each, text in zip(expected, texts, strict=True)
             )
         counts = word_errors(list(speaker.texts), texts)
-        total = sum(divergence(p, q) for p, q in zip(base, logits, strict=True))
+        total = sum(logit_divergence(p, q) for p, q in zip(base, logits, strict=True))
         result = FileResult(
             name, target.NAME, written.plan.budget_bytes, size_of(path),
             written.artifact.mean_bits, total / sum(len(each) for each in base),
