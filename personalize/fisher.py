@@ -16,8 +16,6 @@ a weight's rounding error is the same in every frame, and squaring frame by fram
 correlation with brute force within 4-bit entries 0.94 instead of 0.97, see docs/results.md).
 """
 
-from collections.abc import Callable
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -26,22 +24,12 @@ from torch import Tensor, nn
 from personalize.codes import LayerCodes
 from personalize.kernels import has_rows, kernel_input, layer_output, rows
 from personalize.method import ClipCosts, Setting, backward
-from personalize.observe import hooks
 
 
 def clip_costs(setting: Setting, waveform: NDArray[np.float32], seed: int) -> ClipCosts:
     """One clip's costs, summed over its frames. `seed` alone decides which labels are drawn."""
-    model, rounded, draws = setting.model, setting.rounded, setting.draws
+    rounded, draws = setting.rounded, setting.draws
     sums = {name: np.zeros(len(codes)) for name, codes in rounded.items()}
-
-    def watch(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
-        def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-            x, y = inputs[0].detach(), output.detach()
-            if not output.requires_grad:  # a layer that reads positions, not the audio
-                output.requires_grad_()
-            output.register_hook(lambda gradient: add(name, module, x, y, gradient))
-
-        return hook
 
     def add(name: str, module: nn.Module, x: Tensor, y: Tensor, gradient: Tensor) -> None:
         if name not in rounded:
@@ -54,8 +42,7 @@ def clip_costs(setting: Setting, waveform: NDArray[np.float32], seed: int) -> Cl
                 changes[places] = way(module, x, y, gradient, [rounded[name][i] for i in places])
         sums[name] += np.square(changes) / (2 * draws)
 
-    with hooks(model, watch):
-        frames = backward(setting, waveform, seed)
+    frames = backward(setting, waveform, seed, add)
     return ClipCosts(
         frames,
         {

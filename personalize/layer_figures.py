@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from personalize.kernels import layer_output
 from personalize.method import ClipCosts, Method, Setting, backward
-from personalize.observe import hooks
+from personalize.observe import hooks, sample
 
 MOST_VALUES = 1 << 16
 """So many values of a layer's output go into figures that need them sorted."""
@@ -41,12 +41,6 @@ class Seen:
     def change(self) -> Tensor:
         """What the precision does to the output."""
         return self.changed - self.output
-
-
-def sample(values: Tensor) -> Tensor:
-    """Some of the values, flat, evenly chosen."""
-    flat = values.flatten()
-    return flat[:: -(-len(flat) // MOST_VALUES)]
 
 
 def cosine(seen: Seen) -> float:
@@ -74,7 +68,7 @@ def output_kl(seen: Seen) -> float:
 
 def normality(seen: Seen) -> float:
     """D'Agostino and Pearson's statistic: how unlike a normal distribution the outputs are."""
-    values = sample(seen.output).cpu().numpy()
+    values = sample(seen.output, MOST_VALUES).cpu().numpy()
     return float(normaltest(values).statistic) if np.ptp(values) > 0 else 0.0
 
 
@@ -97,7 +91,9 @@ FIGURES: dict[str, Figure] = {
     "spectral": Figure(spectral),
     "output-kl": Figure(output_kl),
     "mean": Figure(lambda seen: float(seen.output.mean()), ranks_only=True),
-    "median": Figure(lambda seen: float(sample(seen.output).median()), ranks_only=True),
+    "median": Figure(
+        lambda seen: float(sample(seen.output, MOST_VALUES).median()), ranks_only=True
+    ),
     "max": Figure(lambda seen: float(seen.output.max()), ranks_only=True),
     "abs-max": Figure(lambda seen: float(seen.output.abs().max()), ranks_only=True),
     "std": Figure(lambda seen: float(seen.output.std()), ranks_only=True),
@@ -120,16 +116,7 @@ def clip_costs(
     costs: dict[str, dict[str, float]] = {}
 
     def watch(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
-        def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-            x, y = inputs[0].detach(), output.detach()
-            if not figure.needs_gradient:
-                add(name, module, x, y, torch.zeros_like(y))
-                return
-            if not output.requires_grad:
-                output.requires_grad_()
-            output.register_hook(lambda gradient: add(name, module, x, y, gradient))
-
-        return hook
+        return lambda module, inputs, y: add(name, module, inputs[0], y, torch.zeros_like(y))
 
     def add(name: str, module: nn.Module, x: Tensor, y: Tensor, gradient: Tensor) -> None:
         found = costs.setdefault(name, {})
@@ -144,13 +131,12 @@ def clip_costs(
                     value = abs(figure.of(Seen(output, changed, slope)))
                 found[codes.spec.label] = found.get(codes.spec.label, 0.0) + value
 
-    with hooks(setting.model, watch):
-        if figure.needs_gradient:
-            frames = backward(setting, waveform, seed)
-        else:
-            with torch.inference_mode():
-                inputs = setting.model.inputs(waveform, setting.device)
-                frames = int(setting.model.module(*inputs).shape[1])
+    if figure.needs_gradient:
+        frames = backward(setting, waveform, seed, add)
+    else:
+        inputs = setting.model.inputs(waveform, setting.device)
+        with hooks(setting.model, watch), torch.inference_mode():
+            frames = int(setting.model.module(*inputs).shape[1])
     return ClipCosts(
         frames,
         {

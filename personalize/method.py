@@ -6,9 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from personalize.codes import LayerCodes
+from personalize.observe import hooks
 from speech.models.base import SpeechModel
 
 
@@ -65,14 +66,29 @@ def divergence(p: Tensor, q: Tensor) -> float:
     return float(terms.masked_fill(p == -torch.inf, 0.0).sum())
 
 
-def backward(setting: Setting, waveform: NDArray[np.float32], seed: int) -> int:
+def backward(
+    setting: Setting,
+    waveform: NDArray[np.float32],
+    seed: int,
+    add: Callable[[str, nn.Module, Tensor, Tensor, Tensor], None],
+) -> int:
     """One forward pass, and a backward pass for each draw of labels from the posteriors; gives the frames.
 
-    Gradients are those of the labels' log-likelihood; hooks of the caller see them. `seed` alone decides
-    which labels are drawn.
+    add: called for every layer and draw with its name, module, input, output and the gradient of the labels'
+    log-likelihood at the output. `seed` alone decides which labels are drawn.
     """
+
+    def watch(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
+        def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+            x, y = inputs[0].detach(), output.detach()
+            if not output.requires_grad:  # a layer that reads positions, not the audio
+                output.requires_grad_()
+            output.register_hook(lambda gradient: add(name, module, x, y, gradient))
+
+        return hook
+
     features, *written = setting.model.inputs(waveform, setting.device)
-    with torch.enable_grad():
+    with hooks(setting.model, watch), torch.enable_grad():
         posteriors = log_posteriors(setting.model, (features.requires_grad_(), *written))
         drawn = torch.multinomial(
             posteriors.detach().exp().cpu(),

@@ -90,9 +90,7 @@ def observe(
                 "output_max": float(high_out),
             }
             for side, values in (("input", x), ("output", output)):
-                flat = values.flatten()
-                some = flat[:: -(-len(flat) // VALUES_A_CLIP)].clone()
-                kept.setdefault((name, side), []).append(some)
+                kept.setdefault((name, side), []).append(sample(values, VALUES_A_CLIP).clone())
             if name not in seen:
                 _, first = readers.setdefault(x.data_ptr(), (x, name))
                 shape = layer_shape(name, module)
@@ -136,6 +134,12 @@ def observe(
             ends = found[f"{side}_min"], found[f"{side}_max"]
             found[f"{side}_min"], found[f"{side}_max"] = RANGES[ranges](torch.cat(parts), *ends)
     return seen
+
+
+def sample(values: Tensor, most: int) -> Tensor:
+    """At most so many of the values, flat, evenly chosen."""
+    flat = values.flatten()
+    return flat[:: -(-len(flat) // most)]
 
 
 def equal_weights(rows: Tensor) -> Tensor | None:
