@@ -31,7 +31,8 @@ def layer_bytes(shape: LayerShape, spec: QuantSpec, scales_after: bool) -> int:
     """
     out = shape.out_channels
     pieces = [(shape.weights * spec.bits + 7) // 8]
-    if shape.has_bias:
+    static = spec.activation == "int8-static"
+    if shape.has_bias or (static and shape.has_rows):  # of zeros, if need be
         pieces.append(out * 4)
     extra = 0
     if spec.scheme == "int":
@@ -42,7 +43,7 @@ def layer_bytes(shape: LayerShape, spec: QuantSpec, scales_after: bool) -> int:
             pieces.append(out * 4)
         else:
             extra += out * _CHANNEL_BYTES
-    if spec.activation == "int8-static":
+    if static:
         extra += out * _CHANNEL_BYTES  # of the bias
     data = sum(-(-piece // _ALIGNMENT) * _ALIGNMENT for piece in pieces)
     return data + extra + _bookkeeping(shape, spec, scales_after)
@@ -53,7 +54,8 @@ def _bookkeeping(shape: LayerShape, spec: QuantSpec, scales_after: bool) -> int:
     if spec.scheme == "float":
         return 80 if spec.bits == 16 else 0
     if spec.activation == "int8-static":
-        return 370
+        rows = 640 if shape.has_bias else 790
+        return rows if shape.has_rows else 370
     if spec.activation == "float":
         return 150
     if scales_after:

@@ -3,6 +3,7 @@
 `Style` is what the two profiles do differently.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -70,6 +71,8 @@ class LayerWriter:
             weight = window_rows(weight)
             codes = None if codes is None else window_rows(codes)
         spec = layer.codes.spec
+        if codes is not None and spec.activation == "int8-static":
+            return self._static_rows(x, layer, codes)
         dynamic = spec.activation == "int8-dynamic"
         after = dynamic and spec.group_size is None and self.style.scales_after
         if after:
@@ -108,7 +111,7 @@ class LayerWriter:
             None if codes is None else _channels_last(codes, depthwise),
             3 if depthwise else 0,
         )
-        fields = {
+        fields: dict[str, Any] = {
             "padding": _VALID,
             "strideH": stride[0],
             "strideW": stride[1],
@@ -120,10 +123,34 @@ class LayerWriter:
             operator, table = "DEPTHWISE_CONV_2D", "DepthwiseConv2DOptions"
             fields["depthMultiplier"] = module.out_channels // module.in_channels
         bias = np.zeros(len(weight), np.float32) if layer.bias is None else layer.bias
-        spec = layer.codes.spec
-        if spec.activation != "int8-static":
-            inputs = [x, stored, self._bias(layer, bias)]
-            return self.graph.call(operator, inputs, shape, (table, fields))
+        return self._run(x, stored, layer, bias, shape, operator, (table, fields))
+
+    def _static_rows(self, x: Value, layer: Layer, codes: Tensor) -> Value:
+        """[..., in] -> [..., out] as a convolution of width 1, which has a scale for every channel.
+
+        tflite-runtime 2.14 reads one scale of a static fully connected weight, and none of 4 bits.
+        """
+        (out, wide), leading = codes.shape, x.shape[:-1]
+        frames = math.prod(leading)
+        stored = self._weight(layer, layer.weight, codes.reshape(out, 1, 1, wide), 0)
+        flat = self.graph.ints(1, 1, -1, wide)
+        x = self.graph.call("RESHAPE", [x, flat], [1, 1, frames, wide])
+        fields = {"padding": _VALID, "strideH": 1, "strideW": 1}
+        fields |= {"dilationHFactor": 1, "dilationWFactor": 1}
+        bias = np.zeros(out, np.float32) if layer.bias is None else layer.bias
+        options = ("Conv2DOptions", fields)
+        made = self._run(x, stored, layer, bias, [1, 1, frames, out], "CONV_2D", options)
+        wanted = (*leading, out)
+        ints = self.graph.ints(*(size if isinstance(size, int) else -1 for size in wanted))
+        return self.graph.call("RESHAPE", [made, ints], wanted)
+
+    def _run(
+        self, x: Value, stored: Value, layer: Layer, bias: NDArray[np.float32],
+        shape: Sequence[Size], operator: str, options: tuple[str, dict[str, Any]],
+    ) -> Value:  # fmt: skip
+        """A convolution on float32, or on int8 where the layer is static."""
+        if layer.codes.spec.activation != "int8-static":
+            return self.graph.call(operator, [x, stored, self._bias(layer, bias)], shape, options)
         source, target = layer.codes.input_range, layer.codes.output_range
         if source is None or target is None:
             raise ValueError("a static layer needs an input and an output range")
@@ -141,7 +168,7 @@ class LayerWriter:
             operator,
             [coded, stored, stored_bias],
             shape,
-            (table, fields),
+            options,
             "int8",
             version=3,
             quantization=_grid(target),

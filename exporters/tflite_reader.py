@@ -117,6 +117,8 @@ class _Subgraph:
         elif name == "FULLY_CONNECTED":
             codes = LayerCodes(QuantSpec(bits, "int", group, "int8-dynamic"), found, scales)
         else:
+            if name == "CONV_2D" and found.dim() == 3 and found.shape[2] == 1:
+                found = found.squeeze(2)  # rows, in a convolution of width 1
             ranges = self.grid(operator.inputs[0]), self.grid(operator.outputs[0])
             codes = LayerCodes(QuantSpec(bits, "int", group, "int8-static"), found, scales, *ranges)
         kernel = f"{name} int{bits}, activations {codes.spec.activation}"
