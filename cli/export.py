@@ -5,8 +5,11 @@ from pathlib import Path
 from cli.output import print_json, say, tell
 
 
-def run(run_folder: Path, target_name: str | None, max_seconds: float, as_json: bool) -> None:
+def run(
+    run_folder: Path, target_name: str | None, max_seconds: float, lengths: str, as_json: bool
+) -> None:
     """Export one target, or every target that has a plan."""
+    from cli.rules import seconds_of
     from exporters.export import export_run
     from exporters.run_folder import RunFolder
     from exporters.target import load_target
@@ -18,13 +21,14 @@ def run(run_folder: Path, target_name: str | None, max_seconds: float, as_json: 
     names = [target_name] if target_name is not None else folder.planned_targets()
     targets = [load_target(name) for name in names]
     plans = [folder.load_plan(target.NAME) for target in targets]
+    listed = seconds_of(lengths)
     measured = folder.load_measurement()
     written = []
     for target, plan in zip(targets, plans, strict=True):
         # A fresh model each time: tracing may leave cached tables behind.
         model = load_model(settings.model)
         say(f"writing {format_bytes(plan.predicted_bytes)} for {target.NAME}")
-        written.append(export_run(folder, model, measured, target, max_seconds, say))
+        written.append(export_run(folder, model, measured, target, max_seconds, say, listed))
     if as_json:
         print_json([item.artifact for item in written])
         return

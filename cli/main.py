@@ -20,7 +20,8 @@ app = typer.Typer(
 Target = Annotated[
     str,
     typer.Option(
-        help="Runtime to write for: xnnpack, executorch, litert, tflite-runtime, coreml or coreml-ios16."
+        help="Runtime to write for: xnnpack, executorch, litert, tflite-runtime, coreml, coreml-ios16 or "
+        "coreml-pte."
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
@@ -118,12 +119,16 @@ def export(
     run_folder: Run,
     target: Annotated[str | None, typer.Option(help="Default: every target with a plan.")] = None,
     max_seconds: MaxSeconds = 15.0,
+    lengths: Annotated[
+        str,
+        typer.Option(help="Core ML: seconds that the file takes and no others, e.g. 2,5,10,15."),
+    ] = "",
     as_json: Json = False,
 ) -> None:
     """Write the planned file, read it back, and prove that it holds the plan within the budget."""
     from cli.export import run
 
-    run(run_folder, target, max_seconds, as_json)
+    run(run_folder, target, max_seconds, lengths, as_json)
 
 
 @app.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -25,3 +26,19 @@ def rules_of(
 def listed(text: str) -> tuple[str, ...]:
     """The parts between commas that aren't empty."""
     return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def seconds_of(text: str) -> tuple[float, ...]:
+    """The numbers of `--lengths`; raises UserError naming what isn't a time."""
+    from speech.errors import UserError
+
+    found = []
+    for part in listed(text):
+        try:
+            seconds = float(part)
+        except ValueError:
+            seconds = math.nan
+        if not 0 < seconds < math.inf:
+            raise UserError(f"--lengths: {part!r} is no number of seconds; write e.g. 2,5,10")
+        found.append(seconds)
+    return tuple(found)

@@ -4,8 +4,9 @@
     python bench_macos.py [--units CPU_AND_NE] [--iterations 20] [--out result.json]
 
 For every choice of compute units: load time, prediction time on the golden inputs, how far the logits are
-from the reference's, and on which device Core ML means to run each operation. Stands alone: `myqasr export`
-copies it beside the package.
+from the reference's, and on which device Core ML means to run each operation. A package with the functions
+`encode` and `decode` (Whisper) writes the reference's tokens: one call of `encode`, one of `decode` for each
+token. Stands alone: `myqasr export` copies it beside the package.
 """
 
 import argparse
@@ -15,6 +16,7 @@ import hashlib
 import json
 import platform
 import sys
+import time
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -37,49 +39,95 @@ def package_hash(package: Path) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def golden_inputs(folder: Path) -> list[tuple[str, Any, Any]]:
-    """Name, input float32 [1, samples] and reference logits float32 [1, frames, vocab]."""
+def golden_inputs(folder: Path) -> dict[str, dict[str, Any]]:
+    """By name: `input` float32 [1, samples] and reference `logits` float32 [1, frames, vocab].
+
+    With `encode` and `decode` also `heard`, the last of what encode gives; `ids` int32 [1, tokens], prompt
+    and what the reference wrote; `prompt`, ids before the first that it wrote; `steps`, after how many ids
+    the logits were taken.
+    """
     with np.load(folder / "golden.npz", allow_pickle=False) as held:
-        names = sorted(key.removesuffix(".input") for key in held if key.endswith(".input"))
-        return [(name, held[f"{name}.input"], held[f"{name}.logits"]) for name in names]
+        golden: dict[str, dict[str, Any]] = {}
+        for key in sorted(held):
+            name, _, what = key.rpartition(".")
+            golden.setdefault(name, {})[what] = held[key]
+    return golden
+
+
+def answers(models: dict[str, Any], golden: dict[str, Any]) -> dict[str, Any]:
+    """What the package says where the reference said `logits` and `heard`; float32, of their shapes."""
+    waveform = {"waveform": golden["input"]}
+    if "main" in models:
+        return {"logits": np.asarray(models["main"].predict(waveform)["logits"], np.float32)}
+    heard = models["encode"].predict(waveform)
+    rows = [
+        models["decode"].predict({"ids": golden["ids"][:, :count], **heard})["logits"]
+        for count in golden["steps"]
+    ]
+    last = heard[f"heard_{len(heard) - 1}"]
+    return {"logits": np.stack(rows, 1).astype(np.float32), "heard": np.asarray(last, np.float32)}
 
 
 def compared(found: Any, expected: Any) -> tuple[float, float]:
-    """Largest error of the logits, and share of frames with the same best token."""
+    """Largest error, and share of frames with the same best token."""
     if found.shape != expected.shape:
-        raise SystemExit(f"logits of shape {found.shape}, the reference has {expected.shape}")
+        raise SystemExit(f"results of shape {found.shape}, the reference has {expected.shape}")
     best = found.argmax(-1) == expected.argmax(-1)
     return float(np.abs(found - expected).max()), float(best.mean())
 
 
-async def golden_results(model: Any, benchmarker: Any, iterations: int, rate: int) -> list[Any]:
+def written_ms(models: dict[str, Any], golden: dict[str, Any], iterations: int) -> list[float]:
+    """Times of encoding once and decoding every token, by this process's clock, after a round to warm up."""
+    rounds = []
+    for _ in range(iterations + 1):
+        started = time.perf_counter()
+        heard = models["encode"].predict({"waveform": golden["input"]})
+        for count in range(int(golden["prompt"]), golden["ids"].shape[1] + 1):
+            models["decode"].predict({"ids": golden["ids"][:, :count], **heard})
+        rounds.append(1e3 * (time.perf_counter() - started))
+    return rounds[1:]
+
+
+async def predict_ms(
+    models: dict[str, Any], benchmarkers: dict[str, Any], golden: dict[str, Any], iterations: int
+) -> list[float]:
+    """Time of each of so many predictions, after one to warm up."""
+    if "main" not in models:
+        return written_ms(models, golden, iterations)
+    timed = await benchmarkers["main"].benchmark_predict(
+        inputs={"waveform": golden["input"]}, iterations=iterations, warmup=True
+    )
+    return [float(ms) for ms in timed.samples[-iterations:]]
+
+
+async def golden_results(
+    models: dict[str, Any], benchmarkers: dict[str, Any], iterations: int, rate: int
+) -> list[Any]:
     """Every golden input compared once and timed so many times."""
     results = []
-    for name, waveform, expected in golden_inputs(HERE):
-        logits = np.asarray(model.predict({"waveform": waveform})["logits"], np.float32)
-        worst, same = compared(logits, expected)
-        timed = await benchmarker.benchmark_predict(
-            inputs={"waveform": waveform}, iterations=iterations, warmup=True
-        )
-        # The first prediction of the warm-up is among the samples.
+    for name, golden in golden_inputs(HERE).items():
+        found = answers(models, golden)
+        worst, same = compared(found["logits"], golden["logits"])
+        heard = compared(found["heard"], golden["heard"])[0] if "heard" in found else None
         results.append(
             {
                 "name": name,
-                "audio_seconds": waveform.shape[1] / rate,
+                "audio_seconds": golden["input"].shape[1] / rate,
                 "max_error": worst,
                 "same_best": same,
-                "predict_ms": [float(ms) for ms in timed.samples[-iterations:]],
+                "predict_ms": await predict_ms(models, benchmarkers, golden, iterations),
+                "heard_error": heard,
             }
         )
     return results
 
 
-def placement(compiled: str, units: Any) -> list[Any]:
-    """Device and estimated cost of every operation that isn't a constant."""
+def placement(compiled: str, units: Any, function: str) -> list[Any]:
+    """Device and estimated cost of every operation of a function that isn't a constant."""
     from coremltools.models.compute_plan import MLComputePlan
 
     plan = MLComputePlan.load_from_path(compiled, compute_units=units)
-    operations = plan.model_structure.program.functions["main"].block.operations
+    operations = plan.model_structure.program.functions[function].block.operations
     placed = []
     for operation in operations:
         if operation.operator_name.split(".")[-1] == "const":
@@ -98,20 +146,31 @@ def placement(compiled: str, units: Any) -> list[Any]:
     return placed
 
 
-async def unit_result(package: Path, units: str, iterations: int, rate: int) -> Any:
-    """All figures for one choice of compute units."""
+async def unit_result(package: Path, units: str, iterations: int, about: Any) -> Any:
+    """All figures for one choice of compute units. Loading takes the sum over the functions."""
     import coremltools as ct
     from coremltools.models.ml_program.experimental.perf_utils import MLModelBenchmarker
 
     chosen = ct.ComputeUnit[units]
-    model = ct.models.MLModel(str(package), compute_units=chosen)
-    benchmarker = MLModelBenchmarker(model)
-    loads = await benchmarker.benchmark_load(iterations=LOADS)
+    models = {
+        name: ct.models.MLModel(
+            str(package), compute_units=chosen, function_name=None if name == "main" else name
+        )
+        for name in about["functions"]
+    }
+    benchmarkers = {name: MLModelBenchmarker(model) for name, model in models.items()}
+    loads = [
+        (await each.benchmark_load(iterations=LOADS)).samples for each in benchmarkers.values()
+    ]
     return {
         "units": units,
-        "load_ms": [float(ms) for ms in loads.samples],
-        "golden": await golden_results(model, benchmarker, iterations, rate),
-        "operations": placement(model.get_compiled_model_path(), chosen),
+        "load_ms": [float(sum(turn)) for turn in zip(*loads, strict=True)],
+        "golden": await golden_results(models, benchmarkers, iterations, about["sample_rate"]),
+        "operations": [
+            placed
+            for name, model in models.items()
+            for placed in placement(model.get_compiled_model_path(), chosen, name)
+        ],
     }
 
 
@@ -126,9 +185,7 @@ async def report(package: Path, units: list[str], iterations: int) -> Any:
         "versions": {name: version(name) for name in ("coremltools", "numpy")},
         "package": package.name,
         "package_sha256": package_hash(package),
-        "units": [
-            await unit_result(package, each, iterations, about["sample_rate"]) for each in units
-        ],
+        "units": [await unit_result(package, each, iterations, about) for each in units],
     }
 
 

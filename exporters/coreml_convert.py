@@ -32,7 +32,11 @@ MERGING_PASSES = {
 }
 """Passes of coremltools after which a constant is no longer one layer's weight, unchanged."""
 
-DEPLOYMENT = {"coreml": ct.target.iOS18, "coreml-ios16": ct.target.iOS16}
+DEPLOYMENT = {
+    "coreml": ct.target.iOS18,
+    "coreml-ios16": ct.target.iOS16,
+    "coreml-pte": ct.target.iOS18,
+}
 
 _CACHE: "weakref.WeakKeyDictionary[nn.Module, dict[Any, dict[str, ct.models.MLModel]]]" = (
     weakref.WeakKeyDictionary()
@@ -47,11 +51,11 @@ def float_packages(
     wide: layers that stay in float32. Raises UserError when coremltools can't convert the model.
     """
     by_choice = _CACHE.setdefault(model.module, {})
-    key = (options, target, wide)
+    key = (options, DEPLOYMENT[target], wide)
     if key not in by_choice:
         by_choice.clear()  # one at a time: each holds all weights
         by_choice[key] = {
-            name: _convert(model, method, target, wide)
+            name: _convert(model, method, DEPLOYMENT[target], wide)
             for name, method in methods(model, options).items()
         }
     return by_choice[key]
@@ -75,7 +79,7 @@ def weight_constants(model: SpeechModel, module: nn.Module) -> dict[str, str]:
 
 
 def _convert(
-    model: SpeechModel, method: Method, target: str, wide: frozenset[str]
+    model: SpeechModel, method: Method, deployment: ct.target, wide: frozenset[str]
 ) -> ct.models.MLModel:
     constants = weight_constants(model, method.module)
     fixed = {
@@ -94,7 +98,7 @@ def _convert(
             return ct.convert(
                 traced,
                 convert_to="mlprogram",
-                minimum_deployment_target=DEPLOYMENT[target],
+                minimum_deployment_target=deployment,
                 compute_precision=ct.transform.FP16ComputePrecision(_half(learned, kept)),
                 inputs=_inputs(method),
                 outputs=[ct.TensorType(name, dtype=np.float32) for name in _outputs(method)],
@@ -107,10 +111,13 @@ def _convert(
 
 
 def _inputs(method: Method) -> list[Any]:
-    """`waveform`, or `ids` and what was heard; the first of any length within the method's range."""
+    """`waveform`, or `ids` and what was heard; the first of the listed lengths, or any within a range."""
     first, *heard = method.example
     shape: Any = tuple(first.shape)
-    if method.varying is not None:
+    if method.listed:
+        listed = [(shape[0], length) for length in method.listed]
+        shape = ct.EnumeratedShapes(listed, default=listed[-1])
+    elif method.varying is not None:
         shortest, longest = method.varying
         shape = ct.Shape((shape[0], ct.RangeDim(shortest, longest, default=longest)))
     named = {"ids": np.int32} if heard else {"waveform": np.float32}

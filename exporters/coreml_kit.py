@@ -6,23 +6,31 @@ In `NAME.mac/` beside `NAME.mlpackage`: layers.json, golden.npz, bench_macos.py.
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch.nn import functional
 
 from exporters import bench_macos
 from exporters.coreml_read import read_layers
+from exporters.lengths import next_length
 from exporters.manifest import Artifact
+from exporters.mlpackage import MAIN
 from exporters.priors import USERS
 from personalize.codes import LayerCodes
 from personalize.plan import QuantSpec
 from personalize.reference import build_half_reference
 from speech.audio import load_audio
+from speech.datasets import evenly
 from speech.models.base import SAMPLE_RATE, SpeechModel
 from speech.storage import replacing_folder, to_json
 
 GOLDEN_SPEECH = Path("synth-ada", "tune", "000.ogg")
 LONGEST_NOISE = 10 * SAMPLE_RATE
+MOST_STEPS = 8
+"""Of a text that is written token by token, so many tokens' logits are kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +45,7 @@ class KitLayer:
 
 @dataclass(frozen=True, slots=True)
 class KitContents:
-    """What the folder is about."""
+    """What the folder is about. lengths: as of `Artifact`. functions: `main`, or `encode` and `decode`."""
 
     package: str
     package_sha256: str
@@ -45,6 +53,8 @@ class KitContents:
     normalize: bool
     min_samples: int
     max_samples: int
+    lengths: tuple[int, ...]
+    functions: tuple[str, ...]
     layers: tuple[KitLayer, ...]
 
 
@@ -60,16 +70,19 @@ def write_kit(
         model.normalize,
         artifact.min_samples,
         artifact.max_samples,
+        artifact.lengths,
+        (MAIN,) if model.tokens.autoregression is None else ("encode", "decode"),
         tuple(
             KitLayer(name, layer.kernel, spec, layer.payload_bytes)
             for (name, spec), layer in stored
         ),
     )
     reference = build_half_reference(model, codes)
-    golden = {}
-    for name, waveform in golden_waveforms(artifact).items():
-        golden[f"{name}.input"] = model.features(waveform).numpy()
-        golden[f"{name}.logits"] = reference.logits(waveform)[None]
+    golden = {
+        f"{name}.{what}": array
+        for name, waveform in golden_waveforms(artifact).items()
+        for what, array in _golden(reference, waveform, artifact).items()
+    }
     folder = package.with_suffix(".mac")
     with replacing_folder(folder) as draft:
         (draft / "layers.json").write_text(to_json(contents) + "\n")
@@ -78,13 +91,47 @@ def write_kit(
     return folder
 
 
+def _golden(
+    reference: SpeechModel, waveform: NDArray[np.float32], artifact: Artifact
+) -> dict[str, NDArray[Any]]:
+    """Inputs of one recording and what the reference says, as `bench_macos.golden_inputs` reads them."""
+    features, *written = reference.inputs(waveform)
+    with torch.inference_mode():
+        if not written:
+            samples = features.shape[1]
+            length = next_length(artifact.lengths, samples) or samples
+            padded = functional.pad(features, (0, length - samples))
+            return {"input": padded.numpy(), "logits": reference.module(padded).numpy()}
+        module: Any = reference.module
+        ids = written[0]
+        prompt = len(reference.tokens.autoregression.prompt)  # type: ignore[union-attr]
+        steps = evenly(range(prompt, ids.shape[1] + 1), MOST_STEPS)
+        places = [step - prompt for step in steps]
+        return {
+            "input": features.numpy(),
+            "heard": module.encode(features)[-1].numpy(),
+            "ids": ids.numpy().astype(np.int32),
+            "prompt": np.array(prompt),
+            "steps": np.array(steps),
+            "logits": module(features, ids)[:, places].numpy(),
+        }
+
+
 def golden_waveforms(artifact: Artifact) -> dict[str, NDArray[np.float32]]:
-    """A synthetic voice, and noise as short and (up to 10 s) as long as the package takes; [samples]."""
+    """A synthetic voice, and noise as short and (up to 10 s) as long as the package takes; [samples].
+
+    Where lengths are listed, noise of the shortest and the longest; for a model with a window of its own just
+    the voice.
+    """
     random = np.random.default_rng(0)
-    longest = min(artifact.max_samples, LONGEST_NOISE)
+    longest = artifact.max_samples if artifact.lengths else min(artifact.max_samples, LONGEST_NOISE)
+    shortest = artifact.lengths[0] if artifact.lengths else artifact.min_samples
     speech = load_audio(USERS / GOLDEN_SPEECH)[: artifact.max_samples]
+    voice = {"speech": np.pad(speech, (0, max(0, artifact.min_samples - len(speech))))}
+    if artifact.min_samples == artifact.max_samples:
+        return voice
     return {
         "longest": random.standard_normal(longest).astype(np.float32),
-        "shortest": random.standard_normal(artifact.min_samples).astype(np.float32),
-        "speech": np.pad(speech, (0, max(0, artifact.min_samples - len(speech)))),
+        "shortest": random.standard_normal(shortest).astype(np.float32),
+        **voice,
     }

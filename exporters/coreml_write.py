@@ -14,7 +14,7 @@ from exporters.coreml_convert import DEPLOYMENT, float_packages, layer_names
 from exporters.coreml_read import LAYERS_KEY, stored_layers
 from exporters.lowering import check_layers
 from exporters.methods import methods
-from exporters.mlpackage import MAIN, MODEL, WEIGHTS, read_programs, weights_file
+from exporters.mlpackage import MAIN, MODEL, STRIDE_KEY, WEIGHTS, read_programs, weights_file
 from exporters.target import ExportOptions
 from personalize.codes import LayerCodes
 from speech.errors import UserError
@@ -61,20 +61,33 @@ def write_package(
         raise UserError(
             f"{model.model_id}: layer {odd} isn't in Core ML's program exactly once; it can't be exported"
         )
+    stride = model.stride_samples if options.lengths else None
     with replacing_folder(path) as draft:
-        save(functions, names, draft)
+        save(functions, names, draft, stride)
+        programs = read_programs(draft)
+        if options.lengths and programs[MAIN].lengths != options.lengths:
+            raise UserError(
+                f"the package takes inputs of {programs[MAIN].lengths} samples, not {options.lengths}; "
+                "report this with the model's class"
+            )
     return tuple(
         names[function][value]
-        for function, program in read_programs(path).items()
+        for function, program in programs.items()
         for value, _ in stored_layers(program)
     )
 
 
-def save(functions: dict[str, MLModel], names: dict[str, dict[str, str]], folder: Path) -> None:
+def save(
+    functions: dict[str, MLModel],
+    names: dict[str, dict[str, str]],
+    folder: Path,
+    stride_samples: int | None = None,
+) -> None:
     """Fill a folder with the package; the same models give the same bytes.
 
     functions: by name; one is `main`, several make a package of several functions, each with its own file of
-    constants. names: of the values that are layers' weights, by function.
+    constants. names: of the values that are layers' weights, by function. stride_samples: what whoever
+    pads the input needs to know of the output.
     """
     (folder / WEIGHTS).parent.mkdir(parents=True)
     spec = merged(functions)
@@ -82,6 +95,8 @@ def save(functions: dict[str, MLModel], names: dict[str, dict[str, str]], folder
         shutil.copyfile(Path(model.weights_dir) / WEIGHTS.name, folder / weights_file(function))
         listed = "\n".join(sorted(names[function]))
         spec.description.metadata.userDefined[f"{LAYERS_KEY}.{function}"] = listed
+    if stride_samples is not None:
+        spec.description.metadata.userDefined[STRIDE_KEY] = str(stride_samples)
     (folder / MODEL).write_bytes(spec.SerializeToString(deterministic=True))
     items = {
         _identity("model"): ("model.mlmodel", "CoreML Model Specification"),

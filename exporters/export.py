@@ -7,7 +7,7 @@ again. A file is moved to its place only after it was read back and found equal 
 
 import contextlib
 import platform
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -22,7 +22,7 @@ from exporters.manifest import (
 )
 from exporters.planning import plan_for, save_plan, with_overhead
 from exporters.run_folder import MeasuredOverhead, RunFolder
-from exporters.target import ExportOptions, Target
+from exporters.target import CORE_ML, ExportOptions, Target
 from personalize.allocate import plan_mean_bits
 from personalize.codes import LayerCodes
 from personalize.plan import Plan, Profile
@@ -36,6 +36,9 @@ MIN_BUDGET_USE = 0.98
 MIN_GAIN = 0.01  # of the expected cost: less isn't worth another export
 FOR_THE_MAC = ("coreml", "coreml-ios16")
 """Targets whose files can't be run here; with them goes what it takes to do so elsewhere."""
+
+MOST_LENGTHS = 128
+"""So many listed lengths Core ML takes."""
 
 PACKAGES = ("torch", "torchao", "executorch", "transformers", "numpy")
 
@@ -57,9 +60,11 @@ def export_run(
     target: Target,
     max_seconds: float,
     say: Callable[[str], None] = lambda text: None,
+    lengths: Sequence[float] = (),
 ) -> Written:
     """Export the run's plan for a target; the plan is made again with the measured overhead if need be.
 
+    lengths: seconds of audio that the file takes, and no others; only for Core ML.
     Raises UserError when the model isn't the one that was measured, when no plan fits the budget with
     the measured overhead, or when the file read back doesn't hold the plan.
     """
@@ -68,7 +73,11 @@ def export_run(
             f"{model.model_id} has changed since it was measured: weights {model.weights_hash()}, "
             f"profile {speaker.profile.weights_hash}; run `myqasr personalize` again"
         )
-    options = export_options(model, max_seconds)
+    if lengths and target.NAME not in CORE_ML:
+        raise UserError(
+            f"{target.NAME} files take any length; --lengths is for {', '.join(sorted(CORE_ML))}"
+        )
+    options = export_options(model, max_seconds, lengths)
     path = run.exports / f"{run.path.name}{target.SUFFIX}"
     written = export_within_budget(
         model, speaker, run.load_plan(target.NAME), target, path, options, say
@@ -79,7 +88,7 @@ def export_run(
     )
     save_record(measured, run.overhead(target.NAME))
     save_artifact(run.exports, manifest(model, speaker.profile.weights_hash, written.artifact))
-    if target.NAME in FOR_THE_MAC and model.tokens.autoregression is None:
+    if target.NAME in FOR_THE_MAC:
         from exporters.coreml_kit import write_kit
 
         kit = write_kit(model, round_plan(speaker, written.plan), path, written.artifact)
@@ -202,26 +211,41 @@ def check_file(
         )
 
 
-def export_options(model: SpeechModel, max_seconds: float) -> ExportOptions:
-    """Whole output frames up to `max_seconds`, or the model's own window of audio.
+def export_options(
+    model: SpeechModel, max_seconds: float, lengths: Sequence[float] = ()
+) -> ExportOptions:
+    """Whole output frames up to `max_seconds`, or the listed lengths, or the model's own window of audio.
 
-    Raises UserError when the longest input isn't longer than one frame.
+    lengths: seconds; then `max_seconds` says nothing. Raises UserError when an input isn't longer than one
+    frame, or the lengths are too many or not the model's to choose.
     """
     if model.max_samples == model.min_samples:
+        if lengths:
+            raise UserError(
+                f"{model.model_id} takes {model.min_samples / SAMPLE_RATE:g} s of audio and nothing else; "
+                "export it without --lengths"
+            )
         return ExportOptions(model.min_samples, model.min_samples)
-    frames = int(max_seconds * SAMPLE_RATE) // model.stride_samples
-    max_samples = frames * model.stride_samples
-    if max_samples <= model.min_samples:
+    if len(lengths) > MOST_LENGTHS:
+        raise UserError(f"Core ML takes {MOST_LENGTHS} lengths at most; {len(lengths)} were given")
+    samples = sorted({_whole_frames(model, each, "--lengths") for each in lengths})
+    longest = samples[-1] if samples else _whole_frames(model, max_seconds, "--max-seconds")
+    return ExportOptions(model.min_samples, longest, tuple(samples))
+
+
+def _whole_frames(model: SpeechModel, seconds: float, option: str) -> int:
+    """Samples of the whole output frames in so much audio; raises UserError when it is one or none."""
+    samples = int(seconds * SAMPLE_RATE) // model.stride_samples * model.stride_samples
+    if samples <= model.min_samples:
         raise UserError(
-            f"--max-seconds {max_seconds:g} is {max_samples} samples; the model needs more than "
-            f"{model.min_samples}"
+            f"{option} {seconds:g} is {samples} samples; the model needs more than {model.min_samples}"
         )
-    return ExportOptions(model.min_samples, max_samples)
+    return samples
 
 
 def manifest(model: SpeechModel, weights_hash: str, artifact: Artifact) -> Manifest:
     """A manifest of one artifact with the versions of what wrote it."""
-    packages = (*PACKAGES, "coremltools") if artifact.target in FOR_THE_MAC else PACKAGES
+    packages = (*PACKAGES, "coremltools") if artifact.target in CORE_ML else PACKAGES
     versions = {package: version(package) for package in packages}
     return Manifest(
         SCHEMA_VERSION,
@@ -257,6 +281,7 @@ def _artifact(
         plan_hash=record_hash(plan),
         profile_hash=plan.profile_hash,
         layers={name: plan.layers[name] for name in order},
+        lengths=options.lengths,
     )
 
 

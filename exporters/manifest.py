@@ -30,7 +30,7 @@ class Artifact:
     """One exported file. `layers` is in the order the stored program runs them, as read back.
 
     min_samples, max_samples: lengths the file takes; shorter input is padded with zeros, longer input
-    is cut at pauses.
+    is cut at pauses. lengths: all that it takes, where they are listed; who runs it pads to the next one.
     """
 
     target: str
@@ -45,6 +45,7 @@ class Artifact:
     plan_hash: str
     profile_hash: str
     layers: dict[str, QuantSpec]
+    lengths: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

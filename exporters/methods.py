@@ -18,12 +18,13 @@ class Method:
     """One entry point.
 
     module: what it runs. example: inputs as long as they get. varying: least and greatest size of the first
-    input's second dimension; None when it has one size.
+    input's second dimension; None when it has one size. listed: all of its sizes, where they are listed.
     """
 
     module: nn.Module
     example: tuple[Tensor, ...]
     varying: tuple[int, int] | None
+    listed: tuple[int, ...] = ()
 
 
 class Part(nn.Module):
@@ -45,6 +46,8 @@ def methods(model: SpeechModel, options: ExportOptions) -> dict[str, Method]:
     Raises UserError when the lengths make no sense.
     """
     how = model.tokens.autoregression
+    if how is None and len(options.lengths) == 1:
+        return {"forward": Method(model.module, (torch.zeros(1, options.max_samples),), None)}
     if how is None:
         # A single frame would be specialised away; from two frames on the graph is general, and the
         # runtime takes one frame too.
@@ -55,7 +58,8 @@ def methods(model: SpeechModel, options: ExportOptions) -> dict[str, Method]:
                 f"allow more than {shortest:,}"
             )
         example = torch.zeros(1, options.max_samples)
-        return {"forward": Method(model.module, (example,), (shortest, options.max_samples))}
+        varying = (shortest, options.max_samples)
+        return {"forward": Method(model.module, (example,), varying, options.lengths)}
     encode, decode = Part(model.module, "encode"), Part(model.module, "decode")
     audio = torch.zeros(1, model.min_samples)
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""Read an .mlpackage without Apple's libraries: the program of model.mlmodel, the constants of weight.bin.
+"""Read a Core ML package without Apple's libraries: the program of model.mlmodel, constants of weight.bin.
 
 weight.bin: a header of 64 bytes (count, version), then for each constant 64 bytes of metadata, `<IIQQQ`:
 0xDEADBEEF, type, bytes, offset of the data, bits of padding; data start at multiples of 64. Integers narrower
@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from exporters.coreml_files import Files, package_files
 from speech.errors import UserError
 
 MODEL = Path("Data", "com.apple.CoreML", "model.mlmodel")
@@ -21,6 +22,9 @@ WEIGHTS = Path("Data", "com.apple.CoreML", "weights", "weight.bin")
 
 MAIN = "main"
 """The only function of a package that has one."""
+
+STRIDE_KEY = "myqasr.stride_samples"
+"""In the package's description: samples per output frame, where input lengths are listed."""
 
 SENTINEL = 0xDEADBEEF
 ALIGNMENT = 64
@@ -67,7 +71,10 @@ class Operation:
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """One function of a package. inputs: names. metadata: of the package, as its author wrote it."""
+    """One function of a package. inputs: names. metadata: of the package, as its author wrote it.
+
+    lengths: sizes that the first input may have, where they are listed; empty: any within a range.
+    """
 
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
@@ -75,6 +82,7 @@ class Program:
     metadata: dict[str, str]
     path: Path
     name: str
+    lengths: tuple[int, ...]
 
     def constants(self) -> dict[str, Constant]:
         """Values of the `const` operations by name."""
@@ -92,31 +100,27 @@ def weights_file(function: str) -> Path:
 
 
 def read_programs(path: Path) -> dict[str, Program]:
-    """Parse a package's functions, by name in order; raises UserError when it is damaged."""
+    """Parse the functions of a package, or of the one in a .pte, by name in order.
+
+    Raises UserError when it is damaged.
+    """
     from coremltools.proto import Model_pb2
     from google.protobuf.message import DecodeError
 
+    files = package_files(path)
+    if str(MODEL) not in files:
+        raise UserError(f"{path} is no .mlpackage: it has no {MODEL.name}")
     try:
-        spec = Model_pb2.Model.FromString((path / MODEL).read_bytes())
+        spec = Model_pb2.Model.FromString(bytes(files[str(MODEL)]))
         if spec.WhichOneof("Type") != "mlProgram":
             raise ValueError(f"it holds a {spec.WhichOneof('Type')}, not an ML program")
-        files = {file.name: file.read_bytes() for file in (path / WEIGHTS).parent.iterdir()}
-        metadata = dict(spec.description.metadata.userDefined)
-        return {
-            name: _parse(spec.mlProgram.functions[name], files, metadata, path, name)
-            for name in sorted(spec.mlProgram.functions)
-        }
-    except FileNotFoundError as error:
-        raise UserError(
-            f"{path} is no .mlpackage: it has no {Path(error.filename).name}"
-        ) from error
+        return {name: _parse(spec, files, path, name) for name in sorted(spec.mlProgram.functions)}
     except (DecodeError, ValueError, KeyError, IndexError, struct.error) as error:
         raise UserError(f"{path} is damaged or no ML program ({error}); export it again") from error
 
 
-def _parse(
-    function: Any, files: dict[str, bytes], metadata: dict[str, str], path: Path, name: str
-) -> Program:
+def _parse(spec: Any, files: Files, path: Path, name: str) -> Program:
+    function = spec.mlProgram.functions[name]
     block = function.block_specializations[function.opset]
     operations = []
     for operation in block.operations:
@@ -146,10 +150,21 @@ def _parse(
         tuple(each.name for each in function.inputs),
         tuple(block.outputs),
         tuple(operations),
-        metadata,
+        dict(spec.description.metadata.userDefined),
         path,
         name,
+        _listed_lengths(spec.description, name),
     )
+
+
+def _listed_lengths(description: Any, function: str) -> tuple[int, ...]:
+    """Sizes of the last dimension of a function's first input; empty for a range."""
+    described = {each.name: each for each in description.functions}.get(function, description)
+    array = described.input[0].type.multiArrayType
+    flexibility = array.WhichOneof("ShapeFlexibility")
+    if flexibility == "enumeratedShapes":
+        return tuple(sorted(each.shape[-1] for each in array.enumeratedShapes.shapes))
+    return () if flexibility == "shapeRange" else (array.shape[-1],)
 
 
 def _kind(tensor: Any) -> str:
@@ -158,12 +173,12 @@ def _kind(tensor: Any) -> str:
     return str(MIL_pb2.DataType.Name(tensor.dataType)).lower()
 
 
-def _constant(value: Any, files: dict[str, bytes]) -> Constant:
+def _constant(value: Any, files: Files) -> Constant:
     tensor = value.type.tensorType
     kind = _kind(tensor)
     shape = tuple(dimension.constant.size for dimension in tensor.dimensions)
     if value.WhichOneof("value") == "blobFileValue":
-        held = files[Path(value.blobFileValue.fileName).name]
+        held = files[str(WEIGHTS.with_name(Path(value.blobFileValue.fileName).name))]
         data = blob(held, value.blobFileValue.offset, kind)
         count = int(np.prod(shape, dtype=np.int64))
         bits, dtype = _TYPES[kind]
@@ -182,14 +197,14 @@ def _constant(value: Any, files: dict[str, bytes]) -> Constant:
     return Constant(array.reshape(shape), kind)
 
 
-def blob(weights: bytes, offset: int, kind: str) -> bytes:
+def blob(weights: bytes | memoryview, offset: int, kind: str) -> bytes:
     """Data of the constant whose metadata lie at `offset`; raises ValueError when they are not metadata."""
     sentinel, _, size, start, padding_bits = struct.unpack_from("<IIQQQ", weights, offset)
     if sentinel != SENTINEL:
         raise ValueError(f"weight.bin has no constant at byte {offset}")
     if start + size > len(weights) or padding_bits >= ALIGNMENT:
         raise ValueError(f"weight.bin ends inside the {kind} constant at byte {offset}")
-    return weights[start : start + size]
+    return bytes(weights[start : start + size])
 
 
 def packed_bits(values: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:

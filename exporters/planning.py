@@ -265,10 +265,10 @@ def allowed_menu(
 ) -> Callable[[LayerShape], tuple[QuantSpec, ...]]:
     """The target's menu without what the user ruled out; fp32 stays, so that every layer has a choice.
 
-    Raises UserError listing the target's labels when a precision isn't among them, and listing layers when
-    a pattern matches none.
+    Raises UserError listing the target's labels or bits when a precision isn't among them, and listing layers
+    when a pattern matches none.
     """
-    _refuse_unmatched(profile, rules)
+    _refuse_unmatched(profile, target, rules)
     known = dict.fromkeys(
         spec.label for layer in profile.layers for spec in target.menu(layer.shape)
     )
@@ -285,10 +285,16 @@ def allowed_menu(
     )
 
 
-def _refuse_unmatched(profile: Profile, rules: PlanRules) -> None:
+def _refuse_unmatched(profile: Profile, target: Target, rules: PlanRules) -> None:
     names = [layer.shape.name for layer in profile.layers]
+    stored = sorted({spec.bits for layer in profile.layers for spec in target.menu(layer.shape)})
     for rule in rules.keep:
-        pattern, _ = parse_keep(rule)
+        pattern, bits = parse_keep(rule)
+        if bits not in stored:
+            raise UserError(
+                f"--keep {rule}: {target.NAME} stores no layer of this model at {bits} bits; it has "
+                f"{', '.join(map(str, stored))}"
+            )
         if not any(fnmatchcase(name, pattern) for name in names):
             raise UserError(
                 f"--keep {rule}: no layer is called {pattern!r}; there are e.g. "

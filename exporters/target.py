@@ -23,10 +23,14 @@ TARGETS = {
     "tflite-runtime": "exporters.tflite_runtime",
     "coreml": "exporters.coreml",
     "coreml-ios16": "exporters.coreml_ios16",
+    "coreml-pte": "exporters.coreml_pte",
 }
 """Target name -> module that implements `Target` with plain functions and constants."""
 
-ASKED_FOR = frozenset({"coreml", "coreml-ios16"})
+CORE_ML = frozenset({"coreml", "coreml-ios16", "coreml-pte"})
+"""Targets whose files Core ML runs."""
+
+ASKED_FOR = CORE_ML
 """Targets whose precisions are measured only for who asks for them: palettes are many, and take time."""
 
 EXTRAS = {"ai_edge_litert": "tflite", "coremltools": "coreml"}
@@ -50,10 +54,14 @@ class StoredLayer:
 
 @dataclass(frozen=True, slots=True)
 class ExportOptions:
-    """max_samples: longest input the file takes. min_samples: shortest."""
+    """max_samples: longest input the file takes. min_samples: shortest.
+
+    lengths: all that it takes, ascending; empty: any between. Only Core ML's files have them.
+    """
 
     min_samples: int
     max_samples: int
+    lengths: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

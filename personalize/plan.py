@@ -221,13 +221,15 @@ class PlanRules:
 
 
 NO_RULES = PlanRules()
+KEPT_BITS = ("1", "2", "3", "4", "5", "6", "7", "8", "16", "32")
+"""What may be asked for; a target may have fewer."""
 
 
 def parse_keep(rule: str) -> tuple[str, int]:
     """Pattern and bits of `PATTERN=BITS`; raises UserError for anything else."""
     pattern, _, bits = rule.rpartition("=")
-    if not pattern or bits not in ("4", "8", "16", "32"):
-        raise UserError(f"{rule!r} is not PATTERN=BITS with 4, 8, 16 or 32 bits, e.g. lm_head=8")
+    if not pattern or bits not in KEPT_BITS:
+        raise UserError(f"{rule!r} is not PATTERN=BITS with 1 to 8, 16 or 32 bits, e.g. lm_head=8")
     return pattern, int(bits)
 
 

@@ -15,7 +15,8 @@ class GoldenResult:
     """One golden input on one set of units.
 
     max_error: of the logits, against the float32 reference. same_best: share of frames whose best token is
-    the reference's. predict_ms: of each prediction after the first.
+    the reference's. predict_ms: of each prediction after the first. heard_error: of what the function
+    `encode` gives, for models that have one; then a prediction is all of a text.
     """
 
     name: str
@@ -23,6 +24,7 @@ class GoldenResult:
     max_error: float
     same_best: float
     predict_ms: tuple[float, ...]
+    heard_error: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ TARGET_RUNNERS = {
     "tflite-runtime": "tflite-runtime",
     "coreml": "coreml",
     "coreml-ios16": "coreml",
+    "coreml-pte": "coreml",
 }
 """Export target -> runner of its files."""
 OTHER_RUNNERS = {"executorch": ("executorch-cpp", "arm64", "adb")}

@@ -134,7 +134,10 @@ def test_a_rule_for_layers_that_do_not_exist_is_refused_instead_of_doing_nothing
     assert "'head'" in message
     assert "lm_head" in message
     assert "PATTERN=BITS" in fails(*arguments, "--keep", "lm_head:8")
-    assert "PATTERN=BITS" in fails(*arguments, "--keep", "lm_head=7")
+    assert "PATTERN=BITS" in fails(*arguments, "--keep", "lm_head=9")
+    assert "stores no layer of this model at 6 bits; it has 4, 8, 16, 32" in " ".join(
+        fails(*arguments, "--keep", "lm_head=6").split()
+    )
 
 
 def test_a_curve_of_a_run_that_was_never_measured_says_what_to_run_first(tmp_path):

@@ -299,8 +299,8 @@ def test_the_runner_for_macs_asks_core_ml_for_the_right_functions(tmp_path, monk
             return dict(zip(self.function.program.outputs, (f.numpy() for f in found), strict=True))
 
     monkeypatch.setattr("coremltools.models.MLModel", Model)
-    runner = coreml_device.open_package(path, 1, how)
+    runner = coreml_device.open_device(System("file", "coreml", str(path), autoregression=how), 1)
     features = model.features(noise(16_000)[0].numpy())[0].numpy()
     assert np.array_equal(runner.logits(features), here.logits(features))
-    with pytest.raises(UserError, match="does not exist"):
-        coreml_device.open_package(tmp_path / "b.mlpackage", 1, how)
+    with pytest.raises(UserError, match=r"b\.mlpackage"):
+        coreml_device.open_device(System("file", "coreml", str(tmp_path / "b.mlpackage")), 1)

@@ -6,10 +6,12 @@ import inspect
 import json
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
 from cli.inspect import inspect_file
 from exporters.manifest import load_artifact
@@ -20,6 +22,7 @@ from runtime_bench.runners.coreml_reference import reference_of
 from speech.errors import UserError
 from speech.storage import sha256_of, size_of
 from tests.conftest import invoke
+from tests.model_folders import save_model
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +47,11 @@ def kit(coreml_run):
 @pytest.fixture(scope="module")
 def script(kit):
     """The copied script as a module."""
-    spec = importlib.util.spec_from_file_location("bench_macos_copy", kit / "bench_macos.py")
+    return loaded(kit)
+
+
+def loaded(folder):
+    spec = importlib.util.spec_from_file_location("bench_macos_copy", folder / "bench_macos.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -85,14 +92,14 @@ def test_a_package_changed_after_the_export_is_refused(coreml_run, tmp_path, tes
 
 def test_golden_logits_are_those_that_the_saved_program_computes(coreml_run, kit, script):
     runner = reference_of(coreml_run / "exports" / "bob.mlpackage")
-    names = []
-    for name, waveform, logits in script.golden_inputs(kit):
-        names.append(name)
-        worst, same = script.compared(runner.logits(waveform[0])[None], logits)
+    inputs = script.golden_inputs(kit)
+    assert list(inputs) == ["longest", "shortest", "speech"]
+    for golden in inputs.values():
+        logits = golden["logits"]
+        worst, same = script.compared(runner.logits(golden["input"][0])[None], logits)
         assert worst < 1e-5
         assert same == 1.0
-    assert names == ["longest", "shortest", "speech"]
-    with pytest.raises(SystemExit, match="logits of shape"):
+    with pytest.raises(SystemExit, match="results of shape"):
         script.compared(logits[:, :-1], logits)
     assert script.compared(-logits, logits)[1] < 0.5
 
@@ -113,26 +120,27 @@ def test_without_macos_the_script_says_so_and_stops(kit):
         assert "macOS only" in done.stderr
 
 
-def test_the_result_of_the_script_is_a_report_that_we_read(
-    coreml_run, kit, script, monkeypatch, tmp_path
-):
-    """Core ML's own calls are replaced by the evaluator; everything else is the script."""
+@pytest.fixture
+def stand_in(monkeypatch):
+    """Core ML's own calls replaced by the evaluator; returns what was asked for: units and functions."""
     from coremltools.models.compute_plan import MLComputePlan
     from coremltools.models.ml_program.experimental import perf_utils
 
-    package = coreml_run / "exports" / "bob.mlpackage"
     asked = []
 
     class Model:
-        def __init__(self, path, compute_units):
-            asked.append(compute_units.name)
-            self.runner = reference_of(package)
+        def __init__(self, path, compute_units, function_name):
+            asked.append((compute_units.name, function_name))
+            self.package = path
+            self.function = reference_of(Path(path)).functions[function_name or "main"]
 
         def predict(self, inputs):
-            return {"logits": self.runner.logits(inputs["waveform"][0])[None]}
+            tensors = [torch.from_numpy(inputs[name]) for name in self.function.program.inputs]
+            found = self.function.outputs(*tensors)
+            return dict(zip(self.function.program.outputs, (f.numpy() for f in found), strict=True))
 
         def get_compiled_model_path(self):
-            return str(package)
+            return self.package
 
     class Benchmarker:
         def __init__(self, model):
@@ -144,33 +152,82 @@ def test_the_result_of_the_script_is_a_report_that_we_read(
         async def benchmark_predict(self, inputs, iterations, warmup):
             return SimpleNamespace(samples=[np.float64(2.0)] * iterations)
 
-    operations = [
-        SimpleNamespace(
-            operator_name=f"ios18.{each.kind}", outputs=[SimpleNamespace(name=each.name)]
+    def block(program):
+        operations = [
+            SimpleNamespace(
+                operator_name=f"ios18.{each.kind}", outputs=[SimpleNamespace(name=each.name)]
+            )
+            for each in program.operations
+        ]
+        return SimpleNamespace(block=SimpleNamespace(operations=operations))
+
+    def plan(path, compute_units):
+        functions = {name: block(each) for name, each in read_programs(Path(path)).items()}
+        return SimpleNamespace(
+            model_structure=SimpleNamespace(program=SimpleNamespace(functions=functions)),
+            get_compute_device_usage_for_mlprogram_operation=lambda operation: None,
+            get_estimated_cost_for_mlprogram_operation=lambda operation: SimpleNamespace(
+                weight=0.5
+            ),
         )
-        for each in read_programs(package)["main"].operations
-    ]
-    block = SimpleNamespace(operations=operations)
-    plan = SimpleNamespace(
-        model_structure=SimpleNamespace(
-            program=SimpleNamespace(functions={"main": SimpleNamespace(block=block)})
-        ),
-        get_compute_device_usage_for_mlprogram_operation=lambda operation: None,
-        get_estimated_cost_for_mlprogram_operation=lambda operation: SimpleNamespace(weight=0.5),
-    )
+
     monkeypatch.setattr("coremltools.models.MLModel", Model)
     monkeypatch.setattr(perf_utils, "MLModelBenchmarker", Benchmarker)
-    monkeypatch.setattr(MLComputePlan, "load_from_path", lambda path, compute_units: plan)
+    monkeypatch.setattr(MLComputePlan, "load_from_path", plan)
+    return asked
+
+
+def test_the_result_of_the_script_is_a_report_that_we_read(coreml_run, script, stand_in, tmp_path):
+    package = coreml_run / "exports" / "bob.mlpackage"
     result = asyncio.run(script.report(package, ["ALL", "CPU_ONLY"], 4))
     (tmp_path / "result.json").write_text(json.dumps(result))
     report = load_mac_report(tmp_path / "result.json")
-    assert asked == ["ALL", "CPU_ONLY"]
+    assert stand_in == [("ALL", None), ("CPU_ONLY", None)]
     assert report.package_sha256 == load_artifact(package)[1].sha256
     for unit in report.units:
         assert unit.latency.median_ms == pytest.approx(2.0)
         assert max(each.max_error for each in unit.golden) < 1e-5
         assert {"ios18.linear", "ios18.conv"} <= {each.kind for each in unit.operations}
         assert not any(each.kind.endswith(".const") for each in unit.operations)
+
+
+def test_a_whispers_kit_checks_what_was_heard_and_every_golden_token_and_times_whole_texts(
+    tune_clips, tmp_path, stand_in
+):
+    save_model("whisper", tmp_path / "model")
+    run = tmp_path / "eve"
+    for command in (
+        ("personalize", tmp_path / "model", tune_clips, "--budget", "1.3MB", "--target", "coreml",
+         "--clips", 2, "--out", run),
+        ("export", run),
+    ):  # fmt: skip
+        done = invoke(*command)
+        assert done.exit_code == 0, done.output
+    package, folder = run / "exports" / "eve.mlpackage", run / "exports" / "eve.mac"
+    script = loaded(folder)
+    golden = script.golden_inputs(folder)
+    assert list(golden) == ["speech"]
+    reference = reference_of(
+        package, autoregression=load_artifact(package)[0].tokens.autoregression
+    )
+    written = reference.logits(golden["speech"]["input"][0])
+    steps = golden["speech"]["steps"] - golden["speech"]["prompt"]
+    assert len(steps) == min(8, len(written))
+    assert np.abs(golden["speech"]["logits"][0] - written[steps]).max() < 1e-5
+    result = asyncio.run(script.report(package, ["ALL"], 3))
+    assert stand_in == [("ALL", "encode"), ("ALL", "decode")]
+    script.print_summary(result)
+    (tmp_path / "result.json").write_text(json.dumps(result))
+    ((unit,), (found,)) = (
+        load_mac_report(tmp_path / "result.json").units,
+        load_mac_report(tmp_path / "result.json").units[0].golden,
+    )
+    assert found.max_error < 1e-5
+    assert found.heard_error < 1e-5
+    assert found.same_best == 1.0
+    assert len(found.predict_ms) == 3
+    assert unit.load_ms == (10.0, 10.0, 10.0)
+    assert {"ios18.conv", "ios18.gather"} <= {each.kind for each in unit.operations}
 
 
 def test_the_calls_that_the_script_makes_on_a_mac_exist_in_the_pinned_coremltools():

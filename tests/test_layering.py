@@ -25,6 +25,7 @@ TORCH_FREE = [
     "exporters.executorch",
     "exporters.coreml",
     "exporters.coreml_ios16",
+    "exporters.coreml_pte",
     "runtime_bench.report",
     "runtime_bench.protocol",
     "runtime_bench.compare",

@@ -1,4 +1,4 @@
-"""Packages run by Core ML itself, on macOS: not tried where there is none."""
+"""Core ML itself, on macOS: packages by coremltools, .pte files by ExecuTorch's backend. Not tried yet."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from exporters.mlpackage import MAIN
+from exporters.mlpackage import MAIN, read_programs
+from runtime_bench.runners.base import Runner, System
+from runtime_bench.runners.coreml_lengths import ListedLengths, listed_lengths
 from speech.decoding import Autoregression, greedy_logits
 from speech.errors import UserError
 
@@ -20,12 +22,14 @@ class CoreMLRunner:
     threads: int
     functions: dict[str, Any]
     autoregression: Autoregression | None
+    lengths: ListedLengths
 
     def logits(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """Logits of features [samples]: [frames, vocab], or of greedy decoding [tokens written, vocab]."""
-        waveform = {"waveform": features[None]}
+        waveform = {"waveform": self.lengths.padded(features)[None]}
         if self.autoregression is None:
-            return _logits(self.functions[MAIN].predict(waveform))
+            found = _logits(self.functions[MAIN].predict(waveform))
+            return self.lengths.trimmed(found, len(features))
         heard = self.functions["encode"].predict(waveform)
         decode = self.functions["decode"]
         return greedy_logits(
@@ -34,19 +38,45 @@ class CoreMLRunner:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class DelegateRunner:
+    """A .pte of Core ML's in ExecuTorch's runtime."""
+
+    description: str
+    threads: int
+    runtime: Runner
+    lengths: ListedLengths
+
+    def logits(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """As of `CoreMLRunner`."""
+        found = self.runtime.logits(self.lengths.padded(features))
+        return self.lengths.trimmed(found, len(features))
+
+
 def _logits(outputs: dict[str, Any]) -> NDArray[np.float32]:
     result: NDArray[np.float32] = np.asarray(outputs["logits"], np.float32)[0]
     return result
 
 
-def open_package(path: Path, threads: int, how: Autoregression | None) -> CoreMLRunner:
-    """Compile and load a package for all compute units; raises UserError when Core ML refuses it."""
+def open_device(system: System, threads: int) -> Runner:
+    """Load a package or .pte for all compute units; raises UserError when it is refused."""
+    path, how = Path(system.source), system.autoregression
+    programs = read_programs(path)
+    lengths = listed_lengths(programs[MAIN]) if how is None else ListedLengths((), 0)
+    if path.is_dir():
+        return CoreMLRunner("Core ML, all compute units", threads, _loaded(path, how), how, lengths)
+    from runtime_bench.runners.executorch import open_runner
+
+    runtime = open_runner(system, threads)
+    return DelegateRunner("ExecuTorch with Core ML", runtime.threads, runtime, lengths)
+
+
+def _loaded(path: Path, how: Autoregression | None) -> dict[str, Any]:
+    """The package's functions, compiled."""
     import coremltools as ct
 
-    if not path.is_dir():
-        raise UserError(f"{path} does not exist")
     try:
-        functions = {
+        return {
             name: ct.models.MLModel(
                 str(path),
                 compute_units=ct.ComputeUnit.ALL,
@@ -57,4 +87,3 @@ def open_package(path: Path, threads: int, how: Autoregression | None) -> CoreML
     except RuntimeError as error:
         line = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(f"{path} can't be loaded by Core ML ({line}); export it again") from error
-    return CoreMLRunner("Core ML, all compute units", threads, functions, how)

@@ -19,6 +19,7 @@ from torch import Tensor
 from exporters.coreml_read import PARTS, layer_codes, parts
 from exporters.mlpackage import MAIN, Constant, Operation, Program, read_programs
 from runtime_bench.runners.base import System
+from runtime_bench.runners.coreml_lengths import listed_lengths
 from runtime_bench.runners.coreml_ops import OPERATIONS
 from speech.decoding import Autoregression, greedy_logits
 from speech.errors import UserError
@@ -37,10 +38,12 @@ class CoreMLReference:
 
     def logits(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """Logits of features [samples]: [frames, vocab], or of greedy decoding [tokens written, vocab]."""
-        waveform = torch.from_numpy(features)[None]
         if self.autoregression is None:
-            result: NDArray[np.float32] = self.functions[MAIN].outputs(waveform)[0][0].numpy()
-            return result
+            main = self.functions[MAIN]
+            lengths = listed_lengths(main.program)
+            waveform = torch.from_numpy(lengths.padded(features))[None]
+            return lengths.trimmed(main.outputs(waveform)[0][0].numpy(), len(features))
+        waveform = torch.from_numpy(features)[None]
         heard = self.functions["encode"].outputs(waveform)
         decode = self.functions["decode"]
         return greedy_logits(
@@ -120,9 +123,9 @@ def open_runner(system: System, threads: int) -> Any:
     """Load a package; raises UserError when it is damaged or has an operation that isn't known here."""
     path = Path(system.source)
     if sys.platform == "darwin" and system.runner != ROUNDED:
-        from runtime_bench.runners.coreml_device import open_package
+        from runtime_bench.runners.coreml_device import open_device
 
-        return open_package(path, threads, system.autoregression)
+        return open_device(system, threads)
     torch.set_num_threads(threads)
     return reference_of(path, system.runner == ROUNDED, system.autoregression)
 

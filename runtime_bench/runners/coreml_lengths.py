@@ -1,0 +1,49 @@
+"""Input for packages that take only some lengths: filled up with silence, whose frames are dropped again."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from exporters.lengths import next_length
+from exporters.mlpackage import STRIDE_KEY, Program
+from speech.errors import UserError
+
+
+@dataclass(frozen=True, slots=True)
+class ListedLengths:
+    """lengths: samples, ascending; empty: the file takes any. stride_samples: samples per output frame."""
+
+    lengths: tuple[int, ...]
+    stride_samples: int
+
+    def padded(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Features [samples] with zeros up to the next length; raises UserError when they are too long."""
+        return np.pad(features, (0, self._missing(len(features))))
+
+    def trimmed(self, logits: NDArray[np.float32], samples: int) -> NDArray[np.float32]:
+        """Logits [frames, vocab] of padded features without the frames that begin in the padding.
+
+        samples: of the features as they were. A classifier's only frame stays.
+        """
+        missing = self._missing(samples)
+        silent = missing // self.stride_samples if missing else 0
+        return logits[: max(1, len(logits) - silent)]
+
+    def _missing(self, samples: int) -> int:
+        length = next_length(self.lengths, samples)
+        if length is None:
+            raise UserError(
+                f"the file takes {self.lengths[-1]:,} samples at most, this input has {samples:,}"
+            )
+        return length - samples
+
+
+def listed_lengths(program: Program) -> ListedLengths:
+    """What a package says of its input; raises UserError when it lists lengths but no stride."""
+    stride = int(program.metadata.get(STRIDE_KEY, 0))
+    if program.lengths and stride < 1:
+        raise UserError(
+            f"{program.path} takes only some lengths but doesn't say how long a frame is"
+        )
+    return ListedLengths(program.lengths, stride)

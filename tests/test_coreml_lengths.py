@@ -1,0 +1,188 @@
+"""Core ML files that take only listed lengths: padded input, trimmed output, and nothing else accepted."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporters.audit import compare
+from exporters.lengths import next_length
+from exporters.manifest import load_artifact
+from exporters.mlpackage import MODEL, read_programs
+from exporters.target import ExportOptions, load_target
+from personalize.plan import QuantSpec
+from personalize.reference import build_half_reference
+from runtime_bench.report import load_report
+from runtime_bench.runners.coreml_lengths import ListedLengths
+from runtime_bench.runners.coreml_reference import reference_of
+from speech.errors import UserError
+from speech.models import load_model
+from speech.models.base import min_input_samples
+from tests.conftest import invoke
+from tests.model_folders import save_model
+from tests.tiny_models import layer_shapes, noise, random_codes, tiny_ctc
+
+LENGTHS = (6_400, 19_200, 32_000)
+FLOAT32_SUMS = 1e-5
+
+
+@pytest.fixture(scope="module")
+def model():
+    return tiny_ctc(0)
+
+
+def written(model, path, lengths, target_name="coreml"):
+    target = load_target(target_name)
+    codes = random_codes(model, target, dict.fromkeys(layer_shapes(model), QuantSpec(8)))
+    options = ExportOptions(model.min_samples, lengths[-1], lengths)
+    order = target.write(model, codes, path, options)
+    assert compare(target.read(path), codes, order, model) == []
+    return codes
+
+
+@pytest.mark.parametrize(
+    ("target_name", "lengths"),
+    [
+        ("coreml", LENGTHS),
+        ("coreml-ios16", LENGTHS),
+        ("coreml-pte", LENGTHS),
+        ("coreml", (19_200,)),
+    ],
+)
+def test_a_file_says_its_lengths_and_computes_the_padded_input_without_the_paddings_frames(
+    model, target_name, lengths, tmp_path
+):
+    path = tmp_path / f"a{load_target(target_name).SUFFIX}"
+    codes = written(model, path, lengths, target_name)
+    assert read_programs(path)["main"].lengths == lengths
+    reference, runner = build_half_reference(model, codes), reference_of(path)
+    for samples in (900, 6_400, 6_401, 19_000):
+        features = model.features(noise(samples)[0].numpy())
+        length = next_length(lengths, features.shape[1])
+        padded = torch.nn.functional.pad(features, (0, length - features.shape[1]))
+        with torch.inference_mode():
+            expected = reference.module(padded)[0].numpy()
+        found = runner.logits(features[0].numpy())
+        assert np.abs(found - expected[: len(found)]).max() < FLOAT32_SUMS
+        frames = len(model.logits(noise(samples)[0].numpy()))
+        assert frames <= len(found) <= frames + 1
+
+
+def test_input_beyond_the_longest_length_is_refused_with_both_numbers(model, tmp_path):
+    written(model, tmp_path / "a.mlpackage", LENGTHS)
+    runner = reference_of(tmp_path / "a.mlpackage")
+    with pytest.raises(UserError, match=r"32,000 samples at most, this input has 32,001"):
+        runner.logits(noise(32_001)[0].numpy())
+
+
+def test_a_file_with_a_range_of_lengths_pads_and_cuts_nothing(model, tmp_path):
+    target = load_target("coreml")
+    codes = random_codes(model, target, dict.fromkeys(layer_shapes(model), QuantSpec(8)))
+    target.write(model, codes, tmp_path / "a.mlpackage", ExportOptions(650, 32_000))
+    assert read_programs(tmp_path / "a.mlpackage")["main"].lengths == ()
+    assert ListedLengths((), 0).padded(np.ones(5, np.float32)).tolist() == [1] * 5
+    assert len(ListedLengths((), 0).trimmed(np.ones((7, 2), np.float32), 5)) == 7
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 12), st.integers(1, 8)), min_size=1, max_size=7),
+    st.integers(0, 20_000),
+    st.integers(0, 20_000),
+)
+def test_of_a_stack_of_convolutions_every_frame_of_the_clip_stays_and_at_most_one_more(
+    layers, beyond, padding
+):
+    kernels, strides = zip(*layers, strict=True)
+
+    def frames(samples: int) -> int:
+        for kernel, stride in layers:
+            samples = (samples - kernel) // stride + 1
+        return samples
+
+    samples = min_input_samples(kernels, strides) + beyond
+    total = int(np.prod(strides))
+    logits = np.zeros((frames(samples + padding), 2), np.float32)
+    kept = ListedLengths((samples + padding,), total).trimmed(logits, samples)
+    assert frames(samples) <= len(kept) <= frames(samples) + 1
+
+
+def test_a_classifier_keeps_its_only_frame(tmp_path):
+    save_model("wav2vec2 classifier", tmp_path)
+    model = load_model(str(tmp_path))
+    written(model, tmp_path / "a.mlpackage", (16_000, 32_000))
+    runner = reference_of(tmp_path / "a.mlpackage")
+    assert runner.logits(noise(1_300)[0].numpy()).shape == (1, len(model.tokens.symbols))
+
+
+def test_a_package_that_lists_lengths_but_no_stride_is_refused_not_cut_wrongly(model, tmp_path):
+    path = tmp_path / "a.mlpackage"
+    written(model, path, LENGTHS)
+    data = (path / MODEL).read_bytes()
+    assert b"myqasr.stride_samples" in data
+    (path / MODEL).write_bytes(data.replace(b"myqasr.stride_samples", b"other1.stride_samples"))
+    with pytest.raises(UserError, match="doesn't say how long a frame is"):
+        reference_of(path).logits(noise(900)[0].numpy())
+
+
+@pytest.fixture(scope="module")
+def listed_run(tmp_path_factory, tiny_model, tune_clips):
+    """A run exported for Core ML with lengths of its own."""
+    out = tmp_path_factory.mktemp("lengths") / "dan"
+    for command in (
+        ("personalize", tiny_model, tune_clips, "--budget", "0.25x", "--target", "coreml",
+         "--clips", 2, "--out", out),
+        ("export", out, "--lengths", "6, 2,4"),
+    ):  # fmt: skip
+        done = invoke(*command)
+        assert done.exit_code == 0, done.output
+    return out
+
+
+def test_the_lengths_of_the_command_are_in_manifest_package_and_golden_inputs(listed_run):
+    package = listed_run / "exports" / "dan.mlpackage"
+    _, artifact = load_artifact(package)
+    assert artifact.lengths == (32_000, 64_000, 96_000)
+    assert artifact.max_samples == 96_000
+    assert read_programs(package)["main"].lengths == artifact.lengths
+    kit = listed_run / "exports" / "dan.mac"
+    assert json.loads((kit / "layers.json").read_text())["lengths"] == [32_000, 64_000, 96_000]
+    runner = reference_of(package)
+    with np.load(kit / "golden.npz") as golden:
+        inputs = {key: golden[key] for key in golden if key.endswith(".input")}
+        sizes = {key: array.shape[1] for key, array in inputs.items()}
+        assert set(sizes.values()) <= set(artifact.lengths)
+        assert (sizes["shortest.input"], sizes["longest.input"]) == (32_000, 96_000)
+        for key, array in inputs.items():
+            expected = golden[key.replace("input", "logits")][0]
+            assert np.abs(runner.logits(array[0]) - expected).max() < FLOAT32_SUMS
+
+
+def test_bench_runs_clips_of_any_length_on_a_file_with_listed_lengths(listed_run, test_clips):
+    done = invoke("bench", listed_run, "--data", test_clips, "--limit", 2, "--threads", 1)
+    assert done.exit_code == 0, done.output
+    report = load_report(next((listed_run / "bench").iterdir()))
+    assert report.system("dan (coreml)").words is not None
+
+
+@pytest.mark.parametrize(
+    ("lengths", "reason"),
+    [
+        ("2,five", "'five' is no number of seconds"),
+        ("2,-1", "'-1' is no number of seconds"),
+        ("0.01,2", "--lengths 0.01 is 0 samples"),
+        (",".join(str(1 + each / 10) for each in range(129)), "128 lengths at most"),
+    ],
+)
+def test_lengths_that_make_no_sense_are_refused_by_name(listed_run, lengths, reason):
+    done = invoke("export", listed_run, "--lengths", lengths)
+    assert done.exit_code == 2
+    assert reason in " ".join(done.output.split())
+
+
+def test_other_targets_say_that_they_take_any_length(run_copy):
+    done = invoke("export", run_copy, "--lengths", "2,4")
+    assert done.exit_code == 2
+    assert "xnnpack files take any length" in " ".join(done.output.split())
