@@ -217,6 +217,41 @@ def coreml_base(figures: Figures) -> str:
     )
 
 
+def coreml_files(figures: Figures) -> str:
+    """How exactly bytes are foretold, and what listed lengths cost."""
+    plans = figures["plans"]
+    exact = sum(row["weights"] == row["weights_foretold"] for row in plans)
+    sizes = [row["weights"] for row in plans]
+    programs = [row["program"] for row in plans]
+    containers = [row["pte_container"] for row in plans if row["pte_container"] is not None]
+    rows = []
+    for lengths in dict.fromkeys(row["lengths"] for row in figures["lengths"]):
+        those = [row for row in figures["lengths"] if row["lengths"] == lengths]
+        wrong, words, clips, other = (
+            sum(row[key] for row in those)
+            for key in ("word_errors", "words", "clips", "other_texts")
+        )
+        rows.append(
+            [
+                lengths,
+                f"{those[0]['size_bytes']:,}",
+                f"{sum(row['padding'] for row in those) / len(those):.0%}",
+                f"{sum(row['kl'] for row in those) / len(those):.1e}",
+                f"{100 * wrong / words:.1f} % ({wrong}/{words})",
+                f"{other} of {clips}",
+            ]
+        )
+    return (
+        f"{len(plans)} random plans of the embedded model, read back equal: weight.bin, {min(sizes):,} to "
+        f"{max(sizes):,} bytes beside its constant part, is as foretold to the byte in {exact}. What is "
+        f"foretold of model.mlmodel is off by at most {max(programs) - min(programs):,} bytes. Around the "
+        f"package in a .pte lie {min(containers):,} to {max(containers):,} bytes.\n\n"
+        + table(
+            ["lengths", "bytes", "silence added", "true nats a frame", "WER", "other texts"], rows
+        )
+    )
+
+
 SECTIONS: dict[str, tuple[str, Callable[[Figures], str]]] = {
     "demo": ("One embedded user: `make demo`", demo),
     "users": ("Every embedded user", users),
@@ -226,6 +261,7 @@ SECTIONS: dict[str, tuple[str, Callable[[Figures], str]]] = {
     "base_model": ("A model of wav2vec2-base size, random weights", base_model),
     "arm64": ("ARM64 kernels, emulated", arm64),
     "coreml": ("Core ML's palettes beside XNNPACK's integers", coreml),
+    "coreml_files": ("Core ML's files: bytes and lengths", coreml_files),
     "coreml_base": ("A model of wav2vec2-base size in Core ML", coreml_base),
     "tflite": ("TFLite files on both runtimes", tflite),
     "tflite_base": ("TFLite files of wav2vec2-base size, random weights", tflite_base),

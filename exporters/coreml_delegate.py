@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from executorch.exir import EdgeCompileConfig, EdgeProgramManager
@@ -111,7 +112,7 @@ def _one_call(program: ExportedProgram, piece: _Piece) -> ExportedProgram:
     results: Any = program.graph.output_node().args[0]
     # A delegate's results are a tuple, even if there is just one.
     whole = copy.deepcopy(program.module_call_graph)
-    whole[0].signature.out_spec = tree_structure(tuple(range(len(results))))  # type: ignore[union-attr]
+    whole[0].signature.out_spec = tree_structure(tuple(range(len(results))))
     program._module_call_graph = whole
     module = LoweredBackendModule(program, BACKEND, piece.data, [_ANY_UNIT], piece.shared)
     signature, graph = program.graph_signature, fx.Graph()

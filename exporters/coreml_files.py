@@ -80,7 +80,7 @@ def _delegated(pte: Pte) -> dict[str, memoryview]:
 def _piece(pte: Pte, method: Method) -> bytes:
     calls = list(method.calls())
     if len(calls) != 1 or not isinstance(calls[0], DelegateCall) or calls[0].backend != BACKEND:
-        names = sorted({getattr(c, "backend", None) or getattr(c, "operator", "") for c in calls})
+        names = sorted({c.backend if isinstance(c, DelegateCall) else c.operator for c in calls})
         raise ValueError(f"method {method.name} runs {', '.join(names)}, not just {BACKEND}")
     data = calls[0].data
     if bytes(data[:4]) != REFERENCE:

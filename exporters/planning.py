@@ -265,8 +265,8 @@ def allowed_menu(
 ) -> Callable[[LayerShape], tuple[QuantSpec, ...]]:
     """The target's menu without what the user ruled out; fp32 stays, so that every layer has a choice.
 
-    Raises UserError listing the target's labels or bits when a precision isn't among them, and listing layers
-    when a pattern matches none.
+    Raises UserError listing the target's labels or bits when a precision isn't among them, listing layers
+    when a pattern matches none, and naming the command when the target's precisions weren't measured.
     """
     _refuse_unmatched(profile, target, rules)
     known = dict.fromkeys(
@@ -278,11 +278,29 @@ def allowed_menu(
                 f"{target.NAME} runs no layer of this model at {label!r}; it runs {', '.join(known)}"
             )
     allowed = {*(rules.precisions or known), FLOAT32.label}
-    return lambda shape: tuple(
-        spec
-        for spec in target.menu(shape)
-        if spec.label in allowed and spec.bits >= rules.least_bits(shape.name)
-    )
+
+    def menu(shape: LayerShape) -> tuple[QuantSpec, ...]:
+        return tuple(
+            spec
+            for spec in target.menu(shape)
+            if spec.label in allowed and spec.bits >= rules.least_bits(shape.name)
+        )
+
+    _refuse_unmeasured(profile, target, menu)
+    return menu
+
+
+def _refuse_unmeasured(
+    profile: Profile, target: Target, menu: Callable[[LayerShape], tuple[QuantSpec, ...]]
+) -> None:
+    for layer in profile.layers:
+        missing = {spec.label for spec in menu(layer.shape)} - {*layer.costs, FLOAT32.label}
+        if missing:
+            raise UserError(
+                f"this run wasn't measured for {target.NAME}: layer {layer.shape.name} has no cost at "
+                f"{', '.join(sorted(missing)[:3])}; run `myqasr personalize` on it again with --target "
+                f"{target.NAME}, or name measured ones with --precisions"
+            )
 
 
 def _refuse_unmatched(profile: Profile, target: Target, rules: PlanRules) -> None:

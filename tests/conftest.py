@@ -68,6 +68,20 @@ def finished_run(tmp_path_factory, tiny_model, tune_clips) -> Path:
     return out
 
 
+@pytest.fixture(scope="session")
+def coreml_run(tmp_path_factory, tiny_model, tune_clips) -> Path:
+    """A run that was planned for Core ML and exported; tests copy it before they change it."""
+    out = tmp_path_factory.mktemp("coreml") / "bob"
+    done = invoke(
+        "personalize", tiny_model, tune_clips, "--budget", "0.25x", "--target", "coreml",
+        "--clips", 2, "--out", out,
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    done = invoke("export", out, "--max-seconds", 6)
+    assert done.exit_code == 0, done.output
+    return out
+
+
 @pytest.fixture
 def run_copy(finished_run, tmp_path) -> Path:
     """A copy of the finished run that a test may break."""

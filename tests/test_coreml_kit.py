@@ -13,30 +13,27 @@ import numpy as np
 import pytest
 import torch
 
+from cli.curve import equal_ratios
 from cli.inspect import inspect_file
-from exporters.manifest import load_artifact
+from exporters.coreml_kit import write_kit
+from exporters.export import export_options, export_within_budget
+from exporters.manifest import Artifact, load_artifact
 from exporters.mlpackage import read_programs
+from exporters.planning import plan_for, size_range, sizes_with
+from exporters.run_folder import RunFolder
+from exporters.target import load_target
+from personalize.plan import PlanRules
 from runtime_bench.coreml_report import load_mac_report
 from runtime_bench.report import load_report
 from runtime_bench.runners.coreml_reference import reference_of
 from speech.errors import UserError
+from speech.models import load_model
 from speech.storage import sha256_of, size_of
 from tests.conftest import invoke
 from tests.model_folders import save_model
+from tests.tiny_models import layer_shapes, random_codes
 
-
-@pytest.fixture(scope="module")
-def coreml_run(tmp_path_factory, tiny_model, tune_clips):
-    """A run that was planned for Core ML and exported, by the commands."""
-    out = tmp_path_factory.mktemp("coreml") / "bob"
-    done = invoke(
-        "personalize", tiny_model, tune_clips, "--budget", "0.25x", "--target", "coreml",
-        "--clips", 2, "--out", out,
-    )  # fmt: skip
-    assert done.exit_code == 0, done.output
-    done = invoke("export", out, "--max-seconds", 6)
-    assert done.exit_code == 0, done.output
-    return out
+QUICKLY = ("--threads", 1, "--runs", 2, "--seconds", 0)
 
 
 @pytest.fixture(scope="module")
@@ -68,8 +65,48 @@ def test_the_package_keeps_its_budget_and_the_manifest_names_its_bytes(coreml_ru
     assert [row.precision for row in rows] == [spec.label for spec in artifact.layers.values()]
 
 
+@pytest.mark.parametrize("target_name", ["coreml", "coreml-pte"])
+def test_files_of_palettes_keep_every_budget_from_the_smallest_plan_to_nearly_float(
+    coreml_run, target_name, tmp_path
+):
+    folder, target = RunFolder(coreml_run), load_target(target_name)
+    speaker = folder.load_measurement()
+    model = load_model(folder.load_settings().model)
+    options = export_options(model, 6.0)
+    sizes = size_range(folder, model, speaker.profile, target)
+    used = []
+    for budget in equal_ratios(int(1.1 * sizes.smallest_bytes), int(0.9 * sizes.float_bytes), 5):
+        plan = plan_for(speaker.profile, target, budget, sizes.overhead_bytes)
+        path = tmp_path / f"{budget}{target.SUFFIX}"
+        written = export_within_budget(model, speaker, plan, target, path, options, print)
+        assert size_of(path) == written.artifact.size_bytes <= budget
+        used.append(size_of(path) / budget)
+    assert max(used) > 0.95
+
+
+def test_least_bits_may_be_any_that_the_target_stores(coreml_run):
+    folder = RunFolder(coreml_run)
+    profile, target = folder.load_costs(), load_target("coreml")
+    rules = PlanRules(keep=("*.attention.*=3", "lm_head=6"))
+    sizes = sizes_with(profile, target, 10_000, rules)
+    plan = plan_for(profile, target, int(1.05 * sizes.smallest_bytes), 10_000, rules)
+    bits = {name: spec.bits for name, spec in plan.layers.items()}
+    assert bits["lm_head"] >= 6
+    assert min(count for name, count in bits.items() if ".attention." in name) == 3
+    assert min(bits.values()) < 3
+
+
+def test_a_curve_for_a_target_that_was_not_measured_says_how_to_measure_it(finished_run):
+    done = invoke("curve", finished_run, "--target", "coreml")
+    assert done.exit_code == 2
+    assert "wasn't measured for coreml" in done.stderr
+    assert "with --target coreml" in done.stderr
+    done = invoke("curve", finished_run, "--target", "coreml", "--precisions", "int4,int8")
+    assert done.exit_code == 0, done.output
+
+
 def test_bench_scores_the_very_file_and_claims_no_latency(coreml_run, test_clips):
-    done = invoke("bench", coreml_run, "--data", test_clips, "--limit", 3, "--threads", 1)
+    done = invoke("bench", coreml_run, "--data", test_clips, "--limit", 3, *QUICKLY)
     assert done.exit_code == 0, done.output
     report = load_report(next((coreml_run / "bench").iterdir()))
     package = report.system("bob (coreml)")
@@ -120,7 +157,6 @@ def test_without_macos_the_script_says_so_and_stops(kit):
         assert "macOS only" in done.stderr
 
 
-@pytest.fixture
 def stand_in(monkeypatch):
     """Core ML's own calls replaced by the evaluator; returns what was asked for: units and functions."""
     from coremltools.models.compute_plan import MLComputePlan
@@ -177,12 +213,14 @@ def stand_in(monkeypatch):
     return asked
 
 
-def test_the_result_of_the_script_is_a_report_that_we_read(coreml_run, script, stand_in, tmp_path):
-    package = coreml_run / "exports" / "bob.mlpackage"
+def test_the_result_of_the_script_is_a_report_that_we_read(
+    coreml_run, script, monkeypatch, tmp_path
+):
+    package, asked = coreml_run / "exports" / "bob.mlpackage", stand_in(monkeypatch)
     result = asyncio.run(script.report(package, ["ALL", "CPU_ONLY"], 4))
     (tmp_path / "result.json").write_text(json.dumps(result))
     report = load_mac_report(tmp_path / "result.json")
-    assert stand_in == [("ALL", None), ("CPU_ONLY", None)]
+    assert asked == [("ALL", None), ("CPU_ONLY", None)]
     assert report.package_sha256 == load_artifact(package)[1].sha256
     for unit in report.units:
         assert unit.latency.median_ms == pytest.approx(2.0)
@@ -192,36 +230,37 @@ def test_the_result_of_the_script_is_a_report_that_we_read(coreml_run, script, s
 
 
 def test_a_whispers_kit_checks_what_was_heard_and_every_golden_token_and_times_whole_texts(
-    tune_clips, tmp_path, stand_in
+    tmp_path, monkeypatch
 ):
-    save_model("whisper", tmp_path / "model")
-    run = tmp_path / "eve"
-    for command in (
-        ("personalize", tmp_path / "model", tune_clips, "--budget", "1.3MB", "--target", "coreml",
-         "--clips", 2, "--out", run),
-        ("export", run),
-    ):  # fmt: skip
-        done = invoke(*command)
-        assert done.exit_code == 0, done.output
-    package, folder = run / "exports" / "eve.mlpackage", run / "exports" / "eve.mac"
+    save_model("whisper", tmp_path)
+    model, target = load_model(str(tmp_path)), load_target("coreml")
+    package, folder = tmp_path / "eve.mlpackage", tmp_path / "eve.mac"
+    specs = {name: target.menu(shape)[-1] for name, shape in layer_shapes(model).items()}
+    codes = random_codes(model, target, specs)
+    options = export_options(model, 15.0)
+    order = target.write(model, codes, package, options)
+    layers = {name: specs[name] for name in order}
+    size = size_of(package)
+    artifact = Artifact(
+        "coreml", package.name, sha256_of(package), size, size, size, 32.0, options.min_samples,
+        options.max_samples, "plan", "profile", layers,
+    )  # fmt: skip
+    assert write_kit(model, codes, package, artifact) == folder
     script = loaded(folder)
     golden = script.golden_inputs(folder)
     assert list(golden) == ["speech"]
-    reference = reference_of(
-        package, autoregression=load_artifact(package)[0].tokens.autoregression
-    )
+    reference = reference_of(package, autoregression=model.tokens.autoregression)
     written = reference.logits(golden["speech"]["input"][0])
     steps = golden["speech"]["steps"] - golden["speech"]["prompt"]
     assert len(steps) == min(8, len(written))
     assert np.abs(golden["speech"]["logits"][0] - written[steps]).max() < 1e-5
+    asked = stand_in(monkeypatch)
     result = asyncio.run(script.report(package, ["ALL"], 3))
-    assert stand_in == [("ALL", "encode"), ("ALL", "decode")]
+    assert asked == [("ALL", "encode"), ("ALL", "decode")]
     script.print_summary(result)
     (tmp_path / "result.json").write_text(json.dumps(result))
-    ((unit,), (found,)) = (
-        load_mac_report(tmp_path / "result.json").units,
-        load_mac_report(tmp_path / "result.json").units[0].golden,
-    )
+    (unit,) = load_mac_report(tmp_path / "result.json").units
+    (found,) = unit.golden
     assert found.max_error < 1e-5
     assert found.heard_error < 1e-5
     assert found.same_best == 1.0

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import random
+import shutil
 
 import numpy as np
 import pytest
@@ -227,16 +228,17 @@ def test_whispers_two_methods_share_one_package(tmp_path):
 
 
 def test_a_run_is_planned_exported_inspected_benched_and_heard_as_a_pte_within_its_budget(
-    tiny_model, tune_clips, test_clips, tmp_path
+    coreml_run, tiny_model, tune_clips, test_clips, tmp_path
 ):
-    run = tmp_path / "carol"
-    file = run / "exports" / "carol.coreml.pte"
+    run = shutil.copytree(coreml_run, tmp_path / "bob")
+    file = run / "exports" / "bob.coreml.pte"
     for command in (
         ("personalize", tiny_model, tune_clips, "--budget", "0.25x", "--target", "coreml-pte",
          "--clips", 2, "--out", run),
-        ("export", run, "--max-seconds", 6),
+        ("export", run, "--target", "coreml-pte", "--max-seconds", 6),
         ("inspect", file),
-        ("bench", run, "--data", test_clips, "--limit", 2, "--threads", 1),
+        ("bench", run, "--target", "coreml-pte", "--data", test_clips, "--limit", 2,
+         "--runs", 2, "--seconds", 0),
         ("transcribe", file, test_clips / "000.ogg"),
     ):  # fmt: skip
         done = invoke(*command)
@@ -245,7 +247,7 @@ def test_a_run_is_planned_exported_inspected_benched_and_heard_as_a_pte_within_i
     assert artifact.size_bytes == size_of(file) <= artifact.budget_bytes
     assert "coremltools" in manifest.versions
     report = load_report(next((run / "bench").iterdir()))
-    system = report.system("carol (coreml-pte)")
+    system = report.system("bob (coreml-pte)")
     assert system.latency is None
     assert system.transcripts == report.system("its reference (torch, coreml-pte)").transcripts
 

@@ -33,7 +33,7 @@ final class LoadedModel implements AutoCloseable {
 
     private static Engine engine(BundleStore.Kept kept, int threads) {
         String file = kept.artifact.file;
-        if (file.endsWith(".pte")) {
+        if (file.endsWith(".pte") && !file.endsWith(".coreml.pte")) {
             return ExecuTorchEngine.open(kept.file, kept.manifest.tokens.autoregression, threads);
         }
         if (file.endsWith(".tflite") && kept.manifest.tokens.autoregression == null) {
