@@ -3,7 +3,8 @@
 python -m benchmarks.coreml_files [--users 4]
 
 Random plans draw every layer's precision from the menu. Clips are heard by evaluating the saved program in
-float32 (no Mac here): a file for any length beside files for some lengths, where silence fills clips up.
+float32 (no Mac here): a file for any length beside files for some lengths, where a clip is filled up, with
+itself as our runners do or with silence.
 """
 
 import argparse
@@ -11,7 +12,9 @@ import random
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from benchmarks.allocation import logit_divergence
 from benchmarks.results import BUILD, save_result
@@ -27,7 +30,8 @@ from personalize.codes import LayerCodes
 from personalize.observe import layer_shape
 from personalize.plan import FLOAT32, LayerProfile, LayerShape, QuantSpec
 from personalize.rounding import round_layer
-from runtime_bench.runners.coreml_reference import reference_of
+from runtime_bench.runners.coreml_lengths import ListedLengths
+from runtime_bench.runners.coreml_reference import CoreMLReference, reference_of
 from speech.decoding import greedy_text
 from speech.models import load_model
 from speech.models.base import SpeechModel
@@ -35,7 +39,13 @@ from speech.scoring import word_errors
 from speech.storage import size_of
 
 PLANS, PTE_PLANS = 20, 5
-LENGTHS = {"any up to 15 s": (), "2, 4, 6, 10, 15 s": (2, 4, 6, 10, 15), "15 s": (15,)}
+HALF_SECONDS = tuple(half / 2 for half in range(2, 31))
+LENGTHS = {
+    "any up to 15 s": (),
+    "every half second": HALF_SECONDS,
+    "2, 4, 6, 10, 15 s": (2, 4, 6, 10, 15),
+    "15 s": (15,),
+}
 FOLDER = BUILD / "coreml_files"
 
 
@@ -59,18 +69,19 @@ class RandomPlan:
 class LengthResult:
     """One user's clips on an int8 file. other_texts: that aren't those of the file for any length.
 
-    padding: silence that was added, as a share of the audio.
+    fill: what fills it up. added: as a share of the audio.
     """
 
     user: str
     lengths: str
+    fill: str
     size_bytes: int
     kl: float
     word_errors: int
     words: int
     clips: int
     other_texts: int
-    padding: float
+    added: float
 
 
 def rounded(model: SpeechModel, specs: dict[str, QuantSpec]) -> dict[str, LayerCodes]:
@@ -131,25 +142,40 @@ def lengths_of(model: SpeechModel, users: list[str]) -> list[LengthResult]:
         path = FOLDER / "lengths.mlpackage"
         check(path, codes, coreml.write(model, codes, path, options), model)
         runner = reference_of(path)
-        for name in users:
-            speaker = load_speaker(name)
-            base = [model.logits(clip) for clip in speaker.test]
-            logits = [runner.logits(model.features(clip)[0].numpy()) for clip in speaker.test]
-            texts = [greedy_text(each, model.tokens) for each in logits]
-            known = first.setdefault(name, texts)
-            # A last frame that reaches into the padding has no counterpart.
-            total = sum(logit_divergence(p, q[: len(p)]) for p, q in zip(base, logits, strict=True))
-            counts = word_errors(list(speaker.texts), texts)
-            sizes = [len(clip) for clip in speaker.test]
-            padded = sum(next_length(options.lengths, size) or size for size in sizes)
-            result = LengthResult(
-                name, label, size_of(path), total / sum(map(len, base)), counts.errors,
-                counts.reference_length, len(texts),
-                sum(a != b for a, b in zip(texts, known, strict=True)), padded / sum(sizes) - 1,
-            )  # fmt: skip
-            print(result, flush=True)
-            found.append(result)
+        limits = ListedLengths(options.lengths, model.stride_samples)
+        for fill in ("the clip", "silence") if seconds else ("",):
+            for name in users:
+                speaker = load_speaker(name)
+                clips = [model.features(clip)[0].numpy() for clip in speaker.test]
+                logits = [heard(runner, clip, limits, fill) for clip in clips]
+                base = [model.logits(clip) for clip in speaker.test]
+                texts = [greedy_text(each, model.tokens) for each in logits]
+                known = first.setdefault(name, texts)
+                # A last frame that reaches beyond the clip has no counterpart.
+                total = sum(
+                    logit_divergence(p, q[: len(p)]) for p, q in zip(base, logits, strict=True)
+                )
+                counts = word_errors(list(speaker.texts), texts)
+                sizes = [len(clip) for clip in clips]
+                whole = sum(next_length(options.lengths, size) or size for size in sizes)
+                result = LengthResult(
+                    name, label, fill, size_of(path), total / sum(map(len, base)), counts.errors,
+                    counts.reference_length, len(texts),
+                    sum(a != b for a, b in zip(texts, known, strict=True)), whole / sum(sizes) - 1,
+                )  # fmt: skip
+                print(result, flush=True)
+                found.append(result)
     return found
+
+
+def heard(
+    runner: CoreMLReference, clip: NDArray[np.float32], limits: ListedLengths, fill: str
+) -> NDArray[np.float32]:
+    """Logits [frames, vocab] of features [samples]: as the runner fills them up, or after silence."""
+    if fill != "silence":
+        return runner.logits(clip)
+    length = next_length(limits.lengths, len(clip)) or len(clip)
+    return limits.trimmed(runner.logits(np.pad(clip, (0, length - len(clip)))), len(clip))
 
 
 def main() -> None:

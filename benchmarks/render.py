@@ -225,17 +225,17 @@ def coreml_files(figures: Figures) -> str:
     programs = [row["program"] for row in plans]
     containers = [row["pte_container"] for row in plans if row["pte_container"] is not None]
     rows = []
-    for lengths in dict.fromkeys(row["lengths"] for row in figures["lengths"]):
-        those = [row for row in figures["lengths"] if row["lengths"] == lengths]
+    for key in dict.fromkeys((row["lengths"], row["fill"]) for row in figures["lengths"]):
+        those = [row for row in figures["lengths"] if (row["lengths"], row["fill"]) == key]
         wrong, words, clips, other = (
-            sum(row[key] for row in those)
-            for key in ("word_errors", "words", "clips", "other_texts")
+            sum(row[what] for row in those)
+            for what in ("word_errors", "words", "clips", "other_texts")
         )
         rows.append(
             [
-                lengths,
+                *key,
                 f"{those[0]['size_bytes']:,}",
-                f"{sum(row['padding'] for row in those) / len(those):.0%}",
+                f"{sum(row['added'] for row in those) / len(those):.0%}",
                 f"{sum(row['kl'] for row in those) / len(those):.1e}",
                 f"{100 * wrong / words:.1f} % ({wrong}/{words})",
                 f"{other} of {clips}",
@@ -247,7 +247,8 @@ def coreml_files(figures: Figures) -> str:
         f"foretold of model.mlmodel is off by at most {max(programs) - min(programs):,} bytes. Around the "
         f"package in a .pte lie {min(containers):,} to {max(containers):,} bytes.\n\n"
         + table(
-            ["lengths", "bytes", "silence added", "true nats a frame", "WER", "other texts"], rows
+            ["lengths", "filled with", "bytes", "added", "true nats a frame", "WER", "other texts"],
+            rows,
         )
     )
 

@@ -11,11 +11,10 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.nn import functional
 
 from exporters import bench_macos
 from exporters.coreml_read import read_layers
-from exporters.lengths import next_length
+from exporters.lengths import filled, next_length
 from exporters.manifest import Artifact
 from exporters.mlpackage import MAIN
 from exporters.priors import USERS
@@ -100,8 +99,11 @@ def _golden(
         if not written:
             samples = features.shape[1]
             length = next_length(artifact.lengths, samples) or samples
-            padded = functional.pad(features, (0, length - samples))
-            return {"input": padded.numpy(), "logits": reference.module(padded).numpy()}
+            whole = filled(features[0].numpy(), length)[None]
+            return {
+                "input": whole,
+                "logits": reference.module(torch.from_numpy(whole)).numpy(),
+            }
         module: Any = reference.module
         ids = written[0]
         prompt = len(reference.tokens.autoregression.prompt)  # type: ignore[union-attr]

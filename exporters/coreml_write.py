@@ -87,7 +87,7 @@ def save(
 
     functions: by name; one is `main`, several make a package of several functions, each with its own file of
     constants. names: of the values that are layers' weights, by function. stride_samples: what whoever
-    pads the input needs to know of the output.
+    fills the input up needs to know of the output.
     """
     (folder / WEIGHTS).parent.mkdir(parents=True)
     spec = merged(functions)

@@ -30,7 +30,7 @@ class Artifact:
     """One exported file. `layers` is in the order the stored program runs them, as read back.
 
     min_samples, max_samples: lengths the file takes; shorter input is padded with zeros, longer input
-    is cut at pauses. lengths: all that it takes, where they are listed; who runs it pads to the next one.
+    is cut at pauses. lengths: all that it takes, where they are listed; see `exporters.lengths`.
     """
 
     target: str

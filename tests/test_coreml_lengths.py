@@ -1,4 +1,4 @@
-"""Core ML files that take only listed lengths: padded input, trimmed output, and nothing else accepted."""
+"""Core ML files that take only listed lengths: filled input, trimmed output, and nothing else accepted."""
 
 import json
 import shutil
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from exporters.audit import compare
 from exporters.export import export_run
-from exporters.lengths import next_length
+from exporters.lengths import GAP_SAMPLES, filled, next_length
 from exporters.manifest import load_artifact
 from exporters.mlpackage import MODEL, read_programs
 from exporters.run_folder import RunFolder
@@ -55,7 +55,7 @@ def written(model, path, lengths, target_name="coreml"):
         ("coreml", (19_200,)),
     ],
 )
-def test_a_file_says_its_lengths_and_computes_the_padded_input_without_the_paddings_frames(
+def test_a_file_says_its_lengths_and_computes_the_filled_input_without_the_frames_beyond_the_clip(
     model, target_name, lengths, tmp_path
 ):
     path = tmp_path / f"a{load_target(target_name).SUFFIX}"
@@ -65,9 +65,9 @@ def test_a_file_says_its_lengths_and_computes_the_padded_input_without_the_paddi
     for samples in (900, 6_400, 6_401, 19_000):
         features = model.features(noise(samples)[0].numpy())
         length = next_length(lengths, features.shape[1])
-        padded = torch.nn.functional.pad(features, (0, length - features.shape[1]))
+        whole = torch.from_numpy(filled(features[0].numpy(), length))[None]
         with torch.inference_mode():
-            expected = reference.module(padded)[0].numpy()
+            expected = reference.module(whole)[0].numpy()
         found = runner.logits(features[0].numpy())
         assert np.abs(found - expected[: len(found)]).max() < FLOAT32_SUMS
         frames = len(model.logits(noise(samples)[0].numpy()))
@@ -81,12 +81,12 @@ def test_input_beyond_the_longest_length_is_refused_with_both_numbers(model, tmp
         runner.logits(noise(32_001)[0].numpy())
 
 
-def test_a_file_with_a_range_of_lengths_pads_and_cuts_nothing(model, tmp_path):
+def test_a_file_with_a_range_of_lengths_fills_and_cuts_nothing(model, tmp_path):
     target = load_target("coreml")
     codes = random_codes(model, target, dict.fromkeys(layer_shapes(model), QuantSpec(8)))
     target.write(model, codes, tmp_path / "a.mlpackage", ExportOptions(650, 32_000))
     assert read_programs(tmp_path / "a.mlpackage")["main"].lengths == ()
-    assert ListedLengths((), 0).padded(np.ones(5, np.float32)).tolist() == [1] * 5
+    assert ListedLengths((), 0).filled(np.ones(5, np.float32)).tolist() == [1] * 5
     assert len(ListedLengths((), 0).trimmed(np.ones((7, 2), np.float32), 5)) == 7
 
 
@@ -110,6 +110,19 @@ def test_of_a_stack_of_convolutions_every_frame_of_the_clip_stays_and_at_most_on
     logits = np.zeros((frames(samples + padding), 2), np.float32)
     kept = ListedLengths((samples + padding,), total).trimmed(logits, samples)
     assert frames(samples) <= len(kept) <= frames(samples) + 1
+
+
+@given(st.integers(1, 9_000), st.integers(0, 30_000))
+def test_what_fills_the_input_is_a_gap_and_the_clip_again_and_the_clip_itself_stays(
+    samples, beyond
+):
+    clip = np.arange(1, samples + 1, dtype=np.float32)
+    whole = filled(clip, samples + beyond)
+    assert whole.dtype == np.float32
+    assert len(whole) == samples + beyond
+    period = samples + GAP_SAMPLES
+    expected = np.concatenate((clip, np.zeros(GAP_SAMPLES, np.float32)))
+    assert np.array_equal(whole, expected[np.arange(len(whole)) % period])
 
 
 def test_a_classifier_keeps_its_only_frame(tmp_path):

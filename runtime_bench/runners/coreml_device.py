@@ -26,7 +26,7 @@ class CoreMLRunner:
 
     def logits(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """Logits of features [samples]: [frames, vocab], or of greedy decoding [tokens written, vocab]."""
-        waveform = {"waveform": self.lengths.padded(features)[None]}
+        waveform = {"waveform": self.lengths.filled(features)[None]}
         if self.autoregression is None:
             found = _logits(self.functions[MAIN].predict(waveform))
             return self.lengths.trimmed(found, len(features))
@@ -49,7 +49,7 @@ class DelegateRunner:
 
     def logits(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """As of `CoreMLRunner`."""
-        found = self.runtime.logits(self.lengths.padded(features))
+        found = self.runtime.logits(self.lengths.filled(features))
         return self.lengths.trimmed(found, len(features))
 
 

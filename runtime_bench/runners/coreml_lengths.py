@@ -1,11 +1,11 @@
-"""Input for packages that take only some lengths: filled up with silence, whose frames are dropped again."""
+"""Packages that take only some lengths: input is filled up, and the frames of what filled it are dropped."""
 
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from exporters.lengths import next_length
+from exporters.lengths import filled, next_length
 from exporters.mlpackage import STRIDE_KEY, Program
 from speech.errors import UserError
 
@@ -17,18 +17,18 @@ class ListedLengths:
     lengths: tuple[int, ...]
     stride_samples: int
 
-    def padded(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Features [samples] with zeros up to the next length; raises UserError when they are too long."""
-        return np.pad(features, (0, self._missing(len(features))))
+    def filled(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Features [samples] up to the next length; raises UserError when they are too long."""
+        return filled(features, len(features) + self._missing(len(features)))
 
     def trimmed(self, logits: NDArray[np.float32], samples: int) -> NDArray[np.float32]:
-        """Logits [frames, vocab] of padded features without the frames that begin in the padding.
+        """Logits [frames, vocab] of filled features without the frames that begin after the clip.
 
         samples: of the features as they were. A classifier's only frame stays.
         """
         missing = self._missing(samples)
-        silent = missing // self.stride_samples if missing else 0
-        return logits[: max(1, len(logits) - silent)]
+        beyond = missing // self.stride_samples if missing else 0
+        return logits[: max(1, len(logits) - beyond)]
 
     def _missing(self, samples: int) -> int:
         length = next_length(self.lengths, samples)

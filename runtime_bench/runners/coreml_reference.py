@@ -41,7 +41,7 @@ class CoreMLReference:
         if self.autoregression is None:
             main = self.functions[MAIN]
             lengths = listed_lengths(main.program)
-            waveform = torch.from_numpy(lengths.padded(features))[None]
+            waveform = torch.from_numpy(lengths.filled(features))[None]
             return lengths.trimmed(main.outputs(waveform)[0][0].numpy(), len(features))
         waveform = torch.from_numpy(features)[None]
         heard = self.functions["encode"].outputs(waveform)
