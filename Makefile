@@ -60,7 +60,7 @@ bench: setup
 	$(BIN)/python -m benchmarks.arm64
 	$(BIN)/python -m benchmarks.runners
 	$(BIN)/python -m benchmarks.coreml --users 2
-	$(BIN)/python -m benchmarks.coreml_files
+	$(BIN)/python -m benchmarks.coreml_files --users 2
 	$(BIN)/python -m benchmarks.coreml_base
 	$(BIN)/myqasr doctor --install tflite-runtime
 	$(BIN)/python -m benchmarks.tflite
