@@ -15,10 +15,10 @@ from typing import Any
 
 import torch
 from torch import fx, nn
-from torch._decomp import get_decompositions
-from torch.export import Dim, ExportedProgram, default_decompositions
+from torch.export import Dim, ExportedProgram
 from torch.export.graph_signature import ExportGraphSignature
 
+from exporters.decompose import decomposed
 from exporters.graph_cleanup import operator_name, simplify
 from exporters.methods import Method, Part, methods
 from exporters.target import ExportOptions
@@ -60,7 +60,8 @@ def float_programs(model: SpeechModel, options: ExportOptions) -> dict[str, Expo
     if options not in by_options:
         programs = {}
         for name, method in methods(model, options).items():
-            program = _decompose(_trace(model.model_id, method))
+            with quiet():
+                program = decomposed(_trace(model.model_id, method))
             simplify(program, *(method.varying or (1, 1)))
             _name_as_in_model(method.module, program)
             programs[name] = program
@@ -142,15 +143,6 @@ def _trace(model_id: str, method: Method) -> ExportedProgram:
                 f"{method.varying[1]:,} were asked for"
             )
     return program
-
-
-def _decompose(program: ExportedProgram) -> ExportedProgram:
-    """To core ATen operators, but with `linear` kept whole."""
-    table = default_decompositions()
-    table.update(get_decompositions([torch.ops.aten.linalg_vector_norm.default]))
-    table.pop(torch.ops.aten.linear.default)
-    with quiet():
-        return program.run_decompositions(table)
 
 
 def copy_of(program: ExportedProgram) -> ExportedProgram:

@@ -10,7 +10,7 @@ torch could only take of the copy reads the same numbers.
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from torch import Tensor, fx
+from torch import SymInt, Tensor, fx
 from torch._ops import OpOverload
 from torch.export import ExportedProgram
 
@@ -113,10 +113,10 @@ def _evaluate(program: ExportedProgram, node: fx.Node, samples: int) -> Any:
                 return None
             known[current] = held[constants[current.name]]
             continue
-        if "sym_size" in str(current.target):
-            if current.args[0].op != "placeholder":
-                return None
-            known[current] = samples if current.args[1] == 1 else 1
+        size = current.meta.get("val")
+        if isinstance(size, SymInt):
+            expression = size.node.expr
+            known[current] = int(expression.subs(dict.fromkeys(expression.free_symbols, samples)))
             continue
         missing = [source for source in current.all_input_nodes if source not in known]
         if missing:
