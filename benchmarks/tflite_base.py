@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.base_model import SECONDS, make_model
+from benchmarks.base_model import SECONDS, make_model, on_one
 from benchmarks.results import BUILD, run_command, save_result
 from exporters.export import check_file, export_options
 from exporters.target import load_target
@@ -77,14 +77,8 @@ def measure(systems: Sequence[System], threads: int, repeats: int) -> dict[str, 
         startups = {each.name: measure_startup(each, waveform, threads) for each in systems}
         runners = {system.name: open_system(system, threads) for system in systems}
         before = core_times(cores)
-        turns = take_turns(
-            {
-                name: lambda _, runner=runner: runner.logits(waveform)  # type: ignore[misc]
-                for name, runner in runners.items()
-            },
-            1,
-            TimingOptions(warmup=WARMUP, runs=repeats, seconds=0.0, max_seconds=MAX_SECONDS),
-        )
+        timing = TimingOptions(warmup=WARMUP, runs=repeats, seconds=0.0, max_seconds=MAX_SECONDS)
+        turns = take_turns(on_one(runners, waveform), 1, timing)
         load = load_between(before, core_times(cores), cores, busy_cores)
     rows = {}
     for system in systems:
