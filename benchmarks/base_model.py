@@ -10,11 +10,13 @@ int4, whose kernels are slow on CPUs with nothing newer than AVX2.
 import argparse
 import json
 import sys
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from transformers import Wav2Vec2Config, Wav2Vec2ForCTC
 
 from benchmarks.results import BUILD, run_command, save_result
@@ -23,7 +25,7 @@ from runtime_bench.bench import BenchOptions
 from runtime_bench.exported import exported_file
 from runtime_bench.protocol import TimingOptions, summarize, take_turns
 from runtime_bench.run_bench import exported_files, model_systems
-from runtime_bench.runners.base import System, open_system
+from runtime_bench.runners.base import Runner, System, open_system
 from runtime_bench.statistics import time_ratio
 from speech.audio import SAMPLE_RATE
 from speech.models import DEFAULT_MODEL
@@ -41,6 +43,20 @@ def make_model(folder: Path) -> None:
     model.save_pretrained(folder)
     for name in ("vocab.json", "preprocessor_config.json"):
         (folder / name).write_bytes((DEFAULT_MODEL / name).read_bytes())
+
+
+def on_one(
+    runners: Mapping[str, Runner], waveform: NDArray[np.float32]
+) -> dict[str, Callable[[int], None]]:
+    """What `take_turns` times: each runner on the same waveform [samples]."""
+
+    def work(runner: Runner) -> Callable[[int], None]:
+        def process(_utterance: int) -> None:
+            runner.logits(waveform)
+
+        return process
+
+    return {name: work(runner) for name, runner in runners.items()}
 
 
 def main() -> None:
@@ -74,14 +90,7 @@ def main() -> None:
     ]
     waveform = np.random.default_rng(0).standard_normal(SECONDS * SAMPLE_RATE).astype(np.float32)
     runners = {system.name: open_system(system, options.threads) for system in systems}
-    turns = take_turns(
-        {
-            name: lambda _, runner=runner: runner.logits(waveform)  # type: ignore[misc]
-            for name, runner in runners.items()
-        },
-        1,
-        TimingOptions(),
-    )
+    turns = take_turns(on_one(runners, waveform), 1, TimingOptions())
     latency = {
         name: summarize(turns.utterances, seconds, [float(SECONDS)])
         for name, seconds in turns.seconds.items()

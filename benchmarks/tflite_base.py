@@ -1,19 +1,22 @@
 """A wav2vec2-base-sized model (random weights) as TFLite files beside ExecuTorch's: writing, latency, memory.
 
-python -m benchmarks.tflite_base [--threads 1] [--targets litert,xnnpack]
+python -m benchmarks.tflite_base [--threads 1] [--targets litert,xnnpack] [--repeats 30]
 
-Codes are rounded to nearest. The mixed LiteRT file is first written by a process of its own: its seconds and
-peak memory are those of converting the model, putting the integers in and reading them back. Latency is on
-4 s of audio, all files in turns in one process; load time and memory are those of processes of their own.
+Codes are rounded to nearest. The mixed file of each target is written by a process of its own: its seconds
+and peak memory are those of loading and converting the model, putting the integers in and reading them back.
+Latency is on 4 s of audio, all files in turns in one process on pinned cores; load time and memory are those
+of processes of their own.
 """
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from benchmarks.base_model import SECONDS, make_model
+from benchmarks.base_model import SECONDS, make_model, on_one
 from benchmarks.results import BUILD, run_command, save_result
 from exporters.export import check_file, export_options
 from exporters.target import load_target
@@ -21,17 +24,20 @@ from personalize.observe import layer_shape
 from personalize.plan import FLOAT32, LayerProfile, LayerShape, QuantSpec
 from personalize.rounding import round_layer
 from runtime_bench.exported import TARGET_RUNNERS
-from runtime_bench.machine import core_times, load_between
+from runtime_bench.machine import core_times, idle_cores, load_between, pinned
 from runtime_bench.peak_memory import measure_startup
 from runtime_bench.protocol import TimingOptions, summarize, take_turns
 from runtime_bench.runners.base import System, open_system
 from speech.audio import SAMPLE_RATE
 from speech.models import load_model
 from speech.models.base import SpeechModel
-from speech.storage import converter
 
 SOURCE = BUILD / "base_model"
 FILES = ("fp32", "int8", "int4", "mixed")
+MEASURED = "mixed"
+"""The file whose writing is measured."""
+
+WARMUP, MAX_SECONDS = 2, 300.0
 
 
 def spec_of(shape: LayerShape, file: str) -> QuantSpec:
@@ -63,62 +69,62 @@ def write(model: SpeechModel, target_name: str, file: str) -> None:
     check_file(path, target, codes, order, model)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--targets", default="litert,xnnpack")
-    parser.add_argument("--repeats", type=int, default=10)
-    parser.add_argument("--write", help="used by itself: targets whose files to write")
-    parser.add_argument("--files", default=",".join(FILES))
-    options = parser.parse_args()
-    if options.write:
-        model = load_model(str(SOURCE))  # traced once for all files
-        for target in options.write.split(","):
-            for file in options.files.split(","):
-                write(model, target, file)
-        return
-    if not SOURCE.is_dir():
-        make_model(SOURCE)
-    targets = options.targets.split(",")
-    again = [sys.executable, "-m", "benchmarks.tflite_base", "--write"]
-    cost = run_command([*again, "litert", "--files", "mixed"], options.threads)
-    print("litert mixed", cost, flush=True)
-    run_command([*again, options.targets, "--files", options.files], options.threads)
-    systems = [
-        System(f"{target} {file}", TARGET_RUNNERS[target], str(path_of(target, file)))
-        for target in targets
-        for file in options.files.split(",")
-    ]
+def measure(systems: Sequence[System], threads: int, repeats: int) -> dict[str, Any]:
+    """Latency of all systems in turns, load time and memory of each; what else the machine did."""
     waveform = np.random.default_rng(0).standard_normal(SECONDS * SAMPLE_RATE).astype(np.float32)
-    startups = {each.name: measure_startup(each, waveform, options.threads) for each in systems}
-    began = core_times(())
-    runners = {system.name: open_system(system, options.threads) for system in systems}
-    turns = take_turns(
-        {
-            name: lambda _, runner=runner: runner.logits(waveform)  # type: ignore[misc]
-            for name, runner in runners.items()
-        },
-        1,
-        TimingOptions(warmup=2, runs=options.repeats, seconds=0.0, max_seconds=200.0),
-    )
-    others = load_between(began, core_times(()), (), 0.0).others_share
+    idle, busy_cores = idle_cores(threads)
+    with pinned(idle) as cores:
+        startups = {each.name: measure_startup(each, waveform, threads) for each in systems}
+        runners = {system.name: open_system(system, threads) for system in systems}
+        before = core_times(cores)
+        timing = TimingOptions(warmup=WARMUP, runs=repeats, seconds=0.0, max_seconds=MAX_SECONDS)
+        turns = take_turns(on_one(runners, waveform), 1, timing)
+        load = load_between(before, core_times(cores), cores, busy_cores)
     rows = {}
     for system in systems:
         latency = summarize(turns.utterances, turns.seconds[system.name], [float(SECONDS)])
         startup = startups[system.name]
         rows[system.name] = {
             "size_bytes": Path(system.source).stat().st_size,
+            "runs": latency.runs,
             "median_ms": latency.median_ms,
+            "p90_ms": latency.p90_ms,
             "load_ms": startup.load_ms,
-            "added_rss_bytes": startup.peak_rss_bytes - startup.baseline_rss_bytes,
+            "added_rss_bytes": startup.model_rss_bytes,
         }
         print(system.name, rows[system.name], flush=True)
-    figures = {
-        "threads": options.threads,
-        "others_share": others,
-        "write_mixed": converter.unstructure(cost),
-        "files": rows,
-    }
+    return {"threads": threads, "load": load, "files": rows}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--targets", default="litert,xnnpack")
+    parser.add_argument("--repeats", type=int, default=30)
+    parser.add_argument("--write", help="used by itself: the target whose files to write")
+    parser.add_argument("--files", help="used by itself: which ones")
+    options = parser.parse_args()
+    if options.write:
+        model = load_model(str(SOURCE))  # traced once for all files
+        for file in options.files.split(","):
+            write(model, options.write, file)
+        return
+    if not SOURCE.is_dir():
+        make_model(SOURCE)
+    targets = options.targets.split(",")
+    again = [sys.executable, "-m", "benchmarks.tflite_base", "--write"]
+    costs = {}
+    for target in targets:
+        costs[target] = run_command([*again, target, "--files", MEASURED], options.threads)
+        print(target, MEASURED, costs[target], flush=True)
+        others = ",".join(file for file in FILES if file != MEASURED)
+        run_command([*again, target, "--files", others], options.threads)
+    systems = [
+        System(f"{target} {file}", TARGET_RUNNERS[target], str(path_of(target, file)))
+        for target in targets
+        for file in FILES
+    ]
+    figures = {"write_mixed": costs, **measure(systems, options.threads, options.repeats)}
     print(save_result("tflite_base", "python -m benchmarks.tflite_base", figures))
 
 

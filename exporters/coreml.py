@@ -100,7 +100,7 @@ def _stored(values: int, bits: int) -> int:
 
 def overhead_bytes(model: "SpeechModel") -> int:
     """Estimate of program and float rest; an export measures it exactly."""
-    from exporters.lowering import float_rest_bytes
+    from exporters.checks import float_rest_bytes
 
     return float_rest_bytes(model) + 1_000 * len(model.layers())
 
@@ -130,8 +130,8 @@ def write_for(
 ) -> tuple[str, ...]:
     """`write` of the Core ML target that has this name and menu."""
     with needs_extra(target):
+        from exporters.checks import check_menu
         from exporters.coreml_write import write_package
-        from exporters.lowering import check_menu
 
     check_menu(model, codes, offered, target)
     return write_package(model, codes, path, options, target)

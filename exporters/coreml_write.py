@@ -9,10 +9,10 @@ from typing import Any
 import coremltools as ct
 from coremltools.models import MLModel
 
+from exporters.checks import check_layers
 from exporters.coreml_carry import carry
 from exporters.coreml_convert import DEPLOYMENT, float_packages, layer_names
 from exporters.coreml_read import LAYERS_KEY, stored_layers
-from exporters.lowering import check_layers
 from exporters.methods import methods
 from exporters.mlpackage import MAIN, MODEL, STRIDE_KEY, WEIGHTS, read_programs, weights_file
 from exporters.target import ExportOptions

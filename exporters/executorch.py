@@ -80,7 +80,7 @@ def layer_bytes(shape: LayerShape, spec: QuantSpec) -> int:
 
 def overhead_bytes(model: "SpeechModel") -> int:
     """Estimate of container and float rest; an export measures it exactly."""
-    from exporters.lowering import float_rest_bytes
+    from exporters.checks import float_rest_bytes
 
     return float_rest_bytes(model)
 
@@ -99,9 +99,10 @@ def write(
     """
     import executorch.kernels.quantized  # noqa: F401  registers the kernels' schemas
 
+    from exporters.checks import check_menu
     from exporters.graph_embeddings import REWRITES as EMBEDDING_REWRITES
     from exporters.graph_layers import expanded_bytes, expanded_halves, expanded_nibbles
-    from exporters.lowering import check_menu, planned_program, save, to_executorch
+    from exporters.lowering import planned_program, save, to_executorch
 
     check_menu(model, codes, menu, NAME)
     by_bits = {4: expanded_nibbles, 8: expanded_bytes, 16: expanded_halves}

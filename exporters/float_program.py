@@ -1,4 +1,4 @@
-"""The float model as edge-dialect graphs: traced once per model and length range, shared by all plans.
+"""The float model as graphs of core ATen operators: traced once per model and lengths, shared by all plans.
 
 Tracing and decomposing are most of an export's time and don't depend on the plan, so the graph is kept
 for as long as the model lives; a plan gets a copy of the graph that shares the weights.
@@ -18,7 +18,8 @@ from torch import fx, nn
 from torch.export import Dim, ExportedProgram
 from torch.export.graph_signature import ExportGraphSignature
 
-from exporters.graph_cleanup import simplify
+from exporters.decompose import decomposed
+from exporters.graph_cleanup import operator_name, simplify
 from exporters.methods import Method, Part, methods
 from exporters.target import ExportOptions
 from speech.errors import UserError
@@ -50,7 +51,7 @@ def quiet() -> Iterator[None]:
 
 
 def float_programs(model: SpeechModel, options: ExportOptions) -> dict[str, ExportedProgram]:
-    """Fresh copies of the edge graphs of the model's methods; weights are shared with `model.module`.
+    """Fresh copies of the graphs of the model's methods; weights are shared with `model.module`.
 
     Inputs and outputs are those of the methods, logits float32. Linear, convolution and embedding nodes are
     whole. Raises UserError when the lengths make no sense or the model can't take all of them.
@@ -59,12 +60,13 @@ def float_programs(model: SpeechModel, options: ExportOptions) -> dict[str, Expo
     if options not in by_options:
         programs = {}
         for name, method in methods(model, options).items():
-            edge = _edge(_trace(model.model_id, method))
-            simplify(edge, *(method.varying or (1, 1)))
-            _name_as_in_model(method.module, edge)
-            programs[name] = edge
+            with quiet():
+                program = decomposed(_trace(model.model_id, method))
+            simplify(program, *(method.varying or (1, 1)))
+            _name_as_in_model(method.module, program)
+            programs[name] = program
         by_options[options] = programs
-    return {name: _copy(program) for name, program in by_options[options].items()}
+    return {name: copy_of(program) for name, program in by_options[options].items()}
 
 
 def weight_nodes(
@@ -101,8 +103,8 @@ def weight_nodes(
 
 def weight_of(node: fx.Node) -> Any:
     """The argument that holds the weight of a linear, convolution or embedding node; None for others."""
-    place = WEIGHT_ARGUMENT.get(getattr(node.target, "__name__", ""))
-    return None if node.op != "call_function" or place is None else node.args[place]
+    place = WEIGHT_ARGUMENT.get(operator_name(node))
+    return None if place is None else node.args[place]
 
 
 def _name_as_in_model(part: nn.Module, program: ExportedProgram) -> None:
@@ -143,19 +145,7 @@ def _trace(model_id: str, method: Method) -> ExportedProgram:
     return program
 
 
-def _edge(program: ExportedProgram) -> ExportedProgram:
-    """To core ATen operators, but with `linear` kept whole."""
-    from executorch.exir import EdgeCompileConfig, to_edge_transform_and_lower
-
-    config = EdgeCompileConfig(
-        _check_ir_validity=False, preserve_ops=[torch.ops.aten.linear.default]
-    )
-    with quiet():
-        edge = to_edge_transform_and_lower(program, compile_config=config).exported_program()
-    return edge
-
-
-def _copy(program: ExportedProgram) -> ExportedProgram:
+def copy_of(program: ExportedProgram) -> ExportedProgram:
     """Own graph and signature, shared tensors."""
     graph = fx.Graph()
     copies: dict[fx.Node, fx.Node] = {}

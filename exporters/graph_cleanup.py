@@ -1,29 +1,42 @@
-"""Make an edge graph simpler without changing a number, so that whole blocks go to one delegate.
+"""Make a decomposed graph simpler without changing a number, so that whole blocks go to one delegate.
 
 Dropout, attention and its mask leave copies and reshapes that XNNPACK doesn't take when lengths vary;
 each splits the delegated graph in two, which costs export time, file bytes and run time.
+
+Copies are dropped whatever the strides before them: files hold contiguous tensors only, so that a view that
+torch could only take of the copy reads the same numbers.
 """
 
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from torch import Tensor, fx
+from torch import SymInt, Tensor, fx
+from torch._ops import OpOverload
 from torch.export import ExportedProgram
 
-_COPIES = ("dim_order_ops._clone_dim_order.default", "aten.expand_copy.default")
+_COPIES = (
+    "aten.clone.default",
+    "aten.expand.default",
+    "aten.slice.Tensor",
+    "aten._to_copy.default",
+)
+_CHECKS_OF_TYPES = ("aten._assert_tensor_metadata.default",)
+_VIEW = "aten.view.default"
 _SAMPLES_TRIED = 3
 
 
 def simplify(program: ExportedProgram, shortest: int, longest: int) -> None:
     """Edit the graph in place. shortest, longest: lengths of the input, samples."""
     graph = program.graph
+    for node in _calls(graph, _CHECKS_OF_TYPES):
+        graph.erase_node(node)
     for node in _calls(graph, _COPIES):
         _drop_copy(node)
     for node in _calls(graph, ("aten.add.Tensor",)):
         _drop_zero_mask(program, node, shortest, longest)
-    for node in _calls(graph, ("aten.view_copy.default",)):
+    for node in _calls(graph, (_VIEW,)):
         _infer_one_dimension(node)
-    for node in _calls(graph, ("aten.view_copy.default",)):
+    for node in _calls(graph, (_VIEW,)):
         _stay_without_batch(node)
     graph.eliminate_dead_code()
     program.graph_module.recompile()
@@ -31,12 +44,20 @@ def simplify(program: ExportedProgram, shortest: int, longest: int) -> None:
 
 def _calls(graph: fx.Graph, names: Sequence[str]) -> Iterator[fx.Node]:
     for node in list(graph.nodes):
-        if node.op == "call_function" and _name(node) in names:
+        if operator_name(node) in names:
             yield node
 
 
-def _name(node: fx.Node) -> str:
-    return str(getattr(node.target, "__name__", ""))
+def operator_name(node: fx.Node) -> str:
+    """What a node calls, in ATen and edge graphs alike: `aten.add.Tensor`, `getitem`; else nothing."""
+    target = node.target
+    if node.op != "call_function":
+        return ""
+    return str(target if isinstance(target, OpOverload) else getattr(target, "__name__", target))
+
+
+def _is_scalar(argument: Any) -> bool:
+    return not isinstance(argument, fx.Node) or argument.meta["val"].dim() == 0
 
 
 def _shape(node: fx.Node) -> list[str]:
@@ -45,10 +66,9 @@ def _shape(node: fx.Node) -> list[str]:
 
 
 def _drop_copy(node: fx.Node) -> None:
-    """Remove a copy that keeps shape, type and layout."""
+    """Remove a copy that keeps shape and type."""
     source = node.args[0]
-    before, after = source.meta["val"], node.meta["val"]
-    same = before.dtype == after.dtype and before.dim_order() == after.dim_order()
+    same = source.meta["val"].dtype == node.meta["val"].dtype
     if same and _shape(source) == _shape(node):
         node.replace_all_uses_with(source)
         node.graph.erase_node(node)
@@ -93,10 +113,10 @@ def _evaluate(program: ExportedProgram, node: fx.Node, samples: int) -> Any:
                 return None
             known[current] = held[constants[current.name]]
             continue
-        if "sym_size" in str(current.target):
-            if current.args[0].op != "placeholder":
-                return None
-            known[current] = samples if current.args[1] == 1 else 1
+        size = current.meta.get("val")
+        if isinstance(size, SymInt):
+            expression = size.node.expr
+            known[current] = int(expression.subs(dict.fromkeys(expression.free_symbols, samples)))
             continue
         missing = [source for source in current.all_input_nodes if source not in known]
         if missing:
@@ -125,10 +145,11 @@ def _stay_without_batch(node: fx.Node) -> None:
     current = node
     while len(current.users) == 1:
         (user,) = current.users
-        if _name(user) == "aten.view_copy.default":
+        if operator_name(user) == _VIEW:
             break
-        scaled = _name(user) == "aten.mul.Tensor" and user.args[1].meta["val"].dim() == 0
-        if not scaled and not (_name(user) == "aten._softmax.default" and user.args[1] == -1):
+        name = operator_name(user)
+        scaled = name == "aten.mul.Tensor" and _is_scalar(user.args[1])
+        if not scaled and not (name == "aten._softmax.default" and user.args[1] == -1):
             return
         chain.append(user)
         current = user

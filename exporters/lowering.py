@@ -1,7 +1,7 @@
 """From a float graph and codes to a program in memory, with the order in which its layers run."""
 
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,19 +12,17 @@ from torch import fx
 from torch.export import ExportedProgram
 from torch.export.graph_signature import ExportGraphSignature, OutputSpec, TensorArgument
 
-from exporters.float_program import float_programs, quiet, weight_nodes, weight_of
+from exporters.checks import check_layers
+from exporters.edge_program import edge_programs
+from exporters.float_program import quiet, weight_nodes, weight_of
 from exporters.graph_layers import EMBEDDING_4BIT, EMBEDDING_BYTE, LayerEditor, Rewrite
 from exporters.graph_windows import drop_transposes
 from exporters.target import ExportOptions
 from personalize.codes import LayerCodes
 from personalize.kernels import has_rows, kind_of
-from personalize.observe import layer_shape
-from personalize.plan import FLOAT32, LayerShape, QuantSpec
 from speech.errors import UserError
 from speech.models.base import SpeechModel, TokenEmbedding
 from speech.storage import replacing
-
-_CONTAINER_BYTES = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +50,7 @@ def planned_program(
     """
     check_layers(model, codes)
     modules = model.layers()
-    programs = float_programs(model, options)
+    programs = edge_programs(model, options)
     constants = {}
     for index, (name, (program, node)) in enumerate(weight_nodes(programs, model).items()):
         layer = codes[name]
@@ -69,57 +67,6 @@ def planned_program(
         program.graph.lint()
         program.graph_module.recompile()
     return PlannedProgram(programs, constants)
-
-
-def check_layers(model: SpeechModel, codes: dict[str, LayerCodes]) -> None:
-    """Raise UserError when codes and model don't name the same layers, or differ in shape."""
-    modules = model.layers()
-    if set(codes) != set(modules):
-        odd = sorted(set(codes) ^ set(modules))
-        raise UserError(
-            f"the codes are not for {model.model_id}: {len(odd)} layers differ, e.g. {odd[0]}; "
-            "run `myqasr personalize` again"
-        )
-    for name, layer in codes.items():
-        shape = modules[name].weight.shape
-        if layer.codes is not None and layer.codes.shape != shape:
-            raise UserError(
-                f"layer {name} has codes of shape {tuple(layer.codes.shape)} but weights of "
-                f"{tuple(shape)}; run `myqasr personalize` again"
-            )
-
-
-def check_menu(
-    model: SpeechModel,
-    codes: dict[str, LayerCodes],
-    menu: Callable[[LayerShape], tuple[QuantSpec, ...]],
-    target: str,
-) -> None:
-    """Raise UserError naming all layers whose precision the target doesn't run."""
-    refused = []
-    for name, module in model.layers().items():
-        spec = codes[name].spec if name in codes else FLOAT32
-        offered = menu(layer_shape(name, module))
-        if spec not in offered:
-            refused.append(f"{name} at {spec.label}")
-    if refused:
-        raise UserError(
-            f"{target} can't run {len(refused)} layers of this plan: {', '.join(refused)}; make one for "
-            f"it: myqasr personalize ... --target {target}"
-        )
-
-
-def float_rest_bytes(model: SpeechModel) -> int:
-    """Bytes of all parameters outside the quantisable layers, and a guess for the container."""
-    inside = {
-        id(tensor)
-        for module in model.layers().values()
-        for tensor in (module.weight, module.bias)
-        if tensor is not None
-    }
-    rest = [tensor for tensor in model.module.state_dict(keep_vars=True).values()]
-    outside = [tensor for tensor in rest if id(tensor) not in inside]
-    return sum(tensor.nbytes for tensor in outside) + _CONTAINER_BYTES + 500 * len(outside)
 
 
 def rewrite_key(module: torch.nn.Module, layer: LayerCodes) -> str:

@@ -65,7 +65,7 @@ def _bookkeeping(shape: LayerShape, spec: QuantSpec, scales_after: bool) -> int:
 
 def overhead_bytes(model: "SpeechModel") -> int:
     """Estimate of container and float rest; an export measures it exactly."""
-    from exporters.lowering import float_rest_bytes
+    from exporters.checks import float_rest_bytes
 
     return float_rest_bytes(model)
 
@@ -94,8 +94,8 @@ def write(
     Raises UserError when codes and model don't fit, or the model has an operator that TFLite doesn't.
     """
     _need_schema()
+    from exporters.checks import check_layers, check_menu
     from exporters.float_program import float_programs, weight_nodes
-    from exporters.lowering import check_layers, check_menu
     from exporters.tflite_file import FileWriter, GraphWriter
     from exporters.tflite_graph import GraphTranslator
     from exporters.tflite_layers import Layer, LayerWriter, Style

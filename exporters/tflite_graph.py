@@ -1,4 +1,4 @@
-"""From an edge graph of torch to a TFLite subgraph, operator by operator, for inputs of any length.
+"""From a decomposed graph of torch to a TFLite subgraph, operator by operator, for inputs of any length.
 
 Every operator here has an output size that the runtime works out from its input's when the input is resized
 (no shapes computed at run time, which would keep the graph from XNNPACK). Positions that depend on the
@@ -13,6 +13,7 @@ import sympy
 from torch import fx
 from torch.export import ExportedProgram
 
+from exporters.graph_cleanup import operator_name
 from exporters.tflite_file import GraphWriter, Size, Value
 from exporters.tflite_layers import Layer, LayerWriter, as_float
 from exporters.tflite_sizes import broadcast, constant_of, is_number, size_of, sizes, times_of
@@ -52,7 +53,7 @@ class GraphTranslator:
                 self.order.append(self.layers[node].name)
                 self.values[node] = handlers["layer"](self, node, *node.args)
             else:
-                name = str(getattr(node.target, "__name__", node.target))
+                name = operator_name(node)
                 if name not in handlers:
                     raise UserError(
                         f"TFLite files can't hold the operator {name} of this model yet"

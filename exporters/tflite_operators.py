@@ -1,4 +1,4 @@
-"""What each torch operator becomes in TFLite; `HANDLERS` by the name that it has in an edge graph."""
+"""What each torch operator becomes in TFLite; `HANDLERS` by its name."""
 
 import math
 from typing import Any
@@ -274,13 +274,13 @@ HANDLERS: dict[str, Handler] = {
     "aten.mean.dim": _reduction("MEAN"),
     "aten.sum.dim_IntList": _reduction("SUM"),
     "aten.amax.default": _reduction("REDUCE_MAX"),
-    "aten.permute_copy.default": _permute,
-    "aten.view_copy.default": _reshape,
-    "aten.unsqueeze_copy.default": _reshape,
-    "aten.squeeze_copy.dims": _reshape,
-    "aten.slice_copy.Tensor": _slice,
-    "aten.select_copy.int": _select,
-    "aten.split_with_sizes_copy.default": _split,
+    "aten.permute.default": _permute,
+    "aten.view.default": _reshape,
+    "aten.unsqueeze.default": _reshape,
+    "aten.squeeze.dims": _reshape,
+    "aten.slice.Tensor": _slice,
+    "aten.select.int": _select,
+    "aten.split_with_sizes.default": _split,
     "getitem": _item,
     "aten.cat.default": _join,
     "aten.constant_pad_nd.default": _pad,
@@ -290,12 +290,12 @@ HANDLERS: dict[str, Handler] = {
     "aten.native_group_norm.default": _group_norm,
     "aten.clamp.default": _clamp,
     "aten.arange.start_step": _range,
-    "scalar_tensor.default": _scalar,
+    "aten.scalar_tensor.default": _scalar,
     "aten.full_like.default": _filled,
-    "aten.expand_copy.default": _expand,
+    "aten.expand.default": _expand,
     "aten.gather.default": _gather,
     "aten.index.Tensor": _index,
     "aten.repeat.default": _repeat,
-    "dim_order_ops._to_dim_order_copy.default": _same,
-    "dim_order_ops._clone_dim_order.default": _same,
+    "aten._to_copy.default": _same,
+    "aten.clone.default": _same,
 }

@@ -1,4 +1,4 @@
-"""Sizes and constants as the nodes of an edge graph name them."""
+"""Sizes and constants as the nodes of a graph name them."""
 
 from collections.abc import Sequence
 from typing import Any

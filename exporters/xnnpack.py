@@ -110,7 +110,7 @@ def layer_bytes(shape: LayerShape, spec: QuantSpec) -> int:
 
 def overhead_bytes(model: "SpeechModel") -> int:
     """Estimate of container and float rest; an export measures it exactly."""
-    from exporters.lowering import float_rest_bytes
+    from exporters.checks import float_rest_bytes
 
     return float_rest_bytes(model) + _GRAPH_BYTES_PER_LAYER * len(model.layers())
 
@@ -129,8 +129,9 @@ def write(
     """
     import executorch.kernels.quantized  # noqa: F401  registers the kernels' schemas
 
+    from exporters.checks import check_menu
     from exporters.graph_embeddings import REWRITES as EMBEDDING_REWRITES
-    from exporters.lowering import check_menu, planned_program, save, to_executorch
+    from exporters.lowering import planned_program, save, to_executorch
     from exporters.xnnpack_lowering import REWRITES, Partitioner, needed_passes_only
 
     check_menu(model, codes, menu, NAME)

@@ -1,0 +1,63 @@
+"""Whether codes fit a model and a target; what a model weighs beside its layers."""
+
+from collections.abc import Callable
+from typing import Any
+
+from personalize.codes import LayerCodes
+from personalize.observe import layer_shape
+from personalize.plan import FLOAT32, LayerShape, QuantSpec
+from speech.errors import UserError
+from speech.models.base import SpeechModel
+
+_CONTAINER_BYTES = 20_000
+
+
+def check_layers(model: SpeechModel, codes: dict[str, LayerCodes]) -> None:
+    """Raise UserError when codes and model don't name the same layers, or differ in shape."""
+    modules = model.layers()
+    if set(codes) != set(modules):
+        odd = sorted(set(codes) ^ set(modules))
+        raise UserError(
+            f"the codes are not for {model.model_id}: {len(odd)} layers differ, e.g. {odd[0]}; "
+            "run `myqasr personalize` again"
+        )
+    for name, layer in codes.items():
+        weight: Any = modules[name].weight
+        if layer.codes is not None and layer.codes.shape != weight.shape:
+            raise UserError(
+                f"layer {name} has codes of shape {tuple(layer.codes.shape)} but weights of "
+                f"{tuple(weight.shape)}; run `myqasr personalize` again"
+            )
+
+
+def check_menu(
+    model: SpeechModel,
+    codes: dict[str, LayerCodes],
+    menu: Callable[[LayerShape], tuple[QuantSpec, ...]],
+    target: str,
+) -> None:
+    """Raise UserError naming all layers whose precision the target doesn't run."""
+    refused = []
+    for name, module in model.layers().items():
+        spec = codes[name].spec if name in codes else FLOAT32
+        offered = menu(layer_shape(name, module))
+        if spec not in offered:
+            refused.append(f"{name} at {spec.label}")
+    if refused:
+        raise UserError(
+            f"{target} can't run {len(refused)} layers of this plan: {', '.join(refused)}; make one for "
+            f"it: myqasr personalize ... --target {target}"
+        )
+
+
+def float_rest_bytes(model: SpeechModel) -> int:
+    """Bytes of all parameters outside the quantisable layers, and a guess for the container."""
+    inside = {
+        id(tensor)
+        for module in model.layers().values()
+        for tensor in (module.weight, module.bias)
+        if tensor is not None
+    }
+    rest = [tensor for tensor in model.module.state_dict(keep_vars=True).values()]
+    outside = [tensor for tensor in rest if id(tensor) not in inside]
+    return sum(tensor.nbytes for tensor in outside) + _CONTAINER_BYTES + 500 * len(outside)
