@@ -12,7 +12,7 @@ def tflite(figures: Figures) -> str:
     """Eight budgets on two runtimes, and one plan on three."""
     rows = []
     for model, targets in figures.items():
-        for target, steps in targets.items() if model != "common plan" else ():
+        for target, steps in targets.items() if model != "common plans" else ():
             errors = [abs(s["actual_bytes"] / s["predicted_bytes"] - 1) for s in steps]
             used = [s["actual_bytes"] / s["budget_bytes"] for s in steps]
             clips = sum(s["clips"] for s in steps)
@@ -33,7 +33,6 @@ def tflite(figures: Figures) -> str:
                     f"{steps[0]['same_text']}, {steps[0]['same_in_double']}",
                 ]
             )
-    common = figures["common plan"]
     header = [
         *("model, target", "files of", "most of a budget", "worst prediction"),
         *("same text as the reference", "reference with itself in float64", "same best token"),
@@ -42,11 +41,18 @@ def tflite(figures: Figures) -> str:
     return "\n\n".join(
         [
             table(header, rows),
-            f"One plan of the default model; all {common['layers_equal']} layers' codes read back equal from "
-            "both files:",
-            *(_common_test(group, test) for group, test in common["tests"].items()),
+            *(_common_plan(plan) for plan in figures["common plans"]),
         ]
     )
+
+
+def _common_plan(plan: Figures) -> str:
+    """Who agrees with whom about one plan."""
+    says = (
+        f"One plan of the default model in {plan['budget_bytes']:,} bytes, {plan['mean_bits']:.1f} bits a "
+        f"weight; all {plan['layers_equal']} layers' codes read back equal from both files:"
+    )
+    return "\n\n".join([says, *(_common_test(*test) for test in plan["tests"].items())])
 
 
 def _common_test(group: str, test: Figures) -> str:

@@ -1,13 +1,14 @@
 """TFLite files on both runtimes, from the smallest plan to the float size, against their torch reference.
 
-python -m benchmarks.tflite [--steps 8] [--clips 64]
+python -m benchmarks.tflite [--steps 8] [--clips 64] [--only common]
 
 For the default model and three architectures of random weights: each budget goes the way of `myqasr export`,
 every file is read back equal to its plan bit for bit (else the run stops), and its text of test clips is
 compared with that of the torch reference of the same plan. What two computations of one plan can agree in is
-measured, too: the reference's texts against those of the same reference in float64. Then one plan that LiteRT
-and XNNPACK both run is written for both: codes, and word errors on all test clips of the embedded users and,
-with $MYQASR_SPEECH or ../shared/speech, of real speakers. Needs `myqasr doctor --install tflite-runtime`.
+measured, too: the reference's texts against those of the same reference in float64. Then two plans that
+LiteRT and XNNPACK both run are written for both: codes, and word errors on all test clips of the embedded
+users and, with $MYQASR_SPEECH or ../shared/speech, of real speakers (`--only common` measures just these
+again). Needs `myqasr doctor --install tflite-runtime`.
 """
 
 import argparse
@@ -22,13 +23,13 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from benchmarks.results import BUILD, save_result
+from benchmarks.results import BUILD, load_result, save_result
 from benchmarks.speakers import Waveform, embedded_users, load_speaker, reserved_speakers
 from exporters import planning
 from exporters.export import check_file, export_options, export_plan, export_within_budget
 from exporters.run_folder import RunFolder
 from exporters.target import HALF_ACTIVATIONS, load_target
-from personalize.allocate import allocate
+from personalize.allocate import allocate, plan_mean_bits
 from personalize.plan import FLOAT16, FLOAT32, LayerShape, QuantSpec
 from personalize.problem import Problem
 from personalize.reference import build_reference
@@ -37,6 +38,7 @@ from runtime_bench.exported import TARGET_RUNNERS
 from runtime_bench.quality import agreement, token_flips
 from runtime_bench.runners.base import System, open_system
 from runtime_bench.statistics import rate_difference
+from speech.audio import SAMPLE_RATE
 from speech.datasets import choose_clips, find_clips, read_clips
 from speech.decoding import greedy_text
 from speech.models import load_model
@@ -49,7 +51,11 @@ TARGETS = ("litert", "tflite-runtime")
 RANDOM = ("wav2vec2 large", "conformer, relative", "conformer, rotary")
 """wav2vec 2.0 with stable layer norm, and the two Conformers: kilobyte models of the tests."""
 
+COMMON_BUDGETS = (1.25, 2.0)
+"""In smallest plans that both runtimes run: 4 bits mostly, and 8."""
+
 MAX_SECONDS = 15.0
+"""Longest clip that files take."""
 
 
 Logits = NDArray[np.float32]
@@ -151,8 +157,11 @@ def same(heard: Sequence[str], expected: Sequence[str]) -> int:
     return round(agreement(heard, expected) * len(expected))
 
 
-def common_plan(model: SpeechModel, speaker: Measurement) -> dict[str, Any]:
-    """One plan on LiteRT, ExecuTorch and in torch: word errors, and whether texts are the same."""
+def common_plan(model: SpeechModel, speaker: Measurement, times: float) -> dict[str, Any]:
+    """One plan on LiteRT, ExecuTorch and in torch: word errors, and whether texts are the same.
+
+    times: its budget, in smallest plans.
+    """
     litert, xnnpack = load_target("litert"), load_target("xnnpack")
 
     def menu(shape: LayerShape) -> tuple[QuantSpec, ...]:
@@ -162,7 +171,7 @@ def common_plan(model: SpeechModel, speaker: Measurement) -> dict[str, Any]:
 
     profile, estimate = speaker.profile, litert.overhead_bytes(model)
     smallest, _ = planning.size_limits(profile, menu, litert.layer_bytes, estimate)
-    budget = smallest * 5 // 4
+    budget = int(smallest * times)
     plan = allocate(Problem(profile, litert.NAME, menu, litert.layer_bytes, budget, estimate))
     codes = planning.round_plan(speaker, plan)
     options = export_options(model, MAX_SECONDS)
@@ -179,6 +188,8 @@ def common_plan(model: SpeechModel, speaker: Measurement) -> dict[str, Any]:
         print(f"without real speakers: {error}")
     return {
         "layers_equal": len(codes),
+        "budget_bytes": budget,
+        "mean_bits": plan_mean_bits(profile, plan),
         "tests": {
             group: _common_test(model, reference, paths, names) for group, names in people.items()
         },
@@ -189,9 +200,14 @@ def _common_test(
     model: SpeechModel, reference: SpeechModel, paths: dict[str, Path], names: Sequence[str]
 ) -> dict[str, Any]:
     """Word errors of files of one plan, and of its reference, on test clips of some people."""
-    people = [load_speaker(name) for name in names]
-    clips = [clip for person in people for clip in person.test]
-    spoken = [text for person in people for text in person.texts]
+    longest = MAX_SECONDS * SAMPLE_RATE
+    pairs = [
+        (clip, text)
+        for person in map(load_speaker, names)
+        for clip, text in zip(person.test, person.texts, strict=True)
+        if len(clip) <= longest
+    ]
+    clips, spoken = [clip for clip, _ in pairs], [text for _, text in pairs]
     double = in_double(reference)
     logits = {
         "torch reference": [reference.logits(clip) for clip in clips],
@@ -224,14 +240,30 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--clips", type=int, default=64)
+    parser.add_argument("--only", choices=("common",))
     options = parser.parse_args()
+    command = f"python -m benchmarks.tflite --steps {options.steps}"
+    figures: dict[str, Any] = {}
+    if options.only is None:
+        figures = at_all_budgets(options.steps, options.clips)
+    else:
+        known = load_result("tflite")
+        command, figures = known["command"], known["figures"]
+    model = load_model("default")
+    speaker = speaker_of(model, "default", 8)
+    figures["common plans"] = [common_plan(model, speaker, times) for times in COMMON_BUDGETS]
+    print(save_result("tflite", command, figures))
+
+
+def at_all_budgets(steps: int, count: int) -> dict[str, Any]:
+    """Model -> target -> files, on `count` clips of the embedded users."""
     clips = [
         clip
         for user in sorted(USERS.iterdir())
         if user.is_dir()
         for clip in find_clips(user / "test")
     ]
-    recordings, _ = read_clips(clips[:: -(-len(clips) // options.clips)], need_text=True)
+    recordings, _ = read_clips(clips[:: -(-len(clips) // count)], need_text=True)
     waveforms = [recording.waveform for recording in recordings]
     figures: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -243,12 +275,9 @@ def main() -> None:
             model = load_model(source)
             speaker = speaker_of(model, source, 8)
             figures[name] = {
-                target: steps_of(model, speaker, target, waveforms, options.steps)
-                for target in TARGETS
+                target: steps_of(model, speaker, target, waveforms, steps) for target in TARGETS
             }
-            if name == "default":
-                figures["common plan"] = common_plan(model, speaker)
-    print(save_result("tflite", f"python -m benchmarks.tflite --steps {options.steps}", figures))
+    return figures
 
 
 if __name__ == "__main__":
