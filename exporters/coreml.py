@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from exporters.target import ExportOptions, StoredLayer, needs_extra
-from personalize.plan import FLOAT32, LayerShape, QuantSpec
+from personalize.plan import FLOAT16, FLOAT32, LayerShape, QuantSpec
 
 if TYPE_CHECKING:
     from personalize.codes import LayerCodes
@@ -36,7 +36,6 @@ PALETTE_CHANNELS = 16
 
 _INT8 = QuantSpec(8)
 _INT4 = QuantSpec(4)
-_FLOAT16 = QuantSpec(16, "float")
 
 _ALIGNMENT = 64
 _LEAST_VALUES = 10
@@ -58,7 +57,7 @@ def menu(shape: LayerShape) -> tuple[QuantSpec, ...]:
         for group in GROUP_SIZES
         if shape.kind == "linear" and shape.row_weights % group == 0 and shape.row_weights > group
     ]
-    return (*palettes, *blocks, _INT4, _INT8, _FLOAT16, FLOAT32)
+    return (*palettes, *blocks, _INT4, _INT8, FLOAT16, FLOAT32)
 
 
 def scale_dtype(spec: QuantSpec) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from exporters.target import ExportOptions, StoredLayer
-from personalize.plan import FLOAT32, LayerShape, QuantSpec
+from personalize.plan import FLOAT16, FLOAT32, LayerShape, QuantSpec
 
 if TYPE_CHECKING:
     from personalize.codes import LayerCodes
@@ -25,7 +25,6 @@ GROUP_SIZES = (32, 64, 128)
 
 _INT4 = QuantSpec(4)
 _INT8 = QuantSpec(8)
-_FLOAT16 = QuantSpec(16, "float")
 
 _ALIGNMENT = 16
 """Every constant starts at a multiple of this in the file."""
@@ -56,7 +55,7 @@ def menu(shape: LayerShape) -> tuple[QuantSpec, ...]:
         QuantSpec(4, "int", group) for group in GROUP_SIZES if row % group == 0 and group < row
     )
     per_channel = (_INT4,) if row % 2 == 0 else ()
-    return (*grouped, *per_channel, _INT8, _FLOAT16, FLOAT32)
+    return (*grouped, *per_channel, _INT8, FLOAT16, FLOAT32)
 
 
 def scale_dtype(spec: QuantSpec) -> str:

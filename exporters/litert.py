@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from exporters import tflite
 from exporters.target import ExportOptions, StoredLayer
-from personalize.plan import FLOAT32, LayerShape, QuantSpec
+from personalize.plan import FLOAT16, FLOAT32, LayerShape, QuantSpec
 
 if TYPE_CHECKING:
     from personalize.codes import LayerCodes
@@ -30,8 +30,6 @@ SUFFIX = ".litert.tflite"
 
 GROUP_SIZES = (32, 64, 128)
 FULLY_CONNECTED_VERSION = 12
-
-_FLOAT16 = QuantSpec(16, "float")
 
 
 def menu(shape: LayerShape) -> tuple[QuantSpec, ...]:
@@ -52,7 +50,7 @@ def menu(shape: LayerShape) -> tuple[QuantSpec, ...]:
                 if shape.kind == "conv1d"
             ),
             QuantSpec(8),
-            _FLOAT16,
+            FLOAT16,
             FLOAT32,
         )
     rows = tuple(
@@ -63,7 +61,7 @@ def menu(shape: LayerShape) -> tuple[QuantSpec, ...]:
         for group in GROUP_SIZES
         if shape.kind == "linear" and row % group == 0
     )
-    return (*grouped, *rows, QuantSpec(8, activation="int8-dynamic"), _FLOAT16, FLOAT32)
+    return (*grouped, *rows, QuantSpec(8, activation="int8-dynamic"), FLOAT16, FLOAT32)
 
 
 def scale_dtype(spec: QuantSpec) -> str:

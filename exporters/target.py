@@ -33,6 +33,9 @@ CORE_ML = frozenset({"coreml", "coreml-ios16", "coreml-pte"})
 ASKED_FOR = CORE_ML
 """Targets whose precisions are measured only for who asks for them: palettes are many, and take time."""
 
+HALF_ACTIVATIONS = frozenset({"xnnpack"})
+"""Targets whose fp16 layers round inputs and results, too; elsewhere only weights are stored so."""
+
 EXTRAS = {"ai_edge_litert": "tflite", "coremltools": "coreml"}
 """Package that a target needs -> our extra that installs it."""
 

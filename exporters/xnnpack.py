@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING
 
 from exporters import executorch as portable
 from exporters.target import ExportOptions, StoredLayer
-from personalize.plan import FLOAT32, LayerShape, QuantSpec
+from personalize.plan import FLOAT16, FLOAT32, LayerShape, QuantSpec
 
 if TYPE_CHECKING:
     from personalize.codes import LayerCodes
@@ -42,7 +42,6 @@ GROUP_SIZES = (32, 64, 128)
 _INT4 = QuantSpec(4, activation="int8-dynamic")
 _INT8 = QuantSpec(8, activation="int8-dynamic")
 _INT8_STATIC = QuantSpec(8, activation="int8-static")
-_FLOAT16 = QuantSpec(16, "float")
 
 _ALIGNMENT = 128
 """Every piece of constant data starts at a multiple of this in the file."""
@@ -79,11 +78,11 @@ def menu(shape: LayerShape) -> tuple[QuantSpec, ...]:
             if in_features % group == 0
         )
         per_channel = (_INT4,) if in_features % 2 == 0 else ()
-        return (*grouped, *per_channel, _INT8, _FLOAT16, FLOAT32)
+        return (*grouped, *per_channel, _INT8, FLOAT16, FLOAT32)
     if not shape.has_rows:
         return (_INT8_STATIC, FLOAT32)
     narrow = (_INT4,) if shape.row_weights % 2 == 0 else ()
-    return (*narrow, _INT8_STATIC, _INT8, _FLOAT16, FLOAT32)
+    return (*narrow, _INT8_STATIC, _INT8, FLOAT16, FLOAT32)
 
 
 def scale_dtype(spec: QuantSpec) -> str:

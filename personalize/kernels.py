@@ -95,7 +95,7 @@ def kernel_input(x: Tensor, codes: LayerCodes) -> Tensor:
     """The input as the kernel of `codes.spec` sees it, shaped like `x`; dynamic grids want rows."""
     spec = codes.spec
     if spec.bits == 16 and spec.scheme == "float":
-        return x.half().float()
+        return x.half().to(x.dtype)
     if spec.activation == "int8-dynamic":
         return quantize_per_row(x)
     if spec.activation == "int8-static":
@@ -125,7 +125,7 @@ def layer_output(module: nn.Module, x: Tensor, codes: LayerCodes, weight: Tensor
             _apply(module, seen, weight, _static_bias(module, codes)), codes.output_range
         )
     y = _apply(module, seen, weight, module.bias)  # type: ignore[arg-type]
-    return y.half().float() if spec.bits == 16 and spec.scheme == "float" else y
+    return y.half().to(y.dtype) if spec.bits == 16 and spec.scheme == "float" else y
 
 
 def _static_bias(module: nn.Module, codes: LayerCodes) -> Tensor | None:

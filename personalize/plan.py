@@ -76,6 +76,7 @@ class QuantSpec:
 
 
 FLOAT32 = QuantSpec(32, "float")
+FLOAT16 = QuantSpec(16, "float")
 
 converter.register_unstructure_hook(QuantSpec, lambda spec: spec.label)
 converter.register_structure_hook(QuantSpec, lambda label, _: QuantSpec.from_label(label))

@@ -8,20 +8,24 @@ from torch import Tensor, nn
 
 from personalize.codes import LayerCodes
 from personalize.kernels import layer_output
-from personalize.plan import FLOAT32
+from personalize.plan import FLOAT16, FLOAT32
 from speech.errors import UserError
 from speech.models.base import SpeechModel
 
 
 class ReferenceLayer(nn.Module):
-    """A layer that computes with its codes."""
+    """A layer that computes with its codes.
 
-    def __init__(self, layer: nn.Module, codes: LayerCodes) -> None:
+    half_activations: as in `build_reference`.
+    """
+
+    def __init__(self, layer: nn.Module, codes: LayerCodes, half_activations: bool) -> None:
         super().__init__()
         if not isinstance(layer.weight, Tensor):
             raise UserError(f"{type(layer).__name__} layers can't be quantised")
         self.layer = layer
-        self.codes = codes
+        only_stored = codes.spec == FLOAT16 and not half_activations
+        self.codes = LayerCodes(FLOAT32) if only_stored else codes
         self.register_buffer("dequantized", codes.dequantized(layer.weight.detach()))
 
     def __getattr__(self, name: str) -> Any:
@@ -36,9 +40,12 @@ class ReferenceLayer(nn.Module):
         return layer_output(self.layer, x, self.codes, self.dequantized)
 
 
-def build_reference(model: SpeechModel, codes: dict[str, LayerCodes]) -> SpeechModel:
+def build_reference(
+    model: SpeechModel, codes: dict[str, LayerCodes], half_activations: bool = True
+) -> SpeechModel:
     """A copy of the model with every layer of `codes` replaced; the model itself is not changed.
 
+    half_activations: float16 layers round their inputs and results to float16, too; False: only weights.
     Raises UserError when `codes` names a layer that the model doesn't have.
     """
     _refuse_unknown(model, codes)
@@ -47,7 +54,8 @@ def build_reference(model: SpeechModel, codes: dict[str, LayerCodes]) -> SpeechM
         path = model.layer_prefix + name
         parent = module.get_submodule(path.rpartition(".")[0])
         leaf = path.rpartition(".")[2]
-        setattr(parent, leaf, ReferenceLayer(getattr(parent, leaf), layer_codes))
+        layer = ReferenceLayer(getattr(parent, leaf), layer_codes, half_activations)
+        setattr(parent, leaf, layer)
     return replace(model, module=module.eval())
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from exporters.manifest import Artifact, load_manifest
 from exporters.run_folder import RunFolder, RunSettings
+from exporters.target import HALF_ACTIVATIONS
 from runtime_bench.bench import BenchOptions, Progress, bench, no_progress
 from runtime_bench.exported import Exported, common_input, exported_file
 from runtime_bench.machine import runtime_versions
@@ -95,7 +96,8 @@ def bench_run(
             systems.append(exported.system)
         codes = str(folder.codes(artifact.target))
         name = f"its reference (torch, {artifact.target})"
-        reference = "torch-reference"
+        half = artifact.target in HALF_ACTIVATIONS
+        reference = "torch-reference" if half else "torch-reference-float32"
         if exported.system.runner == "coreml":
             reference = "torch-reference-float16"
             rounded = f"{exported.system.name}, float16 results"

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from exporters.audit import compare
-from exporters.target import ExportOptions, load_target
+from exporters.target import HALF_ACTIVATIONS, ExportOptions, load_target
 from personalize.reference import build_reference
 from runtime_bench.exported import TARGET_RUNNERS
 from runtime_bench.quality import signal_to_noise_db
@@ -38,7 +38,7 @@ def assert_its_file_computes_the_plan(
     runner = open_system(
         System("file", TARGET_RUNNERS[target_name], str(path), autoregression=how), threads=1
     )
-    reference = build_reference(model, codes)
+    reference = build_reference(model, codes, target_name in HALF_ACTIVATIONS)
     for samples in lengths:
         waveform = noise(samples)[0].numpy()
         expected = reference.logits(waveform)

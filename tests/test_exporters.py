@@ -9,7 +9,7 @@ import torch
 
 from exporters.audit import compare
 from exporters.executorch import NAME as PORTABLE
-from exporters.target import ASKED_FOR, TARGETS, ExportOptions, load_target
+from exporters.target import ASKED_FOR, HALF_ACTIVATIONS, TARGETS, ExportOptions, load_target
 from exporters.xnnpack import NAME as XNNPACK
 from personalize.codes import LayerCodes
 from personalize.plan import FLOAT32, LayerShape, QuantSpec
@@ -95,7 +95,7 @@ def test_every_precision_on_the_menu_computes_what_it_promises(
     assert compare(stored, codes, order, model) == []
     kernels = [layer.kernel for layer in stored if layer.codes.spec == spec]
     assert len(kernels) == list(specs.values()).count(spec)
-    reference = build_reference(model, codes)
+    reference = build_reference(model, codes, target_name in HALF_ACTIVATIONS)
     worst = min(
         signal_to_noise_db(
             run_module(reference, noise(n, seed=1)), run_file(path, noise(n, seed=1))

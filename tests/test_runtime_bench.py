@@ -15,7 +15,7 @@ from transformers import Wav2Vec2FeatureExtractor, Wav2Vec2ForCTC
 
 from exporters.manifest import SCHEMA_VERSION, Artifact, InputSpec, Manifest, save_artifact
 from personalize.codes import LayerCodes, save_codes
-from personalize.plan import FLOAT32
+from personalize.plan import FLOAT16, FLOAT32
 from runtime_bench.bench import BenchOptions, bench
 from runtime_bench.exported import AudioInput, common_input, exported_file
 from runtime_bench.peak_memory import measure_startup
@@ -134,6 +134,23 @@ def test_torch_int8_and_the_plan_reference_run_beside_float(
     assert 0 < off < 0.2
     with pytest.raises(UserError, match="needs the file with the plan's codes"):
         open_system(System("plan", "torch-reference", str(model_folder)), 2)
+
+
+def test_a_reference_of_stored_float16_rounds_weights_and_no_activations(
+    model_folder: Path, tmp_path: Path
+) -> None:
+    features, model = noise_features(16_000), load_model(str(model_folder))
+    codes = {name: LayerCodes(FLOAT16) for name in model.layers()}
+    save_codes(codes, "plan", tmp_path / "codes.safetensors")
+    kinds = ("torch-reference", "torch-reference-float32")
+    systems = [System(k, k, str(model_folder), str(tmp_path / "codes.safetensors")) for k in kinds]
+    rounded, stored = (open_system(system, 2).logits(features) for system in systems)
+    for layer in model.layers().values():
+        layer.weight.data = layer.weight.data.half().float()
+    with torch.inference_mode():
+        expected = model.module(torch.from_numpy(features)[None])[0].numpy()
+    np.testing.assert_allclose(stored, expected, atol=1e-6)
+    assert np.abs(rounded - expected).max() > 1e-5
 
 
 def test_a_changed_file_is_refused_naming_both_hashes(pte: Path, tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ RUNNERS = {
     "torch-float": "runtime_bench.runners.torch_models",
     "torch-int8-dynamic": "runtime_bench.runners.torch_models",
     "torch-reference": "runtime_bench.runners.torch_models",
+    "torch-reference-float32": "runtime_bench.runners.torch_models",
     "torch-reference-float16": "runtime_bench.runners.torch_models",
 }
 """Runner name -> module with `open_runner(system, threads) -> Runner`. Importing it loads the runtime.
@@ -34,7 +35,13 @@ RUNNERS = {
 What follows a colon says where: `arm64:cortex-a53`, `adb:SERIAL`. A runner that computes in another process
 has `memory(runner)` beside it: that process's resident bytes before the file was loaded, and their peak.
 """
-UNTIMED_RUNNERS = ("arm64", "torch-reference", "torch-reference-float16", "coreml-float16")
+UNTIMED_RUNNERS = (
+    "arm64",
+    "torch-reference",
+    "torch-reference-float32",
+    "torch-reference-float16",
+    "coreml-float16",
+)
 """Emulation and simulation: their latency says nothing."""
 REMOTE_RUNNERS = ("adb",)
 """On another device."""
@@ -45,7 +52,8 @@ class System:
     """One row of a benchmark: what to run and how, in words that another process understands.
 
     runner: a key of RUNNERS, perhaps with a place after a colon. source: an exported file, or a model's
-    folder or id. codes: safetensors of the plan's integers, for `torch-reference` and its float16 kind.
+    folder or id. codes: safetensors of the plan's integers, for `torch-reference` (float16 layers round
+    activations, too), its float32 kind (they don't) and its float16 kind (everything is float16).
     sha256, size_bytes: of the file, where there is one. timed: False for simulations, whose latency says
     nothing. autoregression: for exported files of models that write token by token.
     """

@@ -46,8 +46,10 @@ def open_runner(system: System, threads: int) -> TorchRunner:
     if system.codes is None:
         raise UserError(f"{system.name}: a {system.runner} needs the file with the plan's codes")
     codes, _ = load_codes(Path(system.codes))
-    build = build_half_reference if system.runner.endswith("float16") else build_reference
-    reference = build(model, codes)
+    if system.runner.endswith("float16"):
+        reference = build_half_reference(model, codes)
+    else:
+        reference = build_reference(model, codes, not system.runner.endswith("float32"))
     return TorchRunner("torch simulation of the plan", used, reference.module, model.tokens)
 
 
