@@ -1,10 +1,10 @@
-"""ARM64 kernels against the host's on the demo's files: texts, and instructions for each second of audio.
+"""ARM64 kernels against the host's on one user's files: texts, and instructions for each second of audio.
 
 python -m benchmarks.arm64 [--clips 24]
 
-Emulated Cortex-A53 (plain NEON) and Cortex-A76 (dot products). Every test clip runs once on each; the first
-ones run again in a process of their own, for how well the counts repeat. What is measured is kept, so that a
-run that was stopped goes on.
+ExecuTorch, LiteRT and tflite-runtime on emulated Cortex-A53 (plain NEON) and Cortex-A76 (dot products). Every
+test clip runs once on each; the first ones run again in a process of their own, for how well the counts
+repeat. What is measured is kept, so that a run that was stopped goes on.
 """
 
 import argparse
@@ -18,7 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.results import BUILD, ROOT, save_result
+from exporters import planning
+from exporters.controls import export_controls
+from exporters.export import export_run
 from exporters.run_folder import RunFolder
+from exporters.target import load_target
 from runtime_bench.arm64 import CPUS
 from runtime_bench.exported import Exported, exported_file
 from runtime_bench.run_bench import held_out_recordings
@@ -28,15 +32,21 @@ from runtime_bench.transcription import model_inputs
 from speech.audio import SAMPLE_RATE
 from speech.datasets import find_clips
 from speech.decoding import greedy_text
+from speech.models import load_model
 from speech.storage import write_bytes
 
 RUN = BUILD / "demo-default"
 FILES = {
-    "fp32": "controls/uniform-32.pte",
-    "int8": "controls/uniform-8.pte",
-    "int4": "controls/uniform-4.pte",
-    "mixed": "exports/demo-default.pte",
+    "fp32": "controls/uniform-32",
+    "int8": "controls/uniform-8",
+    "int4": "controls/uniform-4",
+    "mixed": "exports/demo-default",
 }
+BUDGET, MAX_SECONDS = "0.18x", 15.0  # the demo's
+HOSTS = {"xnnpack": "executorch-cpp", "litert": "litert", "tflite-runtime": "tflite-runtime"}
+"""Target -> runner that its files on ARM64 are held against."""
+LACKS = {"tflite-runtime": ("int4",)}
+"""It has no right kernels for fully connected layers of 4 bits."""
 REPEATED = 3
 USER = ROOT / "speech" / "default_users" / "synth-ada" / "test"
 
@@ -45,7 +55,8 @@ def measure(
     name: str, file: Exported, cpu: str, inputs: list[NDArray[np.float32]]
 ) -> dict[str, Any]:
     """One file on one CPU model, beside the host."""
-    host = open_system(exported_file(Path(file.system.source), runner="executorch-cpp").system, 1)
+    path, target = Path(file.system.source), file.artifact.target
+    host = open_system(exported_file(path, runner=HOSTS[target]).system, 1)
     expected = [host.logits(features) for features in inputs]
     # The first inference also sets kernels up: it is run twice, and counts once.
     counted, found = count_instructions(file.system, cpu, [inputs[0], *inputs])
@@ -56,6 +67,7 @@ def measure(
     pairs = list(zip(expected, found[1:], strict=True))
     seconds = sum(len(features) for features in inputs) / SAMPLE_RATE
     return {
+        "target": target,
         "file": name,
         "cpu": cpu,
         "size_bytes": file.artifact.size_bytes,
@@ -70,17 +82,40 @@ def measure(
     }
 
 
+def write_files() -> None:
+    """The demo's files, and those of the other targets from the same measurement."""
+    if not (RUN / "exports").is_dir():
+        command = [sys.executable, "-m", "cli.main", "demo", "--out", str(RUN)]
+        subprocess.run(command, cwd=ROOT, check=True)
+    folder = RunFolder(RUN)
+    speaker = folder.load_measurement()
+    for name in HOSTS:
+        target = load_target(name)
+        if all((RUN / f"{path}{target.SUFFIX}").is_file() for path in FILES.values()):
+            continue
+        export_controls("default", speaker, target, RUN / "controls", MAX_SECONDS, print)
+        sizes = planning.size_range(folder, load_model("default"), speaker.profile, target)
+        budget_bytes = planning.budget_in_range(BUDGET, sizes, name)
+        plan = planning.plan_for(speaker.profile, target, budget_bytes, sizes.overhead_bytes)
+        planning.save_plan(folder, speaker, plan, target)
+        export_run(folder, load_model("default"), speaker, target, MAX_SECONDS, print)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--clips", type=int, default=24)
     options = parser.parse_args()
-    if not (RUN / "exports").is_dir():
-        command = [sys.executable, "-m", "cli.main", "demo", "--out", str(RUN)]
-        subprocess.run(command, cwd=ROOT, check=True)
+    write_files()
     heard = held_out_recordings(RunFolder(RUN).load_settings(), find_clips([USER]), options.clips)
     rows: list[dict[str, Any]] = []
-    for name, path in FILES.items():
-        file = exported_file(RUN / path, name)
+    files = [
+        (name, RUN / f"{path}{load_target(target).SUFFIX}")
+        for target in HOSTS
+        for name, path in FILES.items()
+        if name not in LACKS.get(target, ())
+    ]
+    for name, path in files:
+        file = exported_file(path, name)
         inputs = [
             piece
             for recording in heard.recordings

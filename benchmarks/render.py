@@ -127,17 +127,21 @@ def base_model(figures: Figures) -> str:
 
 def arm64(figures: Figures) -> str:
     """ARM64 kernels against the host's: each file on each CPU model."""
-    fp32 = {row["cpu"]: row["instructions_per_second"] for row in figures if row["file"] == "fp32"}
+    fp32 = {
+        (row["target"], row["cpu"]): row["instructions_per_second"]
+        for row in figures
+        if row["file"] == "fp32"
+    }
     rows = [
         [
-            row["file"],
+            f"{row['file']} ({row['target']})",
             row["cpu"],
             f"{row['size_bytes']:,}",
             f"{row['same_text']} of {row['clips']}",
             f"{row['same_tokens']:,} of {row['frames']:,}",
             f"{row['largest_difference']:.2g}",
             f"{row['instructions_per_second'] / 1e6:.1f}",
-            f"{row['instructions_per_second'] / fp32[row['cpu']]:.2f}",
+            f"{row['instructions_per_second'] / fp32[row['target'], row['cpu']]:.2f}",
             f"{100 * row['repeats_within']:.4f} %",
         ]
         for row in figures

@@ -203,13 +203,41 @@ def test_portable_target_runs_without_a_delegate(run_copy, tiny_model, tune_clip
     }
 
 
-def test_doctor_tries_every_target_for_real():
+def test_doctor_tries_every_target_and_runner_for_real_or_says_what_mends_it():
     done = invoke("doctor", "--json")
     assert done.exit_code == 0, done.output
     found = {finding["what"]: finding for finding in json.loads(done.stdout)}
-    assert found["target xnnpack"]["works"]
-    assert "dB of the reference" in found["target xnnpack"]["detail"]
-    assert found["target executorch"]["works"]
+    for name in ("target xnnpack", "target executorch", "runner executorch-cpp", "runner litert"):
+        assert found[name]["works"], found[name]
+        assert "dB of the reference" in found[name]["detail"]
+    files = ("executorch", "executorch-cpp", "litert", "tflite-runtime", "coreml", "arm64")
+    for name in ("torch", *files, "adb"):
+        finding = found[f"runner {name}"]
+        assert finding["works"] or (finding["optional"] and finding["mend"]), finding
+        assert not finding["works"] or finding["version"], finding
+
+
+def test_doctor_says_how_to_mend_what_is_missing(monkeypatch, tmp_path):
+    monkeypatch.setenv("MYQASR_ENVIRONMENTS", str(tmp_path))
+    monkeypatch.setenv("MYQASR_CACHE", str(tmp_path))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    done = invoke("doctor")
+    assert done.exit_code == 0, done.output
+    for name, mend in {
+        "tflite-runtime": "myqasr doctor --install tflite-runtime",
+        "executorch-cpp": "apt-get install g++",
+        "arm64": "make arm64",
+        "adb": "apt-get install adb",
+    }.items():
+        assert re.search(rf"absent  runner {name}: .+\n +{re.escape(mend)}", done.output), name
+
+
+def test_doctor_fails_when_a_runner_computes_something_else(monkeypatch):
+    monkeypatch.setattr("runtime_bench.probe.signal_to_noise_db", lambda one, other: 12.0)
+    done = invoke("doctor", "--json")
+    assert done.exit_code == 1
+    found = {finding["what"]: finding for finding in json.loads(done.stdout)}
+    assert "computes something else than the plan: 12 dB" in found["runner executorch"]["detail"]
 
 
 @pytest.mark.parametrize("command", ["personalize", "export", "bench", "inspect", "transcribe"])
