@@ -83,15 +83,17 @@ def _torch() -> Finding:
     where = torch.cuda.get_device_name() if cuda else f"CPU, {torch.get_num_threads()} threads"
     mend = "" if cuda else "measuring on a GPU is faster; a CPU does the same work"
     version = torch.__version__
-    return Finding("measuring (torch)", True, f"torch {version} on {where}", mend, version=version)
+    return Finding("measuring (torch)", True, where, mend, version=version)
 
 
 def _target(name: str, folder: Path, probes: dict[str, Probe]) -> Callable[[], Outcome]:
     """Write a file, read it back, run it; it is kept in `probes`."""
 
     def attempt() -> Outcome:
-        probes[name] = write_probe(name, folder)
-        return run_probe(probes[name], TARGET_RUNNERS[name]), ""
+        probe = probes[name] = write_probe(name, folder)
+        description, snr_db = run_probe(probe, TARGET_RUNNERS[name])
+        what = ", ".join(probe.precisions)
+        return f"{description} ran {what} at {snr_db:.0f} dB of the reference", ""
 
     return attempt
 
@@ -107,11 +109,13 @@ def _runner(
             need_emulator()
             arm64_files.need_all()
         targets = [target for target in TARGETS if name in runners_of(target)]
-        ran = [run_probe(probes[target], name) for target in targets if target in probes]
+        ran = {target: run_probe(probes[target], name) for target in targets if target in probes}
         if not ran:
             target = missing[f"target {targets[0]}"]
             raise NotInstalledError(target.detail, target.mend)
-        return "; ".join(ran), VERSIONS[name]()
+        who = "; ".join(dict.fromkeys(description for description, _ in ran.values()))
+        near = ", ".join(f"{target} at {snr_db:.0f} dB" for target, (_, snr_db) in ran.items())
+        return f"{who} ran {near} of the reference", VERSIONS[name]()
 
     return attempt
 
