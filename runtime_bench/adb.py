@@ -17,7 +17,7 @@ class Conditions:
     """What heat and power were like; None where the device doesn't say.
 
     thermal_status: Android's, 0 (none) to 6 (shutdown); from 2 on it slows the CPU down. governors: how the
-    cores' speed is chosen.
+    cores' speed is chosen. frequency_caps: share of its highest frequency that each core may take now.
     """
 
     battery_percent: int | None
@@ -25,6 +25,7 @@ class Conditions:
     temperature_celsius: float | None
     thermal_status: int | None
     governors: tuple[str, ...]
+    frequency_caps: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +97,10 @@ class Adb:
             temperature_celsius=None if tenths is None else tenths / 10,
             thermal_status=_number(r"^\s*Thermal Status: (\d+)", thermal),
             governors=tuple(sorted(set(governors.split()))),
+            frequency_caps=_shares(
+                self.ask("cat /sys/devices/system/cpu/cpu*/cpufreq/scaling_max_freq"),
+                self.ask("cat /sys/devices/system/cpu/cpu*/cpufreq/cpuinfo_max_freq"),
+            ),
         )
 
     def free_bytes(self, folder: str) -> int | None:
@@ -167,6 +172,16 @@ def adb_version(program: str) -> str:
 
 def _others(program: str) -> str:
     return f"adb lists: {', '.join(listed_devices(program)) or 'none'}"
+
+
+def _shares(allowed: str, highest: str) -> tuple[float, ...]:
+    """Each number of one list over that of another; none where they don't match."""
+    ones, others = allowed.split(), highest.split()
+    if len(ones) != len(others) or not all(word.isdigit() for word in (*ones, *others)):
+        return ()
+    return tuple(
+        round(int(one) / max(int(other), 1), 3) for one, other in zip(ones, others, strict=True)
+    )
 
 
 def _number(pattern: str, text: str) -> int | None:
