@@ -1,6 +1,6 @@
 """ARM64 kernels against the host's on one user's files: texts, and instructions for each second of audio.
 
-python -m benchmarks.arm64 [--clips 24]
+python -m benchmarks.arm64 [--clips 24] [--targets xnnpack,litert,tflite-runtime]
 
 ExecuTorch, LiteRT and tflite-runtime on emulated Cortex-A53 (plain NEON) and Cortex-A76 (dot products). Every
 test clip runs once on each; the first ones run again in a process of their own, for how well the counts
@@ -12,13 +12,14 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.results import BUILD, ROOT, save_result
+from benchmarks.results import BUILD, RESULTS, ROOT, load_result, save_result
 from exporters import planning
 from exporters.controls import export_controls
 from exporters.export import export_run
@@ -103,14 +104,14 @@ def measure(file: Exported, cpu: str, inputs: list[NDArray[np.float32]]) -> dict
     }
 
 
-def write_files() -> None:
+def write_files(targets: Sequence[str]) -> None:
     """The demo's files, and those of the other targets from the same measurement."""
     if not (RUN / "exports").is_dir():
         command = [sys.executable, "-m", "cli.main", "demo", "--out", str(RUN)]
         subprocess.run(command, cwd=ROOT, check=True)
     folder = RunFolder(RUN)
     speaker = folder.load_measurement()
-    for name in HOSTS:
+    for name in targets:
         target = load_target(name)
         if all((RUN / f"{path}{target.SUFFIX}").is_file() for path in FILES.values()):
             continue
@@ -125,13 +126,17 @@ def write_files() -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--clips", type=int, default=24)
+    parser.add_argument("--targets", default=",".join(HOSTS), help="others keep their figures")
     options = parser.parse_args()
-    write_files()
+    targets = options.targets.split(",")
+    write_files(targets)
     heard = held_out_recordings(RunFolder(RUN).load_settings(), find_clips([USER]), options.clips)
     rows: list[dict[str, Any]] = []
+    if (RESULTS / "arm64.json").is_file():
+        rows = [row for row in load_result("arm64")["figures"] if row["target"] not in targets]
     files = [
         (name, RUN / f"{path}{load_target(target).SUFFIX}")
-        for target in HOSTS
+        for target in targets
         for name, path in FILES.items()
         if name not in LACKS.get(target, ())
     ]

@@ -146,7 +146,7 @@ def arm64(figures: Figures) -> str:
                 f"{row['largest_difference']:.2g}",
                 f"{row['instructions_per_second'] / 1e6:.1f}",
                 f"{row['instructions_per_second'] / fp32[row['target'], row['cpu']]:.2f}",
-                f"{100 * row['same_length']:.0f} %",
+                f"{100 * row['same_length']:.0f} %" if "same_length" in row else "",
                 f"{100 * row['repeats_within']:.4f} %",
             ]
         )

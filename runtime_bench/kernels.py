@@ -60,6 +60,7 @@ def kernel_fits(kernel: str, spec: QuantSpec) -> bool:
     if spec.activation == "int8-static":
         return not dynamic and words[-1] in ("QC8", "QS8", "QC8W")
     weights = "QB" if spec.group_size is not None else "QC"
+    dynamic = dynamic and spec.activation == "int8-dynamic"
     return dynamic and words[-1] == f"{weights}{spec.bits}W"
 
 
