@@ -97,8 +97,8 @@ def test_tflite_runtime_files_run_on_arm64_or_crash_with_an_error_that_names_the
     paths = {name: written(tmp_path, "tflite-runtime", name) for name in ("fp32", "int8")}
     assert cost(paths["fp32"], "cortex-a76", "tflite-runtime") > 0
     assert cost(paths["int8"], "cortex-a53", "tflite-runtime") > 0
-    # Its wheel was compiled wrong: a kernel with dot products, which layers of some shapes get, never finds
-    # the end of a row.
+    # Its wheel was compiled wrong: the kernel with dot products for up to 32 frames never finds the end of a
+    # row; longer inputs get another kernel.
     runner = open_system(System("arm", "arm64:cortex-a76", paths["int8"]), 1)
     with pytest.raises(UserError, match=r"cortex-a76 crashed \(SIGSEGV\) on .*int8\.tflite"):
         runner.logits(SHORT)
