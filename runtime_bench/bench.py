@@ -24,12 +24,13 @@ from runtime_bench.report import (
 )
 from runtime_bench.runners.base import (
     REMOTE_RUNNERS,
-    ProcessRunner,
     Runner,
     System,
+    kind_of,
     open_system,
     own_seconds,
 )
+from runtime_bench.runners.process import ProcessRunner
 from runtime_bench.transcription import checked_logits, model_inputs, text_of, transcribe
 from runtime_bench.validity import timing_problems
 from speech.datasets import Recording, evenly, read_clips
@@ -128,7 +129,7 @@ def bench(
         here = {
             system.name: runners[system.name]
             for system in systems
-            if system.timed and system.runner.partition(":")[0] not in REMOTE_RUNNERS
+            if system.timed and kind_of(system.runner) not in REMOTE_RUNNERS
         }
         whole = _whole_turns(here, material, options, on_progress)
     lengths = [recordings[index].seconds for index in timed]

@@ -12,7 +12,7 @@ from runtime_bench.quality import labelled_errors, wer_difference
 from runtime_bench.report import BenchReport, SystemResult, latest_reports, load_report
 from runtime_bench.statistics import Interval, quotient, time_ratio
 from speech.errors import UserError
-from speech.storage import sha256_of_file
+from speech.storage import sha256_of
 
 MAX_RATIO_ERROR = 0.1
 """A time ratio whose bounds are further than this from it isn't valid."""
@@ -85,7 +85,7 @@ def checked_report(path: Path) -> BenchReport:
         if artifact is None:
             continue
         files = [run / folder / artifact.file for folder in ("exports", "controls")]
-        found = {file: sha256_of_file(file) for file in files if file.is_file()}
+        found = {file: sha256_of(file) for file in files if file.exists()}
         if found and artifact.sha256 not in found.values():
             file, now = next(iter(found.items()))
             raise UserError(

@@ -3,7 +3,6 @@
 Run as `python -m runtime_bench.peak_memory SYSTEM_JSON THREADS FEATURES.npy`; prints one JSON line.
 """
 
-import contextlib
 import json
 import os
 import resource
@@ -12,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,15 @@ import psutil
 from numpy.typing import NDArray
 
 from runtime_bench.report import Startup
-from runtime_bench.runners.base import ProcessRunner, System, open_system, runner_module
+from runtime_bench.runners.base import (
+    REMOTE_RUNNERS,
+    Runner,
+    System,
+    kind_of,
+    open_system,
+    runner_module,
+)
+from runtime_bench.runners.process import ProcessRunner
 from speech.errors import UserError
 from speech.storage import converter
 
@@ -65,34 +73,37 @@ def measure_startup(system: System, features: NDArray[np.float32], threads: int)
 
 def startup_here(system: System, features: NDArray[np.float32], threads: int) -> Startup:
     """The same in this process; only a fresh one gives figures that mean something."""
-    module = runner_module(system.runner)
+    runner_module(system.runner)
     baseline = psutil.Process().memory_info().rss
     _forget_peak()
+    runner, load_ms = _load(system, threads)
+    if isinstance(runner, ProcessRunner):
+        startup = runner.startup(features)
+    else:
+        start = time.perf_counter()
+        runner.logits(features)
+        first_ms = 1e3 * (time.perf_counter() - start)
+        startup = Startup(load_ms, first_ms, baseline, _peak_rss_bytes())
+    loads = [load_ms]
+    again = 1 if kind_of(system.runner) in REMOTE_RUNNERS else LOADS
+    while len(loads) < again and sum(loads) < 1e3 * LOAD_SECONDS:
+        del runner  # which also ends its process
+        runner, load_ms = _load(system, threads)
+        loads.append(load_ms)
+    return replace(startup, load_ms=statistics.median(loads), loads=len(loads))
+
+
+def _load(system: System, threads: int) -> tuple[Runner, float]:
+    """A model in memory and the milliseconds that took, without starting a process for it."""
     start = time.perf_counter()
     runner = open_system(system, threads)
-    loaded = time.perf_counter()
-    if isinstance(runner, ProcessRunner):
-        with contextlib.closing(runner):
-            return runner.startup(features)
-    runner.logits(features)
-    done = time.perf_counter()
-    peak = peak_rss_bytes()
-    if hasattr(module, "memory"):
-        baseline, peak = module.memory(runner)
-    loads = [loaded - start]
-    while len(loads) < LOADS and sum(loads) < LOAD_SECONDS:
-        del runner
-        again = time.perf_counter()
-        runner = open_system(system, threads)
-        loads.append(time.perf_counter() - again)
-    return Startup(
-        1e3 * statistics.median(loads), 1e3 * (done - loaded), baseline, peak, len(loads)
-    )
+    took = 1e3 * (time.perf_counter() - start)
+    return runner, runner.load_ms if isinstance(runner, ProcessRunner) else took
 
 
-def peak_rss_bytes(process: int | str = "self") -> int:
-    """Highest resident memory of a process so far; of others than this one only where there is a /proc."""
-    status = Path(f"/proc/{process}/status")
+def _peak_rss_bytes() -> int:
+    """Highest resident memory of this process so far."""
+    status = Path("/proc/self/status")
     if status.is_file():
         for line in status.read_text().splitlines():
             if line.startswith("VmHWM:"):

@@ -1,4 +1,4 @@
-"""A C++ runner that works in a process of its own, here or elsewhere: commands in, answers out.
+"""A runner that works in a process of its own, here or elsewhere: commands in, answers out.
 
 The model is loaded once. Features and logits travel as files in the process's working folder; commands and
 answers, one line each, through its standard input and output. It times itself, so that what the transport
@@ -58,12 +58,17 @@ class Place(Protocol):
 class Session:
     """A running runner. Ends with `close`, or when nothing refers to it any more.
 
-    loaded: what the runner said when it had loaded the model.
+    file: the model's name in messages. answer_seconds: longest that one command may take. loaded: what the
+    runner said when it had loaded the model.
     """
 
-    def __init__(self, place: Place, process: "subprocess.Popen[bytes]") -> None:
+    def __init__(
+        self, place: Place, process: "subprocess.Popen[bytes]", file: str, answer_seconds: float
+    ) -> None:
         self.place = place
         self.process = process
+        self.file = file
+        self.answer_seconds = answer_seconds
         self.loaded: dict[str, Any] = {}
         self._answers: queue.Queue[bytes | None] = queue.Queue()
         self._errors: collections.deque[bytes] = collections.deque(maxlen=50)
@@ -94,7 +99,7 @@ class Session:
     def answer(self) -> dict[str, Any]:
         """The next answer. Asks now and then whether the place is still there."""
         waited = 0.0
-        step = 5.0
+        step = min(5.0, self.answer_seconds)
         while True:
             try:
                 line = self._answers.get(timeout=step)
@@ -102,10 +107,11 @@ class Session:
             except queue.Empty:
                 waited += step
                 self.place.check_alive()
-                if waited >= ANSWER_SECONDS:
+                if waited >= self.answer_seconds:
+                    self.process.kill()  # it hears nothing
                     self.close()  # an answer that came later would pass for that of another command
                     raise UserError(
-                        f"{self.place.name} gave no answer in {ANSWER_SECONDS:.0f} s"
+                        f"{self.place.name} gave no answer in {self.answer_seconds:g} s on {self.file}"
                     ) from None
         if line is None:
             self._answers.put(None)
@@ -139,17 +145,17 @@ class Session:
         if 0 < number < 65:
             names = {one.value: one.name for one in signal.Signals}
             return (
-                f"{self.place.name} crashed ({names.get(number, f'signal {number}')}){self._remark()}; "
-                "nothing was measured"
+                f"{self.place.name} crashed ({names.get(number, f'signal {number}')}) on {self.file}"
+                f"{self._remark()}; nothing was measured"
             )
-        return f"{self.place.name} ended with exit code {code}{self._remark()}"
+        return f"{self.place.name} ended with exit code {code} on {self.file}{self._remark()}"
 
     def _remark(self) -> str:
         """The last line on standard error that isn't information, in brackets."""
         if self.process.poll() is not None:
             self._listener.join(timeout=2)
         lines = [line.decode(errors="replace").strip() for line in list(self._errors)]
-        telling = [line for line in lines if line and not line.startswith("I ")]
+        telling = [line for line in lines if line and not line.startswith(("I ", "INFO:"))]
         return f" ({telling[-1]})" if telling else ""
 
 
@@ -159,6 +165,7 @@ def open_session(
     threads: int,
     how: Autoregression | None = None,
     profile: bool = False,
+    answer_seconds: float = ANSWER_SECONDS,
 ) -> Session:
     """Start the runner and load a model, a path as the place knows it.
 
@@ -170,7 +177,7 @@ def open_session(
     except BaseException:
         place.close()
         raise
-    session = Session(place, process)
+    session = Session(place, process, model, answer_seconds)
     try:
         session.loaded.update(session.answer())
         if how is not None:

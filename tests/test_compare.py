@@ -19,7 +19,7 @@ from runtime_bench.report import BenchReport, add_report
 from runtime_bench.statistics import Interval
 from speech.datasets import Recording
 from speech.errors import UserError
-from speech.storage import sha256_of_file
+from speech.storage import sha256_of, sha256_of_file
 from tests.bench_material import fake_bench, measured_file, noise_recording
 from tests.conftest import invoke
 
@@ -53,11 +53,14 @@ def folder_of(run: Path, content: bytes) -> Path:
     (run / "exports").mkdir(parents=True)
     file = run / "exports" / f"{run.name}.pte"
     file.write_bytes(content)
-    report, _ = fake_bench(
-        recordings(), artifacts={"b": measured_file(file.name, sha256_of_file(file))}
-    )
-    add_report(timed(report, a=1.0, b=0.5), run / "bench")
+    add_result(run, file)
     return run
+
+
+def add_result(run: Path, file: Path) -> None:
+    """A result about an exported file or folder."""
+    report, _ = fake_bench(recordings(), artifacts={"b": measured_file(file.name, sha256_of(file))})
+    add_report(timed(report, a=1.0, b=0.5), run / "bench")
 
 
 def test_a_result_whose_file_was_exported_again_is_refused_naming_both_hashes(run_folder):
@@ -74,6 +77,29 @@ def test_a_result_whose_file_was_exported_again_is_refused_naming_both_hashes(ru
     assert sha256_of_file(file) in done.stderr
     file.unlink()
     assert checked_report(result).baseline == "a"  # nothing there that could have changed
+
+
+@pytest.mark.parametrize("change", ["content", "name", "new file"])
+def test_a_result_whose_package_was_changed_is_refused_naming_both_hashes(tmp_path, change):
+    """Core ML's packages are folders."""
+    package = tmp_path / "exports" / "alice.mlpackage"
+    weights = package / "Data" / "weights" / "weight.bin"
+    weights.parent.mkdir(parents=True)
+    weights.write_bytes(b"first export")
+    (package / "Manifest.json").write_text("{}")
+    add_result(tmp_path, package)
+    result = result_file(tmp_path)
+    assert checked_report(result).baseline == "a"
+    was = sha256_of(package)
+    if change == "content":
+        weights.write_bytes(b"other export")
+    elif change == "name":
+        weights.rename(weights.with_name("weights.bin"))
+    else:
+        (package / "Data" / "more.bin").touch()
+    assert sha256_of(package) != was
+    with pytest.raises(UserError, match=rf"sha256 was {was}; now it is {sha256_of(package)}"):
+        checked_report(result)
 
 
 def test_the_newest_result_of_a_run_is_taken(run_folder):

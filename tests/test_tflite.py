@@ -2,6 +2,7 @@
 
 import functools
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,7 +24,8 @@ from personalize.rounding import round_weight
 from runtime_bench.exported import TARGET_RUNNERS
 from runtime_bench.quality import signal_to_noise_db
 from runtime_bench.runners.base import System, open_system
-from runtime_bench.runners.tflite_runtime import Worker
+from runtime_bench.runners.process import new_folder
+from runtime_bench.session import open_session
 from speech.errors import NotInstalledError, UserError
 from speech.models import load_model
 from speech.models.base import SpeechModel
@@ -234,7 +236,7 @@ def test_a_litert_file_is_refused_at_load_by_the_old_runtime(linear_plan, tmp_pa
         path = tmp_path / "file.litert.tflite"
         litert.write(wav2vec2(), linear_plan(label), path, OPTIONS)
         with pytest.raises(
-            UserError, match=r"file\.litert\.tflite can't be run.*FULLY_CONNECTED.*'12'"
+            UserError, match=r"can't load .*file\.litert\.tflite.*FULLY_CONNECTED.*'12'"
         ):
             run(path, OLD, noise(7_777))
 
@@ -252,17 +254,21 @@ def test_a_plan_for_litert_is_refused_by_the_old_profile_with_all_the_layers(lin
 @pytest.mark.parametrize(
     ("program", "message"),
     [
-        ("import os; os.abort()", r"crashed on .*file\.tflite \(SIGABRT\)"),
-        ("import time; time.sleep(60)", r"hangs on .*file\.tflite: no answer after 0\.5 s"),
-        ("raise SystemExit('out of paper')", r"crashed on .*file\.tflite \(out of paper\)"),
+        ("import os; os.abort()", r"tflite-runtime crashed \(SIGABRT\) on some/file\.tflite"),
+        ("import time; time.sleep(60)", r"no answer in 1 s on some/file\.tflite"),
+        (
+            "raise SystemExit('out of paper')",
+            r"exit code 1 on some/file\.tflite \(out of paper\)",
+        ),
     ],
 )
 def test_a_runtime_that_crashes_or_hangs_is_an_error_that_names_the_file(program, message):
-    worker = Worker([sys.executable, "-c", program], "some/file.tflite", timeout_seconds=0.5)
-    worker.ask({"samples": 1}, bytes(4))
+    folder = new_folder(OLD, (sys.executable, "-c", program))
+    begin = time.monotonic()
     with pytest.raises(UserError, match=message):
-        worker.reply()
-    worker.process.wait(timeout=5)
+        open_session(folder, "some/file.tflite", 1, answer_seconds=1)
+    assert time.monotonic() - begin < 5
+    assert not folder.path.exists()
 
 
 def test_a_missing_runtime_says_how_to_install_it(tmp_path, monkeypatch):

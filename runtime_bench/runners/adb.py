@@ -15,8 +15,8 @@ from pathlib import Path
 from personalize.budget import format_bytes
 from runtime_bench.adb import TRANSFER_SECONDS, Adb, Conditions, RemoteDevice, connect
 from runtime_bench.arm64 import SYSTEM_LIBRARIES, arm64_runner
-from runtime_bench.runners.base import System
-from runtime_bench.runners.executorch_cpp import CppRunner, existing_file
+from runtime_bench.runners.base import System, existing_file
+from runtime_bench.runners.process import ProcessRunner
 from runtime_bench.session import open_session
 from speech.errors import UserError
 
@@ -116,7 +116,7 @@ class DeviceFolder:
 
 
 @dataclass(frozen=True, slots=True)
-class AdbRunner(CppRunner):
+class AdbRunner(ProcessRunner):
     """A model loaded by the C++ runner on a device."""
 
     folder: DeviceFolder

@@ -1,17 +1,18 @@
 """What a runner offers, and how to open one: a model in memory, a waveform in, logits out."""
 
 import importlib
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from exporters.target import remedy
-from runtime_bench.adb import RemoteDevice
-from runtime_bench.report import Startup
+from runtime_bench.runners.process import ProcessRunner
 from speech.decoding import Autoregression
 from speech.errors import NotInstalledError, UserError
 
@@ -32,17 +33,20 @@ RUNNERS = {
 }
 """Runner name -> module with `open_runner(system, threads) -> Runner`. Importing it loads the runtime.
 
-What follows a colon says where: `arm64:cortex-a53`, `adb:SERIAL`. A runner that computes in another process
-has `memory(runner)` beside it: that process's resident bytes before the file was loaded, and their peak.
+What follows a colon says where: `arm64:cortex-a53`, `adb:SERIAL`.
 """
-UNTIMED_RUNNERS = (
-    "arm64",
-    "torch-reference",
-    "torch-reference-float32",
-    "torch-reference-float16",
-    "coreml-float16",
-)
-"""Emulation and simulation: their latency says nothing."""
+TIMED_ON: dict[str, tuple[str, ...]] = {
+    "arm64": (),
+    "torch-reference": (),
+    "torch-reference-float32": (),
+    "torch-reference-float16": (),
+    "coreml": ("darwin",),
+    "coreml-float16": (),
+}
+"""Runner -> operating systems, as `sys.platform` calls them, where it is the runtime itself.
+
+Elsewhere it emulates or simulates, and its latency says nothing. Those not listed are themselves everywhere.
+"""
 REMOTE_RUNNERS = ("adb",)
 """On another device."""
 
@@ -86,25 +90,23 @@ class Runner(Protocol):
         ...
 
 
-@runtime_checkable
-class ProcessRunner(Runner, Protocol):
-    """A runner whose model lives in a process of its own, which times itself, perhaps on another device."""
+def kind_of(runner: str) -> str:
+    """A runner's name without the place after the colon."""
+    return runner.partition(":")[0]
 
-    def seconds(self, features: NDArray[np.float32]) -> float:
-        """Time of one inference by the process's own clock: what the transport costs isn't in it."""
-        ...
 
-    def startup(self, features: NDArray[np.float32]) -> Startup:
-        """Load time and peak memory of the process, whose first inference this is."""
-        ...
+def timed_here(runner: str) -> bool:
+    """Whether a runner's latency on this machine says anything."""
+    systems = TIMED_ON.get(kind_of(runner))
+    return systems is None or sys.platform in systems
 
-    def device(self) -> RemoteDevice | None:
-        """The device that the process runs on and its state by now; None for this machine."""
-        ...
 
-    def close(self) -> None:
-        """End the process and remove what it left; logits can't be computed any more."""
-        ...
+def existing_file(system: System) -> Path:
+    """The system's file; raises UserError when it doesn't exist."""
+    path = Path(system.source).absolute()
+    if not path.is_file():
+        raise UserError(f"{path} does not exist")
+    return path
 
 
 def own_seconds(runner: Runner, inputs: Sequence[NDArray[np.float32]]) -> float | None:
@@ -121,13 +123,13 @@ def runner_module(name: str) -> ModuleType:
 
     Raises UserError listing the known names, NotInstalledError saying what to install.
     """
-    module = RUNNERS.get(name.partition(":")[0])
+    module = RUNNERS.get(kind_of(name))
     if module is None:
         raise UserError(f"unknown runner {name!r}; known: {', '.join(RUNNERS)}")
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise NotInstalledError(f"runner {name} needs {error.name}: {remedy(error)}") from error
+        raise NotInstalledError(f"runner {name} needs {error.name}", remedy(error)) from error
 
 
 def open_system(system: System, threads: int) -> Runner:

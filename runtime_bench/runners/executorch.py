@@ -4,7 +4,6 @@ import contextlib
 import io
 import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 import executorch.extension.pybindings._C as runtime  # noqa: N811  # isort: skip
 import executorch.kernels.quantized  # noqa: F401  # isort: skip
 
-from runtime_bench.runners.base import System
+from runtime_bench.runners.base import System, existing_file
 from speech.decoding import Autoregression, greedy_logits
 from speech.errors import UserError
 
@@ -58,9 +57,7 @@ def open_runner(system: System, threads: int) -> ExecuTorchRunner:
     """Load a .pte's methods; raises UserError when the file is missing, damaged or needs a kernel."""
     how = system.autoregression
     wanted = ("forward",) if how is None else ("encode", "decode")
-    path = Path(system.source)
-    if not path.is_file():
-        raise UserError(f"{path} does not exist")
+    path = existing_file(system)
     # The runtime writes to Python's stderr: on success remarks about the CPU, else what went wrong.
     with contextlib.redirect_stderr(io.StringIO()) as log:
         if runtime._threadpool_get_thread_count() != threads:

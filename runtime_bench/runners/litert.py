@@ -1,14 +1,13 @@
 """Exported .litert.tflite files in the LiteRT runtime, with its XNNPACK kernels."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
-from runtime_bench.runners.base import System
+from runtime_bench.runners.base import System, existing_file
 from speech.errors import UserError
 
 
@@ -41,9 +40,7 @@ class LiteRtRunner:
 
 def open_runner(system: System, threads: int) -> LiteRtRunner:
     """Load a file; raises UserError when it is missing or damaged, or needs another runtime."""
-    path = Path(system.source)
-    if not path.is_file():
-        raise UserError(f"{path} does not exist")
+    path = existing_file(system)
     try:
         interpreter = Interpreter(str(path), num_threads=threads)
         interpreter.allocate_tensors()
