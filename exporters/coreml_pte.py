@@ -42,8 +42,8 @@ def write(
     UserError when codes and model don't fit, or a layer's precision isn't on its menu.
     """
     with needs_extra(NAME):
+        from exporters.checks import check_menu
         from exporters.coreml_delegate import write_delegated
-        from exporters.lowering import check_menu
 
     check_menu(model, codes, menu, NAME)
     return write_delegated(model, codes, path, options, NAME)
