@@ -65,11 +65,10 @@ def test_the_package_keeps_its_budget_and_the_manifest_names_its_bytes(coreml_ru
     assert [row.precision for row in rows] == [spec.label for spec in artifact.layers.values()]
 
 
-@pytest.mark.parametrize("target_name", ["coreml", "coreml-pte"])
 def test_files_of_palettes_keep_every_budget_from_the_smallest_plan_to_nearly_float(
-    coreml_run, target_name, tmp_path
+    coreml_run, tmp_path
 ):
-    folder, target = RunFolder(coreml_run), load_target(target_name)
+    folder, target = RunFolder(coreml_run), load_target("coreml")
     speaker = folder.load_measurement()
     model = load_model(folder.load_settings().model)
     options = export_options(model, 6.0)

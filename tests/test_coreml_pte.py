@@ -187,9 +187,12 @@ def test_a_truncated_file_is_named(model, keep, tmp_path):
         TARGET.read(path)
 
 
-def test_a_pte_of_another_target_is_refused_by_what_it_runs(finished_run):
+def test_a_pte_of_another_target_is_refused_by_what_it_runs(model, tmp_path):
+    other = load_target("xnnpack")
+    codes = random_codes(model, other, dict.fromkeys(layer_shapes(model), FLOAT32))
+    other.write(model, codes, tmp_path / "a.pte", OPTIONS)
     with pytest.raises(UserError, match=r"runs .*XnnpackBackend"):
-        TARGET.read(finished_run / "exports" / "alice.pte")
+        TARGET.read(tmp_path / "a.pte")
 
 
 def test_the_embedded_model_says_from_a_pte_what_its_reference_says(tmp_path):
