@@ -1,14 +1,14 @@
 """TFLite files on both runtimes, from the smallest plan to the float size, against their torch reference.
 
-python -m benchmarks.tflite [--steps 8] [--clips 64] [--only common]
+python -m benchmarks.tflite [--steps 8] [--clips 64] [--only NAME]
 
 For the default model and three architectures of random weights: each budget goes the way of `myqasr export`,
 every file is read back equal to its plan bit for bit (else the run stops), and its text of test clips is
 compared with that of the torch reference of the same plan. What two computations of one plan can agree in is
 measured, too: the reference's texts against those of the same reference in float64. Then two plans that
 LiteRT and XNNPACK both run are written for both: codes, and word errors on all test clips of the embedded
-users and, with $MYQASR_SPEECH or ../shared/speech, of real speakers (`--only common` measures just these
-again). Needs `myqasr doctor --install tflite-runtime`.
+users and, with $MYQASR_SPEECH or ../shared/speech, of real speakers. `--only` measures a target's files or
+the `common` plans again and keeps the other figures. Needs `myqasr doctor --install tflite-runtime`.
 """
 
 import argparse
@@ -48,6 +48,7 @@ from tests.model_folders import save_model
 
 USERS = Path("speech/default_users")
 TARGETS = ("litert", "tflite-runtime")
+COMMON = "common"
 RANDOM = ("wav2vec2 large", "conformer, relative", "conformer, rotary")
 """wav2vec 2.0 with stable layer norm, and the two Conformers: kilobyte models of the tests."""
 
@@ -240,23 +241,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--clips", type=int, default=64)
-    parser.add_argument("--only", choices=("common",))
+    parser.add_argument("--only", choices=(COMMON, *TARGETS))
     options = parser.parse_args()
-    command = f"python -m benchmarks.tflite --steps {options.steps}"
-    figures: dict[str, Any] = {}
-    if options.only is None:
-        figures = at_all_budgets(options.steps, options.clips)
-    else:
-        known = load_result("tflite")
-        command, figures = known["command"], known["figures"]
-    model = load_model("default")
-    speaker = speaker_of(model, "default", 8)
-    figures["common plans"] = [common_plan(model, speaker, times) for times in COMMON_BUDGETS]
-    print(save_result("tflite", command, figures))
+    figures = {} if options.only is None else load_result("tflite")["figures"]
+    targets = [name for name in TARGETS if options.only in (None, name)]
+    for name, found in at_all_budgets(targets, options.steps, options.clips).items():
+        figures[name] = {**figures.get(name, {}), **found}
+    if options.only in (None, COMMON):
+        model = load_model("default")
+        speaker = speaker_of(model, "default", 8)
+        figures["common plans"] = [common_plan(model, speaker, times) for times in COMMON_BUDGETS]
+    print(save_result("tflite", f"python -m benchmarks.tflite --steps {options.steps}", figures))
 
 
-def at_all_budgets(steps: int, count: int) -> dict[str, Any]:
+def at_all_budgets(
+    targets: Sequence[str], steps: int, count: int
+) -> dict[str, dict[str, list[Step]]]:
     """Model -> target -> files, on `count` clips of the embedded users."""
+    if not targets:
+        return {}
     clips = [
         clip
         for user in sorted(USERS.iterdir())
@@ -265,7 +268,7 @@ def at_all_budgets(steps: int, count: int) -> dict[str, Any]:
     ]
     recordings, _ = read_clips(clips[:: -(-len(clips) // count)], need_text=True)
     waveforms = [recording.waveform for recording in recordings]
-    figures: dict[str, Any] = {}
+    figures = {}
     with tempfile.TemporaryDirectory() as folder:
         sources = {"default": "default"}
         for name in RANDOM:
@@ -275,7 +278,7 @@ def at_all_budgets(steps: int, count: int) -> dict[str, Any]:
             model = load_model(source)
             speaker = speaker_of(model, source, 8)
             figures[name] = {
-                target: steps_of(model, speaker, target, waveforms, steps) for target in TARGETS
+                target: steps_of(model, speaker, target, waveforms, steps) for target in targets
             }
     return figures
 
