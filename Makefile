@@ -25,9 +25,10 @@ test: setup
 runner: setup
 	$(BIN)/python -m runtime_bench.native
 
-# What `--runner arm64` needs: cross compiler and emulator (root, Debian).
+# What `--runner arm64` needs: cross compiler and emulator (root, Debian), and the runtimes for ARM64.
 arm64: setup
 	tools/arm64_packages.sh
+	$(BIN)/python -m runtime_bench.arm64_files
 
 # Compiles the phone app, tests its core and links its resources, with Debian's tools; see android_demo/README.md.
 android-test: setup

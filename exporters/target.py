@@ -117,7 +117,7 @@ def needs_extra(target: str) -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
-        raise NotInstalledError(f"target {target} needs {error.name}: {remedy(error)}") from error
+        raise NotInstalledError(f"target {target} needs {error.name}", remedy(error)) from error
 
 
 def remedy(error: ImportError) -> str:

@@ -138,7 +138,7 @@ def write(
 def _need_schema() -> None:
     """Raise NotInstalledError saying what to install where the schema of TFLite files is missing."""
     if importlib.util.find_spec("ai_edge_litert") is None:
-        raise NotInstalledError("TFLite files need ai-edge-litert: pip install 'myqasr[tflite]'")
+        raise NotInstalledError("TFLite files need ai-edge-litert", "pip install 'myqasr[tflite]'")
 
 
 def _lengths(programs: Mapping[str, Any], options: ExportOptions) -> dict[Any, int]:

@@ -6,7 +6,7 @@ import shutil
 import subprocess
 from dataclasses import dataclass
 
-from speech.errors import UserError
+from speech.errors import NotInstalledError, UserError
 
 TIMEOUT_SECONDS = 30.0
 TRANSFER_SECONDS = 600.0
@@ -17,7 +17,7 @@ class Conditions:
     """What heat and power were like; None where the device doesn't say.
 
     thermal_status: Android's, 0 (none) to 6 (shutdown); from 2 on it slows the CPU down. governors: how the
-    cores' speed is chosen.
+    cores' speed is chosen. frequency_caps: share of its highest frequency that each core may take now.
     """
 
     battery_percent: int | None
@@ -25,6 +25,7 @@ class Conditions:
     temperature_celsius: float | None
     thermal_status: int | None
     governors: tuple[str, ...]
+    frequency_caps: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +97,10 @@ class Adb:
             temperature_celsius=None if tenths is None else tenths / 10,
             thermal_status=_number(r"^\s*Thermal Status: (\d+)", thermal),
             governors=tuple(sorted(set(governors.split()))),
+            frequency_caps=_shares(
+                self.ask("cat /sys/devices/system/cpu/cpu*/cpufreq/scaling_max_freq"),
+                self.ask("cat /sys/devices/system/cpu/cpu*/cpufreq/cpuinfo_max_freq"),
+            ),
         )
 
     def free_bytes(self, folder: str) -> int | None:
@@ -105,18 +110,24 @@ class Adb:
         return int(columns[3]) * 1024 if len(columns) > 3 and columns[3].isdigit() else None
 
 
-def connect(serial: str) -> Adb:
-    """A device that answers; raises UserError saying what to do when there is none such."""
+def need_adb() -> str:
+    """The program `adb`; raises NotInstalledError where there is none."""
     program = shutil.which("adb")
     if program is None:
-        raise UserError(
-            "no program `adb` to reach a device with; install Android's platform tools "
-            "(Debian: apt-get install adb)"
+        raise NotInstalledError(
+            "no program `adb` to reach a device with",
+            "apt-get install adb  # Debian; elsewhere: Android's platform tools",
         )
+    return program
+
+
+def connect(serial: str) -> Adb:
+    """A device that answers; raises UserError saying what to do when there is none such."""
+    program = need_adb()
     if not serial:
         raise UserError(f"say which device: --runner adb:SERIAL; {_others(program)}")
     adb = Adb(program, serial)
-    if ":" in serial and adb.serial not in _listed(program):
+    if ":" in serial and adb.serial not in listed_devices(program):
         with contextlib.suppress(subprocess.TimeoutExpired):
             subprocess.run(
                 [program, "connect", serial],
@@ -124,7 +135,7 @@ def connect(serial: str) -> Adb:
                 timeout=TIMEOUT_SECONDS,
                 check=False,
             )
-    state = _listed(program).get(serial)
+    state = listed_devices(program).get(serial)
     if state == "unauthorized":
         raise UserError(f"device {serial} hasn't allowed debugging yet: say yes on its screen")
     if state != "device":
@@ -134,8 +145,8 @@ def connect(serial: str) -> Adb:
     return adb
 
 
-def _listed(program: str) -> dict[str, str]:
-    """State of each device by serial number."""
+def listed_devices(program: str) -> dict[str, str]:
+    """State of each device by serial number; `device` when it can be used."""
     try:
         done = subprocess.run(
             [program, "devices"],
@@ -150,8 +161,27 @@ def _listed(program: str) -> dict[str, str]:
     return {row[0]: row[1] for row in rows if len(row) == 2}
 
 
+def adb_version(program: str) -> str:
+    """Of the program, as it says it; empty when it doesn't."""
+    done = subprocess.run(
+        [program, "version"], capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False
+    )
+    found = re.search(r"version ([\d.]+)", done.stdout)
+    return "" if found is None else found[1]
+
+
 def _others(program: str) -> str:
-    return f"adb lists: {', '.join(_listed(program)) or 'none'}"
+    return f"adb lists: {', '.join(listed_devices(program)) or 'none'}"
+
+
+def _shares(allowed: str, highest: str) -> tuple[float, ...]:
+    """Each number of one list over that of another; none where they don't match."""
+    ones, others = allowed.split(), highest.split()
+    if len(ones) != len(others) or not all(word.isdigit() for word in (*ones, *others)):
+        return ()
+    return tuple(
+        round(int(one) / max(int(other), 1), 3) for one, other in zip(ones, others, strict=True)
+    )
 
 
 def _number(pattern: str, text: str) -> int | None:

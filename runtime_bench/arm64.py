@@ -1,4 +1,4 @@
-"""The C++ runner for ARM64 phones, and an emulator to run it in: a phone's kernels, not its speed.
+"""Runners for ARM64 phones, and an emulator to run them in: a phone's kernels, not its speed.
 
 Results of kernels differ between CPU models, not between chips of a model, so a model is always named: with
 QEMU 7.2's catch-all `max` int8 kernels compute something else. Kernels are chosen by /proc/cpuinfo,
@@ -9,21 +9,20 @@ import contextlib
 import re
 import shutil
 import subprocess
-import sys
-import tempfile
-import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from runtime_bench.native import NativeRunner, build_runner, cache_folder, runtime_version
-from speech.errors import UserError
+from runtime_bench.arm64_files import arm64_python, arm64_system, arm64_wheel
+from runtime_bench.native import NativeRunner, build_runner, cache_folder
+from runtime_bench.runners.process import worker_command
+from speech.errors import NotInstalledError, UserError
 from speech.storage import replacing, sha256_of_text
 
 COMPILER = "aarch64-linux-gnu-g++"
 EMULATOR = "qemu-aarch64"
 SYSTEM_LIBRARIES = Path("/usr/aarch64-linux-gnu/lib")  # those of Debian's cross compiler
-MEND = "install what tools/arm64_packages.sh lists (Debian: `make arm64`)"
+MEND = "make arm64  # on Debian; elsewhere install what tools/arm64_packages.sh lists"
 COUNTER_SOURCE = Path(__file__).with_name("cpp") / "instructions.c"
 
 
@@ -47,57 +46,23 @@ CPUS = {
 DEFAULT_CPU = "cortex-a76"
 
 
-def arm64_wheel() -> Path:
-    """Package folder of the ARM64 wheel of the installed ExecuTorch version, fetched when first needed.
-
-    Raises UserError when the package registry can't be reached.
-    """
-    version = runtime_version()
-    folder = cache_folder() / "arm64" / f"executorch-{version}"
-    if folder.is_dir():
-        return folder / "executorch"
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=".wheel-", dir=folder.parent))
-    try:
-        _unpack_wheel(version, temporary)
-        with contextlib.suppress(OSError):  # another process was faster
-            temporary.rename(folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    return folder / "executorch"
+def need_compiler() -> None:
+    """Raise NotInstalledError where there is no cross compiler."""
+    if shutil.which(COMPILER) is None:
+        raise NotInstalledError(f"no cross compiler {COMPILER!r} for ARM64", MEND)
 
 
-def _unpack_wheel(version: str, temporary: Path) -> None:
-    """Headers and libraries of the wheel, in a folder."""
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"),
-            *("--no-deps", "--only-binary=:all:", "--platform", "manylinux_2_28_aarch64"),
-            *("--python-version", "3.11", "--implementation", "cp", "--dest", str(temporary)),
-            f"executorch=={version}",
-        ],
-        capture_output=True,
-        text=True,
-        errors="replace",
-        check=False,
-    )
-    wheels = list(temporary.glob("*.whl"))
-    if done.returncode != 0 or len(wheels) != 1:
-        lines = [line for line in done.stderr.splitlines() if "ERROR" in line] or ["no wheel came"]
-        raise UserError(f"can't fetch the ARM64 wheel of executorch {version}: {lines[-1]}")
-    with zipfile.ZipFile(wheels[0]) as wheel:
-        for name in wheel.namelist():
-            if name.startswith("executorch/include/") or re.fullmatch(
-                r"executorch/lib/[\w.]+\.so", name
-            ):
-                wheel.extract(name, temporary)
-    wheels[0].unlink()
+def need_emulator() -> str:
+    """The emulator's program; raises NotInstalledError where there is none."""
+    emulator = shutil.which(EMULATOR)
+    if emulator is None:
+        raise NotInstalledError(f"emulating ARM64 needs {EMULATOR}", MEND)
+    return emulator
 
 
 def arm64_runner() -> NativeRunner:
     """The runner for ARM64; raises UserError when it can't be built here."""
-    if shutil.which(COMPILER) is None:  # before anything is fetched
-        raise UserError(f"no cross compiler {COMPILER!r} for ARM64; {MEND}")
+    need_compiler()  # before anything is fetched
     return build_runner(COMPILER, arm64_wheel(), MEND)
 
 
@@ -108,19 +73,43 @@ def known_cpu(name: str) -> str:
     return name
 
 
-def emulated(program: Sequence[str], cpu: str, counts: Path | None = None) -> tuple[str, ...]:
+@dataclass(frozen=True, slots=True)
+class Program:
+    """An ARM64 program. name: in messages. system: where the emulator finds folders of the root, by name."""
+
+    name: str
+    command: tuple[str, ...]
+    system: dict[str, Path]
+
+
+def cpp_program() -> Program:
+    """The C++ runner; raises UserError when it can't be built here."""
+    runner = arm64_runner()
+    return Program("ExecuTorch C++", (str(runner.path),), {"lib": SYSTEM_LIBRARIES})
+
+
+def tflite_program(runtime: str) -> Program:
+    """The worker with a TFLite runtime; raises UserError when it can't be had."""
+    need_emulator()  # before anything is fetched
+    python, system = arm64_python(runtime), arm64_system()
+    folders = {name: system / name for name in ("lib", "usr")}
+    return Program(runtime, worker_command(python, runtime), folders)
+
+
+def emulated(program: Program, cpu: str, counts: str | None = None) -> tuple[str, ...]:
     """The command that runs an ARM64 program as on this CPU model.
 
     counts: file that gets the number of instructions so far at each answer. Raises UserError when the
     emulator is missing or the CPU model unknown.
     """
     known_cpu(cpu)
-    emulator = shutil.which(EMULATOR)
-    if emulator is None or not SYSTEM_LIBRARIES.is_dir():
-        missing = EMULATOR if emulator is None else str(SYSTEM_LIBRARIES)
-        raise UserError(f"emulating ARM64 needs {missing}; {MEND}")
+    emulator = need_emulator()
+    for folder in program.system.values():
+        if not folder.is_dir():
+            raise NotInstalledError(f"emulating ARM64 needs {folder}", MEND)
     plugin = () if counts is None else ("-plugin", f"{_counter(emulator)},counts={counts}")
-    return (emulator, "-cpu", cpu, "-L", str(_root(cpu)), *plugin, *program)
+    root = _root(cpu, program.system)
+    return (emulator, "-cpu", cpu, "-L", str(root), *plugin, *program.command)
 
 
 def cpuinfo(cpu: str, cores: int = 4) -> str:
@@ -142,25 +131,32 @@ def cpuinfo(cpu: str, cores: int = 4) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _root(cpu: str) -> Path:
-    """Where the emulated program finds its C library and what CPU it runs on."""
+def _root(cpu: str, system: Mapping[str, Path]) -> Path:
+    """Where the emulated program finds its libraries and what CPU it runs on."""
     text = cpuinfo(cpu)
-    root = cache_folder() / "arm64" / f"root-{cpu}-{sha256_of_text(text)[:8]}"
-    libraries = root / "lib"
-    libraries.parent.mkdir(parents=True, exist_ok=True)
-    with contextlib.suppress(FileExistsError):
-        libraries.symlink_to(SYSTEM_LIBRARIES)
+    key = sha256_of_text(text + "".join(f"{name}={path}" for name, path in system.items()))[:8]
+    root = cache_folder() / "arm64" / f"root-{cpu}-{key}"
+    root.mkdir(parents=True, exist_ok=True)
+    for name, path in system.items():
+        with contextlib.suppress(FileExistsError):
+            (root / name).symlink_to(path)
     if not (root / "proc" / "cpuinfo").is_file():
         with replacing(root / "proc" / "cpuinfo") as temporary:
             temporary.write_text(text)
     return root
 
 
+def emulator_version(emulator: str) -> str:
+    """As QEMU says it; empty when it doesn't."""
+    done = subprocess.run([emulator, "--version"], capture_output=True, text=True, check=False)
+    found = re.search(r"version ([\d.]+)", done.stdout)
+    return "" if found is None else found[1]
+
+
 def _counter(emulator: str) -> Path:
     """The emulator's plugin that counts instructions, compiled for its version."""
-    version = subprocess.run([emulator, "--version"], capture_output=True, text=True, check=False)
-    found = re.search(r"version (\d+)\.", version.stdout)
-    api = 1 if found is None or int(found[1]) < 9 else 2
+    version = emulator_version(emulator).partition(".")[0]
+    api = 1 if not version or int(version) < 9 else 2
     key = sha256_of_text(f"{COUNTER_SOURCE.read_text()}{api}")[:16]
     path = cache_folder() / "arm64" / f"instructions-{key}.so"
     if path.is_file():

@@ -30,7 +30,7 @@ def environment_python(name: str) -> Path:
     """Its interpreter; raises NotInstalledError saying how to install it where it is missing."""
     python = _python(environment_folder(name))
     if not python.is_file():
-        raise NotInstalledError(f"{name} is not installed: myqasr doctor --install {name}")
+        raise NotInstalledError(f"{name} is not installed", f"myqasr doctor --install {name}")
     return python
 
 

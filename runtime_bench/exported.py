@@ -1,12 +1,11 @@
 """Exported files as systems to run, checked against their manifest. No torch in here."""
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from exporters.manifest import Artifact, load_artifact
-from runtime_bench.runners.base import UNTIMED_RUNNERS, System
+from runtime_bench.runners.base import System, kind_of, timed_here
 from speech.decoding import Tokens
 from speech.errors import UserError
 
@@ -19,11 +18,22 @@ TARGET_RUNNERS = {
     "coreml-ios16": "coreml",
 }
 """Export target -> runner of its files."""
-OTHER_RUNNERS = {"executorch": ("executorch-cpp", "arm64", "adb")}
+OTHER_RUNNERS = {
+    "executorch": ("executorch-cpp", "arm64", "adb"),
+    "litert": ("arm64",),
+    "tflite-runtime": ("arm64",),
+}
 """Runner -> others that run the same files; see `RUNNERS`."""
 
-ON_MACOS = ("coreml",)
-"""Runners that are the runtime itself on macOS only; elsewhere their timings say nothing."""
+
+def runners_of(target: str) -> tuple[str, ...]:
+    """Runners of a target's files, its own first; raises UserError when there are none."""
+    own = TARGET_RUNNERS.get(target)
+    if own is None:
+        raise UserError(
+            f"no runner here for target {target}; there are runners for: {', '.join(TARGET_RUNNERS)}"
+        )
+    return own, *OTHER_RUNNERS.get(own, ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,17 +65,12 @@ def exported_file(path: Path, name: str | None = None, runner: str | None = None
     sha256 than the file has (both are given), or when its target has no such runner.
     """
     manifest, artifact = load_artifact(path)
-    own = TARGET_RUNNERS.get(artifact.target)
-    if own is None:
+    known = runners_of(artifact.target)
+    runner = known[0] if runner is None else runner
+    if kind_of(runner) not in known:
         raise UserError(
-            f"no runner here for target {artifact.target}; there are runners for: "
-            f"{', '.join(TARGET_RUNNERS)}"
+            f"runner {runner!r} doesn't run {artifact.target} files; these do: {', '.join(known)}"
         )
-    runner = own if runner is None else runner
-    kind = runner.partition(":")[0]
-    if kind not in (own, *OTHER_RUNNERS.get(own, ())):
-        known = ", ".join((own, *OTHER_RUNNERS.get(own, ())))
-        raise UserError(f"runner {runner!r} doesn't run {artifact.target} files; these do: {known}")
     label = artifact.target if name is None else name
     return Exported(
         System(
@@ -74,8 +79,7 @@ def exported_file(path: Path, name: str | None = None, runner: str | None = None
             str(path),
             sha256=artifact.sha256,
             size_bytes=artifact.size_bytes,
-            timed=kind not in UNTIMED_RUNNERS
-            and (kind not in ON_MACOS or sys.platform == "darwin"),
+            timed=timed_here(runner),
             autoregression=manifest.tokens.autoregression,
         ),
         AudioInput(manifest.input.normalize, artifact.min_samples, artifact.max_samples),

@@ -9,7 +9,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from speech.errors import UserError
+from speech.errors import NotInstalledError, UserError
 from speech.storage import replacing
 
 SOURCE = Path(__file__).with_name("cpp") / "runner.cpp"
@@ -56,22 +56,20 @@ def host_runner() -> NativeRunner:
     """The runner for this machine, from the installed wheel; raises UserError when it can't be built."""
     spec = importlib.util.find_spec("executorch")
     if spec is None or not spec.submodule_search_locations:
-        raise UserError("runner executorch-cpp needs executorch: pip install myqasr")
+        raise NotInstalledError("runner executorch-cpp needs executorch", "pip install myqasr")
     compiler = os.environ.get("CXX", "g++")
-    return build_runner(
-        compiler, Path(spec.submodule_search_locations[0]), "install it: apt-get install g++"
-    )
+    return build_runner(compiler, Path(spec.submodule_search_locations[0]), "apt-get install g++")
 
 
 def build_runner(compiler: str, wheel: Path, mend: str) -> NativeRunner:
     """Compile the runner, unless the same source was compiled for the same wheel before.
 
-    wheel: the package folder `executorch` of an unpacked wheel. mend: what to do without the compiler.
+    wheel: the package folder `executorch` of an unpacked wheel. mend: what installs the compiler.
     Raises UserError with the compiler's last words when it is missing or fails.
     """
     program = shutil.which(compiler)
     if program is None:
-        raise UserError(f"no C++ compiler {compiler!r} to build the C++ runner with; {mend}")
+        raise NotInstalledError(f"no C++ compiler {compiler!r} to build the C++ runner with", mend)
     libraries = tuple(wheel / "lib" / f"lib{name}.so" for name in LIBRARIES)
     missing = [str(library) for library in libraries if not library.is_file()]
     if missing or not (wheel / "include").is_dir():

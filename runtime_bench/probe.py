@@ -1,10 +1,11 @@
 """Try a target for real: write a kilobyte model, read it back, run it, compare with its reference."""
 
-import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from transformers import Wav2Vec2Config, Wav2Vec2ForCTC
 
 from exporters.export import check_file
@@ -13,7 +14,6 @@ from personalize.observe import layer_shape
 from personalize.plan import FLOAT32, LayerProfile
 from personalize.reference import build_reference
 from personalize.rounding import round_layer
-from runtime_bench.exported import TARGET_RUNNERS
 from runtime_bench.quality import signal_to_noise_db
 from runtime_bench.runners.base import System, open_system
 from speech.decoding import Tokens
@@ -22,6 +22,20 @@ from speech.models.base import SpeechModel
 from speech.models.wav2vec2 import from_module
 
 MIN_SNR_DB = 30.0  # a wrong kernel or scale is far below, rounding differences far above
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """A written file, an input [samples] for it and the logits [frames, vocab] it should give.
+
+    precisions: labels of those its layers have.
+    """
+
+    target: str
+    path: Path
+    features: NDArray[np.float32]
+    expected: NDArray[np.float32]
+    precisions: tuple[str, ...]
 
 
 def probe_model() -> SpeechModel:
@@ -45,8 +59,8 @@ def probe_model() -> SpeechModel:
     return from_module(Wav2Vec2ForCTC(config), Tokens(tuple("-abcdefg"), 0), True, "probe")
 
 
-def probe_target(name: str) -> str:
-    """One line on what ran; raises UserError when what ran isn't what was asked for."""
+def write_probe(name: str, folder: Path) -> Probe:
+    """Write a target's file and read it back; raises UserError when it isn't what was asked for."""
     target = load_target(name)
     model = probe_model()
     codes = {}
@@ -57,17 +71,29 @@ def probe_target(name: str) -> str:
         weight = module.weight
         record = LayerProfile(shape, layer, {})
         codes[layer] = round_layer(weight, record, spec, target.scale_dtype(spec))  # type: ignore[arg-type]
-    expected = build_reference(model, codes)
+    reference = build_reference(model, codes)
     waveform = np.random.default_rng(0).standard_normal(16_000).astype(np.float32)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / f"probe{target.SUFFIX}"
-        order = target.write(model, codes, path, ExportOptions(model.min_samples, 32_000))
-        check_file(path, target, codes, order, model)
-        runner = open_system(System(name, TARGET_RUNNERS[name], str(path)), 1)
-        found = runner.logits(model.features(waveform)[0].numpy())
-    reference = expected.logits(waveform)
-    snr_db = signal_to_noise_db(reference, found)
+    path = folder / f"probe{target.SUFFIX}"
+    order = target.write(model, codes, path, ExportOptions(model.min_samples, 32_000))
+    check_file(path, target, codes, order, model)
+    return Probe(
+        name,
+        path,
+        model.features(waveform)[0].numpy(),
+        reference.logits(waveform),
+        tuple(sorted({layer.spec.label for layer in codes.values()})),
+    )
+
+
+def run_probe(probe: Probe, name: str) -> tuple[str, float]:
+    """Run the file on a runner: its description, and how near the logits are, in dB.
+
+    Raises UserError when it computes something else.
+    """
+    runner = open_system(System(probe.target, name, str(probe.path)), 1)
+    snr_db = signal_to_noise_db(probe.expected, runner.logits(probe.features))
     if snr_db < MIN_SNR_DB:
-        raise UserError(f"{name} computes something else than the plan: {snr_db:.0f} dB")
-    kernels = sorted({spec.label for spec in (layer.spec for layer in codes.values())})
-    return f"{runner.description} ran {', '.join(kernels)} at {snr_db:.0f} dB of the reference"
+        raise UserError(
+            f"{probe.target} on {name} computes something else than the plan: {snr_db:.0f} dB"
+        )
+    return runner.description, snr_db

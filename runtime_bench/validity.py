@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from runtime_bench.adb import Conditions
+from runtime_bench.adb import Conditions, RemoteDevice
 from runtime_bench.machine import Load
 from runtime_bench.protocol import TimingOptions
 from runtime_bench.report import SystemResult
@@ -111,7 +111,22 @@ def _device_problems(systems: Sequence[SystemResult]) -> list[str]:
             "device too hot",
             f"from Android's thermal status {HOT} on it slows down; let it cool and run again",
         ),
+        *_named(
+            {name: _slower(one) for name, one in devices.items() if _slower(one)},
+            "cores were slowed down",
+            "of their highest frequency, while timing; let the device cool and run again",
+        ),
     ]
+
+
+def _slower(device: RemoteDevice) -> str:
+    """Cores that may take less of their frequency afterwards than before, in words."""
+    caps = zip(device.before.frequency_caps, device.after.frequency_caps, strict=False)
+    return ", ".join(
+        f"core {core} from {was:.0%} to {now:.0%}"
+        for core, (was, now) in enumerate(caps)
+        if now < was
+    )
 
 
 def _heat(conditions: Conditions) -> int:

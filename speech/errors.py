@@ -6,4 +6,9 @@ class UserError(Exception):
 
 
 class NotInstalledError(UserError):
-    """Something optional is missing; the message says how to install it."""
+    """Something optional is missing. what: which thing, for what; mend: the command that installs it."""
+
+    def __init__(self, what: str, mend: str) -> None:
+        super().__init__(f"{what}: {mend}")
+        self.what = what
+        self.mend = mend

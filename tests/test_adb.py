@@ -81,18 +81,20 @@ def test_a_device_that_is_not_arm64_is_refused(fake_adb, tmp_path):
 
 
 def test_conditions_are_what_the_device_gives(fake_adb):
-    governors = "cat /sys/devices/system/cpu/cpu*/cpufreq/scaling_governor"
+    cores = "cat /sys/devices/system/cpu/cpu*/cpufreq/"
     fake_adb(
         {"111": "device"},
         {
             "true": "",
             "dumpsys battery": BATTERY,
             "dumpsys thermalservice": THERMAL,
-            governors: "schedutil\nschedutil\nperformance\n",
+            f"{cores}scaling_governor": "schedutil\nschedutil\nperformance\n",
+            f"{cores}scaling_max_freq": "1800000\n1800000\n1420800\n",
+            f"{cores}cpuinfo_max_freq": "1800000\n1800000\n2841600\n",
         },
     )
     found = connect("111").conditions()
-    assert found == Conditions(64, False, 38.7, 2, ("performance", "schedutil"))
+    assert found == Conditions(64, False, 38.7, 2, ("performance", "schedutil"), (1.0, 1.0, 0.5))
 
 
 def test_conditions_of_a_device_that_says_nothing_are_unknown(fake_adb):

@@ -2,13 +2,15 @@
 
 import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from exporters.target import ExportOptions, load_target
 from personalize.plan import FLOAT32, QuantSpec
-from runtime_bench.arm64 import COMPILER, CPUS, EMULATOR, cpuinfo, emulated
+from runtime_bench.arm64 import COMPILER, CPUS, EMULATOR, Program, cpuinfo, emulated
+from runtime_bench.arm64_files import LITERT, OLD_TFLITE, arm64_python
 from runtime_bench.exported import exported_file
 from runtime_bench.quality import signal_to_noise_db
 from runtime_bench.runners.arm64 import count_instructions
@@ -19,49 +21,87 @@ from tests.tiny_models import layer_shapes, noise, random_codes, tiny_ctc
 SPECS = {
     "fp32": FLOAT32,
     "int8": QuantSpec(8, activation="int8-dynamic"),
+    "int4": QuantSpec(4, activation="int8-dynamic"),
 }
 needs_emulator = pytest.mark.skipif(
     shutil.which(COMPILER) is None or shutil.which(EMULATOR) is None,
     reason=f"needs {COMPILER} and {EMULATOR}: make arm64",
 )
+SHORT, LONG = (noise(samples)[0].numpy() for samples in (16_000, 31_000))
+INPUTS = [LONG, SHORT, LONG, SHORT, LONG]  # the first inference also sets kernels up
+
+
+def written(folder: Path, target_name: str, precision: str) -> str:
+    """A tiny model with all its linear layers at one precision."""
+    target = load_target(target_name)
+    model = tiny_ctc(layers=1, hidden=128, feed_forward=512)
+    specs = {
+        layer: SPECS[precision] if shape.kind == "linear" else FLOAT32
+        for layer, shape in layer_shapes(model).items()
+    }
+    path = folder / f"{precision}{target.SUFFIX}"
+    target.write(model, random_codes(model, target, specs), path, ExportOptions(2_000, 32_000))
+    return str(path)
+
+
+def cost(path: str, cpu: str, host_runner: str) -> int:
+    """Instructions for the short input; logits were the host's, and counts repeated."""
+    host = open_system(System("host", host_runner, path), 1)
+    counted, logits = count_instructions(System("arm", "arm64", path), cpu, INPUTS)
+    for features, here in zip(INPUTS, logits, strict=True):
+        expected = host.logits(features)
+        assert signal_to_noise_db(expected, here) > 60
+        np.testing.assert_array_equal(here.argmax(1), expected.argmax(1))
+    _, short, long, *again = counted.inferences
+    np.testing.assert_allclose(again, (short, long), rtol=0.02)
+    assert long > 1.5 * short
+    return short
 
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory) -> dict[str, str]:
-    """The same tiny model with all its linear layers at each precision."""
+    """ExecuTorch's, by precision."""
     folder = tmp_path_factory.mktemp("arm64")
-    target = load_target("xnnpack")
-    paths = {}
-    for name, spec in SPECS.items():
-        model = tiny_ctc(layers=1, hidden=128, feed_forward=512)
-        specs = {
-            layer: spec if shape.kind == "linear" else FLOAT32
-            for layer, shape in layer_shapes(model).items()
-        }
-        path = folder / f"{name}.pte"
-        target.write(model, random_codes(model, target, specs), path, ExportOptions(2_000, 32_000))
-        paths[name] = str(path)
-    return paths
+    return {name: written(folder, "xnnpack", name) for name in ("fp32", "int8")}
 
 
 @needs_emulator
 @pytest.mark.parametrize("cpu", CPUS)
 def test_arm64_kernels_compute_what_the_hosts_compute_and_their_costs_repeat(files, cpu):
-    inputs = [noise(samples)[0].numpy() for samples in (16_000, 16_000, 31_000)]
-    cost = {}
-    for name, path in files.items():
-        host = open_system(System(name, "executorch-cpp", path), 1)
-        counted, logits = count_instructions(System(name, "arm64", path), cpu, inputs)
-        again, _ = count_instructions(System(name, "arm64", path), cpu, inputs)
-        for features, found in zip(inputs, logits, strict=True):
-            expected = host.logits(features)
-            assert signal_to_noise_db(expected, found) > 60
-            np.testing.assert_array_equal(found.argmax(1), expected.argmax(1))
-        np.testing.assert_allclose(counted.inferences, again.inferences, rtol=0.02)
-        assert counted.inferences[2] > 1.5 * counted.inferences[1]
-        cost[name] = counted.inferences[1]
+    found = {name: cost(path, cpu, "executorch-cpp") for name, path in files.items()}
     if cpu == "cortex-a76":  # dot products
-        assert cost["int8"] < cost["fp32"]
+        assert found["int8"] < found["fp32"]
+
+
+@pytest.fixture
+def arm64_tflite() -> None:
+    """Skips where the packages can't be had."""
+    try:
+        arm64_python(LITERT), arm64_python(OLD_TFLITE)
+    except UserError as error:
+        pytest.skip(f"no ARM64 packages: {error}")
+
+
+@needs_emulator
+@pytest.mark.usefixtures("arm64_tflite")
+@pytest.mark.parametrize("precision", ["int8", "int4"])
+def test_litert_files_compute_the_same_on_arm64_and_their_costs_repeat(precision, tmp_path):
+    path = written(tmp_path, "litert", precision)
+    found = {cpu: cost(path, cpu, "litert") for cpu in CPUS}
+    assert found["cortex-a76"] < found["cortex-a53"]  # dot products
+
+
+@needs_emulator
+@pytest.mark.usefixtures("arm64_tflite", "tflite_runtime")
+def test_tflite_runtime_files_run_on_arm64_or_crash_with_an_error_that_names_them(tmp_path):
+    paths = {name: written(tmp_path, "tflite-runtime", name) for name in ("fp32", "int8")}
+    assert cost(paths["fp32"], "cortex-a76", "tflite-runtime") > 0
+    assert cost(paths["int8"], "cortex-a53", "tflite-runtime") > 0
+    # Its wheel was compiled wrong: the kernel with dot products for up to 32 frames never finds the end of a
+    # row; longer inputs get another kernel.
+    runner = open_system(System("arm", "arm64:cortex-a76", paths["int8"]), 1)
+    with pytest.raises(UserError, match=r"cortex-a76 crashed \(SIGSEGV\) on .*int8\.tflite"):
+        runner.logits(SHORT)
 
 
 @needs_emulator
@@ -70,7 +110,7 @@ def test_an_emulated_system_runs_but_is_never_timed(finished_run):
     system = exported_file(path, runner="arm64:cortex-a53").system
     assert not system.timed
     runner = open_system(system, 1)
-    assert "emulated cortex-a53" in runner.description
+    assert runner.description == "ExecuTorch C++ 1.5.1 on emulated cortex-a53"
     assert runner.session.loaded["cpu"]["CPU part"] == [CPUS["cortex-a53"].part]
 
 
@@ -86,8 +126,14 @@ def test_without_cross_compiler_or_emulator_the_way_out_is_named(monkeypatch, tm
     file.write_bytes(b"any")
     with pytest.raises(UserError, match=f"no cross compiler '{re.escape(COMPILER)}'.*make arm64"):
         open_system(System("arm", "arm64", str(file)), 1)
-    with pytest.raises(UserError, match=r"emulating ARM64 needs qemu-aarch64; .*make arm64"):
-        emulated(("program",), "cortex-a76")
+    tflite = tmp_path / "any.litert.tflite"
+    tflite.write_bytes(b"any")
+    for attempt in (
+        lambda: emulated(Program("program", ("program",), {}), "cortex-a76"),
+        lambda: open_system(System("arm", "arm64", str(tflite)), 1),
+    ):
+        with pytest.raises(UserError, match=r"emulating ARM64 needs qemu-aarch64: make arm64"):
+            attempt()
 
 
 def test_the_emulated_cpuinfo_tells_the_cpus_apart():

@@ -4,14 +4,19 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+import runtime_bench.doctor
 from exporters.manifest import load_artifact, load_manifest
 from exporters.run_folder import RunFolder
 from personalize.codes import load_codes
 from personalize.plan import QuantSpec
+from runtime_bench.doctor import Finding
+from runtime_bench.probe import run_probe, write_probe
+from speech.errors import UserError
 from speech.storage import record_hash
 from tests.conftest import USERS, invoke
 
@@ -203,13 +208,49 @@ def test_portable_target_runs_without_a_delegate(run_copy, tiny_model, tune_clip
     }
 
 
-def test_doctor_tries_every_target_for_real():
+def test_doctor_tries_every_target_and_runner_for_real_or_says_what_mends_it():
     done = invoke("doctor", "--json")
     assert done.exit_code == 0, done.output
     found = {finding["what"]: finding for finding in json.loads(done.stdout)}
-    assert found["target xnnpack"]["works"]
-    assert "dB of the reference" in found["target xnnpack"]["detail"]
-    assert found["target executorch"]["works"]
+    for name in ("target xnnpack", "target executorch", "runner executorch-cpp", "runner litert"):
+        assert found[name]["works"], found[name]
+        assert "dB of the reference" in found[name]["detail"]
+    files = ("executorch", "executorch-cpp", "litert", "tflite-runtime", "coreml", "arm64")
+    for name in ("torch", *files, "adb"):
+        finding = found[f"runner {name}"]
+        assert finding["works"] or (finding["optional"] and finding["mend"]), finding
+        assert not finding["works"] or finding["version"], finding
+
+
+def test_doctor_says_how_to_mend_what_is_missing(monkeypatch, tmp_path):
+    for name in ("MYQASR_ENVIRONMENTS", "MYQASR_CACHE", "PATH"):
+        monkeypatch.setenv(name, str(tmp_path))
+    mends = {
+        "tflite-runtime": "myqasr doctor --install tflite-runtime",
+        "executorch-cpp": "apt-get install g++",
+        "arm64": "make arm64",
+        "adb": "apt-get install adb",
+    }
+    for table in ("TARGETS", "VERSIONS"):  # the others take their time
+        whole = getattr(runtime_bench.doctor, table)
+        few = {name: whole[name] for name in whole if name in ("xnnpack", *mends)}
+        monkeypatch.setattr(runtime_bench.doctor, table, few)
+    done = invoke("doctor")
+    assert done.exit_code == 0, done.output
+    for name, mend in mends.items():
+        assert re.search(rf"absent  runner {name}: .+\n +{re.escape(mend)}", done.output), name
+
+
+def test_doctor_fails_when_something_that_is_installed_does_not_work(monkeypatch, tmp_path):
+    probe = write_probe("litert", tmp_path)
+    wrong = replace(probe, expected=probe.expected[::-1])
+    with pytest.raises(UserError, match="litert on litert computes something else than the plan"):
+        run_probe(wrong, "litert")
+    finding = Finding("runner litert", False, "computes something else", "pip install myqasr")
+    monkeypatch.setattr(runtime_bench.doctor, "examine", lambda: [finding])
+    done = invoke("doctor")
+    assert done.exit_code == 1
+    assert "fails  runner litert: computes something else\n       pip install myqasr" in done.output
 
 
 @pytest.mark.parametrize("command", ["personalize", "export", "bench", "inspect", "transcribe"])

@@ -37,7 +37,7 @@ def device() -> Iterator[VirtualDevice]:
         pytest.skip(reason)
     try:
         files = device_files()
-    except RuntimeError as error:
+    except UserError as error:
         pytest.skip(f"no packages for the virtual device: {error}")
     found = VirtualDevice(files)
     with private_adb_server(15_099):

@@ -11,6 +11,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from runtime_bench.adb import Conditions, RemoteDevice
 from runtime_bench.machine import (
     CoreTimes,
     Load,
@@ -210,3 +211,20 @@ def test_timings_that_can_not_be_relied_on_say_why():
         assert re.search(reason, problem)
     assert "2 threads on 1 usable cores" in timing_problems([system], 2, 1, quiet, timing)[0]
     assert timing_problems([replace(system, latency=None)], 9, 1, Load(4, 1, 1), timing) == ()
+
+
+def test_a_phone_that_was_slowed_down_for_heat_says_so():
+    report, _ = fake_bench([noise_recording("1.wav", 8_000, "a")])
+    latency = Latency(9, 60, 5, 30.0, 10.0, 12.0, 14.0, 10.0, 0.1, 10.0, 0.1, 1.1, 1.0)
+    cool = Conditions(80, True, 31.0, 0, ("schedutil",), (1.0, 0.5))
+    for after, reason in [
+        (cool, None),
+        (replace(cool, thermal_status=2), "device too hot: a status 2"),
+        (replace(cool, frequency_caps=(0.85, 0.5)), "slowed down: a core 0 from 100% to 85% (of"),
+        (replace(cool, frequency_caps=()), None),  # it doesn't say
+    ]:
+        phone = RemoteDevice("Phone", "arm64-v8a", False, {}, 2, cool, after)
+        system = replace(report.system("a"), latency=latency, threads=2, device=phone)
+        problems = timing_problems([system], 2, 4, Load(0.0, 0.0, 0.0), TimingOptions())
+        assert len(problems) == (reason is not None)
+        assert reason is None or reason in problems[0]

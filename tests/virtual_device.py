@@ -13,15 +13,14 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from runtime_bench import debian
 from runtime_bench.arm64 import DEFAULT_CPU, cpuinfo
 from runtime_bench.native import cache_folder
 
-MIRROR = os.environ.get("MYQASR_DEBIAN_MIRROR", "http://deb.debian.org/debian")
-KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 SUITE = "trixie"
 PACKAGES = ("adbd", "busybox-static")
 EMULATOR = Path("/usr/bin/qemu-aarch64-static")
-PROGRAMS = ("adb", "ip", "nsenter", "chroot", "apt-get", "dpkg-deb")
+PROGRAMS = ("adb", "ip", "nsenter", "chroot", *debian.PROGRAMS)
 HOST, DEVICE, PORT = "169.254.77.1", "169.254.77.2", 5555
 SERIAL = f"{DEVICE}:{PORT}"
 WORK = "data/local/tmp"
@@ -52,7 +51,7 @@ def why_not() -> str | None:
     if os.geteuid() != 0:
         return "the virtual device needs root"
     missing = [name for name in PROGRAMS if shutil.which(name) is None]
-    missing += [str(path) for path in (EMULATOR, KEYRING) if not path.is_file()]
+    missing += [str(path) for path in (EMULATOR, debian.KEYRING) if not path.is_file()]
     if missing:
         return f"the virtual device needs {', '.join(missing)}: make device-test"
     return None
@@ -68,31 +67,14 @@ def _call(*command: object, check: bool = True) -> "subprocess.CompletedProcess[
 
 
 def device_files() -> Path:
-    """The folder that becomes the device's root, made once; raises RuntimeError without a mirror."""
+    """The folder that becomes the device's root, made once; raises UserError without a mirror."""
     root = cache_folder() / "device" / SUITE
     if root.is_dir():
         return root
-    apt, part = root.with_name("apt"), root.with_name(f"{SUITE}.part")
-    for folder in (apt, part):
-        shutil.rmtree(folder, ignore_errors=True)
-    for folder in (
-        "etc/apt/preferences.d",
-        "var/lib/apt/lists/partial",
-        "var/cache/apt/archives/partial",
-    ):
-        (apt / folder).mkdir(parents=True)
-    (apt / "status").touch()
-    source = f"deb [signed-by={KEYRING}] {MIRROR} {SUITE} main\n"
-    (apt / "etc/apt/sources.list").write_text(source)
-    get = ["apt-get", "-q", "-y", "-o", f"Dir={apt}", "-o", f"Dir::State::status={apt}/status"]
-    get += ["-o", "Acquire::Languages=none", "-o", "APT::Sandbox::User=root"]
-    _call(*get, "update")
-    _call(*get, "--no-install-recommends", "--download-only", "install", *PACKAGES)
-    for folder in ("bin", "sbin", "lib", "lib64"):  # as Debian has them; packages rely on it
-        (part / "usr" / folder).mkdir(parents=True)
-        (part / folder).symlink_to(f"usr/{folder}")
-    for package in sorted((apt / "var/cache/apt/archives").glob("*.deb")):
-        _call("dpkg-deb", "--extract", package, part)
+    part = root.with_name(f"{SUITE}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    debian.unpack_packages(PACKAGES, SUITE, part)
     for folder in ("proc", "dev", "sys", "tmp", "etc", WORK, "data/misc/adb", "arm64/proc"):
         (part / folder).mkdir(parents=True, exist_ok=True)
     _call("chroot", part, "/usr/bin/busybox", "--install", "-s", "/usr/bin")
@@ -104,7 +86,6 @@ def device_files() -> Path:
     (part / "etc/passwd").write_text("root:x:0:0:root:/:/bin/sh\nshell:x:2000:2000::/:/bin/sh\n")
     (part / "arm64/proc/cpuinfo").write_text(cpuinfo(DEFAULT_CPU))
     part.rename(root)
-    shutil.rmtree(apt)
     return root
 
 

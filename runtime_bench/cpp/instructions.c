@@ -27,6 +27,17 @@ EXPORT int qemu_plugin_version = PLUGIN_API;
 static uint64_t executed;
 static FILE *out;
 
+#if PLUGIN_API == 1
+/* Compiled into the program's own blocks, several times faster than a call; exact for one thread only. */
+enum { ADD_U64 = 0 };
+void qemu_plugin_register_vcpu_tb_exec_inline(struct qemu_plugin_tb *tb, int operation, void *data, uint64_t amount);
+
+static void translated(qemu_plugin_id_t id, struct qemu_plugin_tb *tb)
+{
+    (void)id;
+    qemu_plugin_register_vcpu_tb_exec_inline(tb, ADD_U64, &executed, qemu_plugin_tb_n_insns(tb));
+}
+#else
 static void count(unsigned int vcpu, void *instructions)
 {
     (void)vcpu;
@@ -39,6 +50,7 @@ static void translated(qemu_plugin_id_t id, struct qemu_plugin_tb *tb)
     qemu_plugin_register_vcpu_tb_exec_cb(tb, count, READS_NO_REGISTERS,
                                          (void *)(uintptr_t)qemu_plugin_tb_n_insns(tb));
 }
+#endif
 
 static void entered(qemu_plugin_id_t id, unsigned int vcpu, int64_t number, uint64_t a1, uint64_t a2, uint64_t a3,
                     uint64_t a4, uint64_t a5, uint64_t a6, uint64_t a7, uint64_t a8)

@@ -1,4 +1,4 @@
-"""Exported .pte files on emulated ARM64: `arm64` or `arm64:CPU`. Texts and costs, never time."""
+"""Exported .pte and .tflite files on emulated ARM64: `arm64` or `arm64:CPU`. Texts and costs, never time."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,9 +6,18 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime_bench.arm64 import DEFAULT_CPU, arm64_runner, emulated, known_cpu
-from runtime_bench.runners.base import System
-from runtime_bench.runners.executorch_cpp import CppRunner, existing_file, new_folder
+from exporters import litert, tflite_runtime
+from runtime_bench.arm64 import (
+    DEFAULT_CPU,
+    Program,
+    cpp_program,
+    emulated,
+    known_cpu,
+    tflite_program,
+)
+from runtime_bench.arm64_files import LITERT, OLD_TFLITE
+from runtime_bench.runners.base import System, existing_file
+from runtime_bench.runners.process import ProcessRunner, new_folder
 from runtime_bench.session import open_session
 
 _COUNTS = "counts"
@@ -22,35 +31,44 @@ class Instructions:
     inferences: tuple[int, ...]
 
 
-def open_runner(system: System, threads: int) -> CppRunner:
-    """Build and emulate the runner and load a .pte; raises UserError when any of it fails."""
-    path = existing_file(system)
+def open_runner(system: System, threads: int) -> ProcessRunner:
+    """Emulate the file's runtime and load the file; raises UserError when any of it fails."""
     cpu = known_cpu(system.runner.partition(":")[2] or DEFAULT_CPU)
-    runner = arm64_runner()
-    folder = new_folder(f"the ARM64 runner on {cpu}", emulated((str(runner.path),), cpu))
-    session = open_session(folder, str(path), threads, system.autoregression)
-    description = f"ExecuTorch {runner.version} C++ on emulated {cpu}"
-    return CppRunner(description, session.loaded["threads"], session)
+    return _open(system, cpu, threads, None)
 
 
 def count_instructions(
     system: System, cpu: str, inputs: list[NDArray[np.float32]]
 ) -> tuple[Instructions, list[NDArray[np.float32]]]:
-    """Instructions of a .pte on one thread, one inference of each input [samples], and the logits.
+    """Instructions of a file on one thread, one inference of each input [samples], and the logits.
 
     The first inference comes on top of the others' costs when kernels set themselves up in it; run an input
     twice to see. Raises UserError as `open_runner` does.
     """
-    path = existing_file(system)
-    runner = arm64_runner()
-    folder = new_folder(f"the ARM64 runner on {cpu}", ())
-    counts = folder.path / _COUNTS
-    counted = type(folder)(folder.name, emulated((str(runner.path),), cpu, counts), folder.path)
-    session = open_session(counted, str(path), 1, system.autoregression)
-    cpp = CppRunner(cpu, 1, session)
-    logits = [cpp.logits(features) for features in inputs]
-    totals = [int(line) for line in Path(counts).read_text().split()]
-    session.close()
+    runner = _open(system, cpu, 1, _COUNTS)
+    logits = [runner.logits(features) for features in inputs]
+    totals = [int(line) for line in runner.session.place.get(_COUNTS).split()]
+    runner.close()
     before = totals[-len(inputs) - 1]  # after loading, and being told how to write tokens
     steps = np.diff([before, *totals[-len(inputs) :]])
     return Instructions(before, tuple(int(step) for step in steps)), logits
+
+
+def _open(system: System, cpu: str, threads: int, counts: str | None) -> ProcessRunner:
+    """Load the file on a CPU model. counts: file of the runner's folder for `emulated`."""
+    path = existing_file(system)
+    program = _program(path)
+    folder = new_folder(f"{program.name} on emulated {cpu}", emulated(program, cpu, counts))
+    session = open_session(folder, str(path), threads, system.autoregression)
+    loaded = session.loaded
+    description = f"{program.name} {loaded['version']} on emulated {cpu}"
+    return ProcessRunner(description, loaded["threads"], session)
+
+
+def _program(path: Path) -> Program:
+    """What runs a file, by how its name ends."""
+    if path.name.endswith(litert.SUFFIX):
+        return tflite_program(LITERT)
+    if path.name.endswith(tflite_runtime.SUFFIX):
+        return tflite_program(OLD_TFLITE)
+    return cpp_program()
