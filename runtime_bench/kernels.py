@@ -20,7 +20,13 @@ from runtime_bench.exported import exported_file
 from runtime_bench.runners.executorch_cpp import open_runner
 from speech.errors import UserError
 
-_WEIGHT_KERNELS = ("Fully Connected", "Convolution", "Depthwise Convolution")
+_EMBEDDINGS = {
+    "native_call_embedding_4bit.out": 4,
+    "native_call_embedding_byte.out": 8,
+    "native_call_embedding.out": None,
+}
+"""Kernel that reads rows of a table -> bits of its codes; None: of floats."""
+_WEIGHT_KERNELS = ("Fully Connected", "Convolution", "Depthwise Convolution", *_EMBEDDINGS)
 _DELEGATED = "DELEGATE_CALL"
 _AROUND = ("OPERATOR_CALL", "Method::execute")
 
@@ -42,6 +48,11 @@ class KernelTime:
 
 def kernel_fits(kernel: str, spec: QuantSpec) -> bool:
     """Whether a kernel of this name computes at this precision, by the words in its brackets."""
+    if kernel in _EMBEDDINGS:
+        wanted = (
+            ("float", spec.bits) if _EMBEDDINGS[kernel] is None else ("int", _EMBEDDINGS[kernel])
+        )
+        return (spec.scheme, spec.bits) == wanted and spec.activation == "float"
     words = kernel.partition("(")[2].partition(")")[0].replace(" ", "").split(",")
     if spec.scheme == "float":
         return words[-1] == f"F{spec.bits}"
@@ -49,6 +60,7 @@ def kernel_fits(kernel: str, spec: QuantSpec) -> bool:
     if spec.activation == "int8-static":
         return not dynamic and words[-1] in ("QC8", "QS8", "QC8W")
     weights = "QB" if spec.group_size is not None else "QC"
+    dynamic = dynamic and spec.activation == "int8-dynamic"
     return dynamic and words[-1] == f"{weights}{spec.bits}W"
 
 
@@ -57,26 +69,39 @@ def profile_kernels(
 ) -> list[KernelTime]:
     """Run an exported XNNPACK file on features [samples] in the C++ runner and say which kernels ran.
 
-    Raises UserError when the file isn't what its manifest says, isn't of target xnnpack, writes token by
-    token, or ran other kernels with weights than the plan has layers.
+    Of a model that writes token by token, a kernel's time is that of all tokens together. Raises UserError
+    when the file isn't what its manifest says, isn't of target xnnpack, or ran other kernels with weights
+    than the plan has layers.
     """
     file = exported_file(path, runner="executorch-cpp")
-    if file.artifact.target != "xnnpack" or file.system.autoregression is not None:
-        what = file.artifact.target if file.system.autoregression is None else "token-by-token"
-        raise UserError(
-            f"kernels are named by target xnnpack, for models that run in one call; {path} is {what}"
-        )
+    if file.artifact.target != "xnnpack":
+        raise UserError(f"kernels are named by target xnnpack; {path} is {file.artifact.target}")
     runner = open_runner(file.system, threads, profile=True)
     with contextlib.closing(runner), tempfile.TemporaryDirectory() as folder:
-        runner.session.run(features, "-", repeats + 1)  # the first sets things up
+        answer = runner.session.run(features, "-", repeats + 1)  # the first sets things up
         events = Path(folder) / "events.etdump"
         runner.session.command(f"etdump {events}")
-        runs = read_events(events.read_bytes())[1:]
+        calls = read_events(events.read_bytes())
+    each = 1 if file.system.autoregression is None else 1 + answer["rows"]
+    runs = [whole_run(calls[first : first + each]) for first in range(each, len(calls), each)]
     return with_layers(runs, list(file.artifact.layers.items()))
 
 
+def whole_run(calls: list[list[tuple[str, float]]]) -> list[tuple[str, float]]:
+    """Kernels and microseconds of an inference from its calls: one, or an encoder's and one for each token.
+
+    In the order in which a file has its methods: the decoder's, summed over the tokens, then the encoder's.
+    """
+    encoder, *tokens = calls
+    decoder = [
+        (kernel, sum(token[place][1] for token in tokens))
+        for place, (kernel, _) in enumerate(tokens[0] if tokens else [])
+    ]
+    return [*decoder, *encoder]
+
+
 def read_events(etdump: bytes) -> list[list[tuple[str, float]]]:
-    """Kernel and microseconds of each executed run, in order, of an ETDump."""
+    """Kernel and microseconds of each call of a method, in order, of an ETDump."""
     # Importing the reader makes torchao say on stderr what it couldn't load.
     with contextlib.redirect_stderr(io.StringIO()):
         from executorch.devtools.etdump.serialize import deserialize_from_etdump_flatcc

@@ -33,8 +33,7 @@ def with_operations(
     profiled: set[str] = set()  # a file that several runners run is profiled once
     for file in files:
         here = file.system.runner in ("executorch", "executorch-cpp")  # the same kernels
-        told = file.artifact.target == "xnnpack" and file.tokens.autoregression is None
-        if here and told and file.artifact.sha256 not in profiled:
+        if here and file.artifact.target == "xnnpack" and file.artifact.sha256 not in profiled:
             profiled.add(file.artifact.sha256)
             longest = max(model_inputs(typical.waveform, file.audio), key=len)
             kernels = profile_kernels(Path(file.system.source), longest, report.threads)

@@ -203,6 +203,8 @@ KERNELS = {
     "Convolution (NHWC, QC8) IGEMM": STATIC,
     "Fully Connected (NC, F16) GEMM": QuantSpec(16, "float"),
     "Convolution (NHWC, F32) IGEMM": FLOAT32,
+    "native_call_embedding_4bit.out": QuantSpec(4, "int", 32),
+    "native_call_embedding_byte.out": QuantSpec(8),
 }
 
 

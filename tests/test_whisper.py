@@ -15,6 +15,7 @@ from exporters.manifest import load_artifact
 from exporters.planning import union_menu, union_scale_dtype
 from personalize.sensitivity import ProfileOptions, measure
 from runtime_bench.exported import exported_file
+from runtime_bench.kernels import profile_kernels
 from runtime_bench.runners.base import open_system
 from runtime_bench.transcription import model_inputs
 from speech.decoding import Autoregression, Tokens, best_tokens, greedy_logits, greedy_text, spelled
@@ -113,6 +114,10 @@ def test_personalize_export_and_bench_take_a_whisper_and_write_with_two_methods(
         for name in ("executorch", "executorch-cpp")
     )
     np.testing.assert_array_equal(cpp.logits(pieces[0]), python.logits(pieces[0]))
+    ran = profile_kernels(file, pieces[0], repeats=2)
+    assert {one.layer: one.planned for one in ran if one.layer is not None} == artifact.layers
+    assert all(one.right for one in ran)
+    assert sum(one.layer == "decoder.embed_tokens" for one in ran) == 1
 
 
 def test_costs_come_from_the_tokens_it_writes_and_every_layer_has_one(folder):
