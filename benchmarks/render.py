@@ -127,24 +127,33 @@ def base_model(figures: Figures) -> str:
 
 def arm64(figures: Figures) -> str:
     """ARM64 kernels against the host's: each file on each CPU model."""
-    fp32 = {row["cpu"]: row["instructions_per_second"] for row in figures if row["file"] == "fp32"}
-    rows = [
-        [
-            row["file"],
-            row["cpu"],
-            f"{row['size_bytes']:,}",
-            f"{row['same_text']} of {row['clips']}",
-            f"{row['same_tokens']:,} of {row['frames']:,}",
-            f"{row['largest_difference']:.2g}",
-            f"{row['instructions_per_second'] / 1e6:.1f}",
-            f"{row['instructions_per_second'] / fp32[row['cpu']]:.2f}",
-            f"{100 * row['repeats_within']:.4f} %",
-        ]
+    fp32 = {
+        (row["target"], row["cpu"]): row["instructions_per_second"]
         for row in figures
-    ]
+        if row["file"] == "fp32"
+    }
+    rows = []
+    for row in figures:
+        cells = [f"{row['file']} ({row['target']})", row["cpu"], f"{row['size_bytes']:,}"]
+        base = fp32.get((row["target"], row["cpu"]))
+        if "crash" in row:
+            rows.append([*cells, f"crashes: {row['crash']}", *[""] * 6])
+            continue
+        rows.append(
+            [
+                *cells,
+                f"{row['same_text']} of {row['clips']}",
+                f"{row['same_tokens']:,} of {row['frames']:,}",
+                f"{row['largest_difference']:.2g}",
+                f"{row['instructions_per_second'] / 1e6:.1f}",
+                "" if base is None else f"{row['instructions_per_second'] / base:.2f}",
+                f"{100 * row['same_length']:.0f} %" if "same_length" in row else "",
+                f"{100 * row['repeats_within']:.4f} %",
+            ]
+        )
     header = [
         *("file", "emulated CPU", "file bytes", "same text", "same tokens", "largest difference"),
-        *("M instructions a second of audio", "of fp32's", "repeats within"),
+        *("M instructions a second of audio", "of fp32's", "same length again", "repeats within"),
     ]
     return table(header, rows)
 

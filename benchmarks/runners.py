@@ -23,10 +23,10 @@ from exporters.run_folder import RunFolder
 from exporters.target import load_target
 from runtime_bench.bench import BenchOptions
 from runtime_bench.compare import Measured, compare
-from runtime_bench.exported import OTHER_RUNNERS, TARGET_RUNNERS, Exported, exported_file
+from runtime_bench.exported import Exported, exported_file, runners_of
 from runtime_bench.report import BenchReport
 from runtime_bench.run_bench import bench_files, exported_files, held_out_recordings, model_systems
-from runtime_bench.runners.base import UNTIMED_RUNNERS, runner_module
+from runtime_bench.runners.base import REMOTE_RUNNERS, runner_module, timed_here
 from speech.datasets import find_clips
 from speech.errors import UserError
 
@@ -138,9 +138,8 @@ def systems_of(model: str, targets: Sequence[str], skipped: dict[str, str]) -> l
 def usable_runners(target: str, skipped: dict[str, str]) -> list[str]:
     """Runners that run a target's files and work here; why the others don't goes into `skipped`."""
     found = []
-    own = TARGET_RUNNERS[target]
-    for runner in (own, *OTHER_RUNNERS.get(own, ())):
-        if runner in (*UNTIMED_RUNNERS, "adb"):
+    for runner in runners_of(target):
+        if not timed_here(runner) or runner in REMOTE_RUNNERS:
             continue  # emulation has a table of its own, a device is not here
         try:
             runner_module(runner)
