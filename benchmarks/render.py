@@ -135,6 +135,7 @@ def arm64(figures: Figures) -> str:
     rows = []
     for row in figures:
         cells = [f"{row['file']} ({row['target']})", row["cpu"], f"{row['size_bytes']:,}"]
+        base = fp32.get((row["target"], row["cpu"]))
         if "crash" in row:
             rows.append([*cells, f"crashes: {row['crash']}", *[""] * 6])
             continue
@@ -145,7 +146,7 @@ def arm64(figures: Figures) -> str:
                 f"{row['same_tokens']:,} of {row['frames']:,}",
                 f"{row['largest_difference']:.2g}",
                 f"{row['instructions_per_second'] / 1e6:.1f}",
-                f"{row['instructions_per_second'] / fp32[row['target'], row['cpu']]:.2f}",
+                "" if base is None else f"{row['instructions_per_second'] / base:.2f}",
                 f"{100 * row['same_length']:.0f} %" if "same_length" in row else "",
                 f"{100 * row['repeats_within']:.4f} %",
             ]
