@@ -121,11 +121,30 @@ def layer_output(module: nn.Module, x: Tensor, codes: LayerCodes, weight: Tensor
     if spec.activation == "int8-static":
         if codes.output_range is None:
             raise UserError(f"{spec.label} needs stored activation ranges")
-        return quantize_static(
-            _apply(module, seen, weight, _static_bias(module, codes)), codes.output_range
-        )
+        y = _apply(module, seen, weight, _static_bias(module, codes))
+        if spec.bits == 4:
+            y = _rounded_before(y, module, codes, codes.output_range)
+        return quantize_static(y, codes.output_range)
     y = _apply(module, seen, weight, module.bias)  # type: ignore[arg-type]
     return y.half().to(y.dtype) if spec.bits == 16 and spec.scheme == "float" else y
+
+
+def _rounded_before(
+    y: Tensor, module: nn.Module, codes: LayerCodes, grid: ActivationRange
+) -> Tensor:
+    """Results as TensorFlow Lite's own kernels, the only ones for 4 bits, leave them to the last rounding.
+
+    They multiply sums by a factor of each channel, m * 2^-n with m from a half to 1, and round halves up
+    twice: to 2^-n of a code, then to a code.
+    """
+    if codes.scales is None or codes.input_range is None:
+        raise UserError(f"{codes.spec.label} needs scales and stored activation ranges")
+    factors = codes.scales[:, 0].to(y.device).double() * (codes.input_range.scale / grid.scale)
+    parts = torch.exp2(-torch.frexp(factors).exponent.double())
+    if not isinstance(module, nn.Linear):
+        parts = parts.reshape(-1, *[1] * (y.dim() - 2))
+    once = (y.double() / grid.scale * parts + 0.5).floor() / parts
+    return ((once + 0.5).floor() * grid.scale).to(y.dtype)
 
 
 def _static_bias(module: nn.Module, codes: LayerCodes) -> Tensor | None:
