@@ -71,7 +71,7 @@ def scale_dtype(spec: QuantSpec) -> str:
 
 def layer_bytes(shape: LayerShape, spec: QuantSpec) -> int:
     """Weights, scales and bias as they lie in the file, and the layer's operators and tensors."""
-    return tflite.layer_bytes(shape, spec, scales_after=False)
+    return tflite.layer_bytes(shape, spec)
 
 
 def overhead_bytes(model: "SpeechModel") -> int:
@@ -89,7 +89,7 @@ def write(
 
     Raises UserError when codes and model don't fit, or layers' precisions aren't on their menus.
     """
-    return tflite.write(model, codes, path, options, NAME, menu, FULLY_CONNECTED_VERSION, False)
+    return tflite.write(model, codes, path, options, NAME, menu, FULLY_CONNECTED_VERSION)
 
 
 def read(path: Path) -> tuple[StoredLayer, ...]:

@@ -24,11 +24,8 @@ _CHANNEL_BYTES = 12
 """A channel's scale and zero point."""
 
 
-def layer_bytes(shape: LayerShape, spec: QuantSpec, scales_after: bool) -> int:
-    """Weights, scales and bias as they lie in the file, and the layer's operators and tensors.
-
-    scales_after: as in `exporters.tflite_layers.Style`.
-    """
+def layer_bytes(shape: LayerShape, spec: QuantSpec) -> int:
+    """Weights, scales and bias as they lie in the file, and the layer's operators and tensors."""
     out = shape.out_channels
     pieces = [(shape.weights * spec.bits + 7) // 8]
     static = spec.activation == "int8-static"
@@ -36,20 +33,17 @@ def layer_bytes(shape: LayerShape, spec: QuantSpec, scales_after: bool) -> int:
         pieces.append(out * 4)
     extra = 0
     if spec.scheme == "int":
-        rows = spec.activation == "int8-dynamic"
         if spec.group_size is not None:
             pieces.append(out * shape.row_weights // spec.group_size * 2)
-        elif rows and scales_after:
-            pieces.append(out * 4)
         else:
             extra += out * _CHANNEL_BYTES
     if static:
         extra += out * _CHANNEL_BYTES  # of the bias
     data = sum(-(-piece // _ALIGNMENT) * _ALIGNMENT for piece in pieces)
-    return data + extra + _bookkeeping(shape, spec, scales_after)
+    return data + extra + _bookkeeping(shape, spec)
 
 
-def _bookkeeping(shape: LayerShape, spec: QuantSpec, scales_after: bool) -> int:
+def _bookkeeping(shape: LayerShape, spec: QuantSpec) -> int:
     """Measured bytes of operators, tensors and names beyond those of the same layer in fp32."""
     if spec.scheme == "float":
         return 80 if spec.bits == 16 else 0
@@ -58,8 +52,6 @@ def _bookkeeping(shape: LayerShape, spec: QuantSpec, scales_after: bool) -> int:
         return rows if shape.has_rows else 370
     if spec.activation == "float":
         return 150
-    if scales_after:
-        return 345 if shape.has_bias else 260
     return 155 if spec.group_size is not None else 34
 
 
@@ -86,10 +78,10 @@ def write(
     target: str,
     menu: Callable[[LayerShape], tuple[QuantSpec, ...]],
     fully_connected_version: int,
-    scales_after: bool,
 ) -> tuple[str, ...]:
     """Write the .tflite, whole or not at all; returns layer names in the order the program runs them.
 
+    fully_connected_version: stamped on every fully connected operator, so that older runtimes refuse.
     Signature `forward`: float32 [1, samples] of any length to logits float32 [1, frames, vocab].
     Raises UserError when codes and model don't fit, or the model has an operator that TFLite doesn't.
     """
@@ -98,7 +90,7 @@ def write(
     from exporters.float_program import float_programs, weight_nodes
     from exporters.tflite_file import FileWriter, GraphWriter
     from exporters.tflite_graph import GraphTranslator
-    from exporters.tflite_layers import Layer, LayerWriter, Style
+    from exporters.tflite_layers import Layer, LayerWriter
     from exporters.tflite_operators import HANDLERS
     from speech.storage import write_bytes
 
@@ -109,7 +101,6 @@ def write(
         )
     check_layers(model, codes)
     check_menu(model, codes, menu, target)
-    style = Style(fully_connected_version, scales_after)
     modules = model.layers()
     programs = float_programs(model, options)
     nodes = weight_nodes(programs, model)
@@ -124,7 +115,9 @@ def write(
             if owner is program
         }
         graph = GraphWriter(file, name)
-        translator = GraphTranslator(graph, program, layers, LayerWriter(graph, style))
+        translator = GraphTranslator(
+            graph, program, layers, LayerWriter(graph, fully_connected_version)
+        )
         translator.run(HANDLERS)
         order += translator.order
         inputs = [f"input_{index}" for index in range(len(graph.graph.inputs))]

@@ -1,7 +1,4 @@
-"""Layers with weights as TFLite operators, at the planned precision, with the given integers unchanged.
-
-`Style` is what the two profiles do differently.
-"""
+"""Layers with weights as TFLite operators, at the planned precision, with the given integers unchanged."""
 
 import math
 from collections.abc import Sequence
@@ -21,18 +18,6 @@ WEIGHT = ".weight"
 """Ends the names of weight tensors; before it stands the layer's name."""
 
 _VALID = schema.Padding.VALID
-
-
-@dataclass(frozen=True, slots=True)
-class Style:
-    """fully_connected_version: stamped on every fully connected operator, so that older runtimes refuse.
-
-    scales_after: 8-bit fully connected weights have scale 1 in the file and their sums are multiplied by the
-    channel scales, for a runtime that reads one scale a tensor.
-    """
-
-    fully_connected_version: int
-    scales_after: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +43,11 @@ class Layer:
 
 
 class LayerWriter:
-    """Writes layers into one subgraph."""
+    """Writes layers into one subgraph. fully_connected_version: of every such operator."""
 
-    def __init__(self, graph: GraphWriter, style: Style) -> None:
+    def __init__(self, graph: GraphWriter, fully_connected_version: int) -> None:
         self.graph = graph
-        self.style = style
+        self.fully_connected_version = fully_connected_version
 
     def linear(self, x: Value, layer: Layer) -> Value:
         """[..., in] -> [..., out]. The weight may be a convolution's; then x holds windows."""
@@ -73,31 +58,19 @@ class LayerWriter:
         spec = layer.codes.spec
         if codes is not None and spec.activation == "int8-static":
             return self._static_rows(x, layer, codes)
-        dynamic = spec.activation == "int8-dynamic"
-        after = dynamic and spec.group_size is None and self.style.scales_after
-        if after:
-            quantization = _per_channel(np.ones(1, np.float32), 0)
-            stored = self._codes(layer, codes, quantization)
-        else:
-            stored = self._weight(layer, weight, codes, 0)
+        stored = self._weight(layer, weight, codes, 0)
         bias = None if layer.bias is None else self._bias(layer, layer.bias)
-        result = self.graph.call(
+        dynamic = spec.activation == "int8-dynamic"
+        return self.graph.call(
             "FULLY_CONNECTED",
-            [x, stored, None if after else bias],
+            [x, stored, bias],
             (*x.shape[:-1], int(weight.shape[0])),
             (
                 "FullyConnectedOptions",
                 {"keepNumDims": True, "asymmetricQuantizeInputs": dynamic},
             ),
-            version=self.style.fully_connected_version,
+            version=self.fully_connected_version,
         )
-        if not after:
-            return result
-        scales = self.graph.constant(f"{layer.name}.scales", _scales(layer.codes)[:, 0])
-        result = self.graph.call("MUL", [result, scales], result.shape, ("MulOptions", {}))
-        if bias is not None:
-            result = self.graph.call("ADD", [result, bias], result.shape, ("AddOptions", {}))
-        return result
 
     def convolution(self, x: Value, layer: Layer, shape: Sequence[Size]) -> Value:
         """Channels-last x [1, height, width, in] -> [1, height, width, out], padded already."""

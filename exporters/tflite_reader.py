@@ -72,10 +72,6 @@ class _Subgraph:
         self.model = model
         self.subgraph = subgraph
         self.makers = {int(out): each for each in subgraph.operators for out in each.outputs}
-        self.readers: dict[int, list[Any]] = {}
-        for each in subgraph.operators:
-            for place in each.inputs:
-                self.readers.setdefault(int(place), []).append(each)
 
     def layers(self) -> Iterator[StoredLayer]:
         """Layers in the order of the operators."""
@@ -110,7 +106,7 @@ class _Subgraph:
             codes = LayerCodes(QuantSpec(bits, "float"))
             return StoredLayer(f"{name} fp{bits}", codes, len(weight.data), values)
         bits = _BITS[weight.entry.type]
-        scales, group, scale_bytes = self.scales(operator, weight)
+        scales, group, scale_bytes = self.scales(weight)
         found = _arrange(weight.codes(bits), name)
         if expanded:
             codes = LayerCodes(QuantSpec(bits, "int", group), found, scales)
@@ -124,7 +120,7 @@ class _Subgraph:
         kernel = f"{name} int{bits}, activations {codes.spec.activation}"
         return StoredLayer(kernel, codes, len(weight.data) + scale_bytes)
 
-    def scales(self, operator: Any, weight: _Constant) -> tuple[Tensor, int | None, int]:
+    def scales(self, weight: _Constant) -> tuple[Tensor, int | None, int]:
         """[out_channels, groups], the group size, and the bytes that they take."""
         quantization = weight.entry.quantization
         if quantization.details is not None:
@@ -135,17 +131,7 @@ class _Subgraph:
         stored = np.asarray(quantization.scale, np.float32)
         if np.any(np.asarray(quantization.zeroPoint) != 0):
             raise ValueError("weights have zero points")
-        after = self.scales_after(operator) if len(stored) == 1 and stored[0] == 1 else None
-        if after is not None:
-            return after.numbers()[:, None], None, len(after.data)
         return torch.from_numpy(stored.copy())[:, None], None, len(stored) * _SCALE_BYTES
-
-    def scales_after(self, operator: Any) -> _Constant | None:
-        """The constant that a fully connected operator's sums are multiplied by."""
-        readers = self.readers.get(int(operator.outputs[0]), [])
-        if len(readers) != 1 or self.name(readers[0]) != "MUL":
-            return None
-        return self.constant(int(readers[0].inputs[1]))
 
     def grid(self, index: int) -> ActivationRange:
         """The grid of an int8 tensor."""

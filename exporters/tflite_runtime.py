@@ -3,15 +3,13 @@
 It runs what it doesn't know and computes garbage: 8-bit fully connected weights with a scale for every
 channel (it reads the first), 4 bits in groups (it crashes). So only what it computes right is on the menu:
 
-- int8 `-a8d`: the weights' scale is 1 in the file, sums are multiplied by the channel scales and the bias is
-  added by operators of their own. The arithmetic is that of `exporters.litert`, but not by XNNPACK here: half
-  the memory of fp32, and on x86 3 to 8 times its time.
-- int4 and int8 `-a8s` of linear layers and windows: a convolution of width 1, as this runtime's static fully
-  connected operator reads one scale a tensor, and no 4 bits. As fast as float on x86.
-- int8: as there, and for layers that have rows, too: time and memory are those of fp32.
-- `-a8s` of other convolutions, fp16: as there.
-Left out: other 4 bits (fully connected ones run, but differ from every reference tried: 36 to 40 dB;
-weight-only ones are refused) and 2 bits (refused).
+- int4 and int8 `-a8s` of layers that have rows: a convolution of width 1, whose kernels have a scale for
+  every channel, and 4 bits. As fast as float on x86.
+- int8: the weight is made float when the file is loaded: time and memory are those of fp32.
+- `-a8s` of other convolutions, fp16: as in `exporters.litert`.
+Left out: int8 activations found at run time (on ARM64 cores with dot products the runtime crashes on inputs of
+up to 32 frames, and on x86 they take two and a half times as long as float), weight-only 4 bits and 2 bits
+(refused).
 """
 
 from pathlib import Path
@@ -19,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from exporters import litert, tflite
 from exporters.target import ExportOptions, StoredLayer
-from personalize.plan import FLOAT16, LayerShape, QuantSpec
+from personalize.plan import FLOAT16, FLOAT32, LayerShape, QuantSpec
 
 if TYPE_CHECKING:
     from personalize.codes import LayerCodes
@@ -33,14 +31,16 @@ FULLY_CONNECTED_VERSION = 4
 
 def menu(shape: LayerShape) -> tuple[QuantSpec, ...]:
     """Precisions that tflite-runtime computes right for this layer, fp32 last."""
-    kept = [
-        spec for spec in litert.menu(shape) if spec.bits >= 8 or spec.activation == "int8-static"
-    ]
     if shape.fixed or not shape.has_rows:
-        return tuple(kept)
-    narrow = (4,) if shape.row_weights % 2 == 0 else ()
-    kept.insert(kept.index(FLOAT16), QuantSpec(8))
-    return (*(QuantSpec(bits, activation="int8-static") for bits in (*narrow, 8)), *kept)
+        return tuple(
+            spec
+            for spec in litert.menu(shape)
+            if spec.bits >= 8 or spec.activation == "int8-static"
+        )
+    rows = [QuantSpec(8, activation="int8-static"), QuantSpec(8), FLOAT16, FLOAT32]
+    if shape.row_weights % 2 == 0:
+        rows.insert(0, QuantSpec(4, activation="int8-static"))
+    return tuple(rows)
 
 
 def scale_dtype(spec: QuantSpec) -> str:
@@ -50,7 +50,7 @@ def scale_dtype(spec: QuantSpec) -> str:
 
 def layer_bytes(shape: LayerShape, spec: QuantSpec) -> int:
     """Weights, scales and bias as they lie in the file, and the layer's operators and tensors."""
-    return tflite.layer_bytes(shape, spec, scales_after=True)
+    return tflite.layer_bytes(shape, spec)
 
 
 def overhead_bytes(model: "SpeechModel") -> int:
@@ -68,7 +68,7 @@ def write(
 
     Raises UserError when codes and model don't fit, or layers' precisions aren't on their menus.
     """
-    return tflite.write(model, codes, path, options, NAME, menu, FULLY_CONNECTED_VERSION, True)
+    return tflite.write(model, codes, path, options, NAME, menu, FULLY_CONNECTED_VERSION)
 
 
 def read(path: Path) -> tuple[StoredLayer, ...]:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from exporters import litert, tflite_runtime
 from exporters.target import ExportOptions, Target, load_target
 from exporters.tflite_file import FileWriter, GraphWriter
-from exporters.tflite_layers import Layer, LayerWriter, Style
+from exporters.tflite_layers import Layer, LayerWriter
 from personalize.codes import LayerCodes
 from personalize.kernels import layer_output
 from personalize.plan import FLOAT32, QuantSpec
@@ -28,9 +28,9 @@ SAME_CODES = 1e-6
 
 CHANNELS, FRAMES = 16, 6_000
 
-STYLES = {
-    litert.NAME: Style(litert.FULLY_CONNECTED_VERSION, False),
-    tflite_runtime.NAME: Style(tflite_runtime.FULLY_CONNECTED_VERSION, True),
+VERSIONS = {
+    litert.NAME: litert.FULLY_CONNECTED_VERSION,
+    tflite_runtime.NAME: tflite_runtime.FULLY_CONNECTED_VERSION,
 }
 
 
@@ -45,7 +45,9 @@ def write_layer(path: Path, target: Target, layer: nn.Linear, codes: LayerCodes)
     x = graph.input("x", [1, ROWS * INPUTS])
     shape = [1, ROWS, INPUTS]
     rows = graph.call("RESHAPE", [x, graph.ints(*shape)], shape)
-    graph.output(LayerWriter(graph, STYLES[target.NAME]).linear(rows, Layer("layer", layer, codes)))
+    graph.output(
+        LayerWriter(graph, VERSIONS[target.NAME]).linear(rows, Layer("layer", layer, codes))
+    )
     graph.finish(["input_0"], ["output_0"])
     path.write_bytes(graph.file.packed())
 
@@ -60,7 +62,6 @@ def write_layer(path: Path, target: Target, layer: nn.Linear, codes: LayerCodes)
         (litert.NAME, "int8-a8d"),
         (tflite_runtime.NAME, "int4-a8s"),
         (tflite_runtime.NAME, "int8-a8s"),
-        (tflite_runtime.NAME, "int8-a8d"),
         (tflite_runtime.NAME, "int8"),
     ],
 )
