@@ -101,7 +101,7 @@ class LayerWriter:
     def _static_rows(self, x: Value, layer: Layer, codes: Tensor) -> Value:
         """[..., in] -> [..., out] as a convolution of width 1, which has a scale for every channel.
 
-        tflite-runtime 2.14 reads one scale of a static fully connected weight, and none of 4 bits.
+        Whose kernel takes 4 bits on tflite-runtime 2.14, too.
         """
         (out, wide), leading = codes.shape, x.shape[:-1]
         frames = math.prod(leading)

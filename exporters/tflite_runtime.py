@@ -7,8 +7,8 @@ channel (it reads the first), 4 bits in groups (it crashes). So only what it com
   every channel, and 4 bits. As fast as float on x86.
 - int8: the weight is made float when the file is loaded: time and memory are those of fp32.
 - `-a8s` of other convolutions, fp16: as in `exporters.litert`.
-Left out: int8 activations found at run time (on ARM64 cores with dot products the runtime crashes on inputs of
-up to 32 frames, and on x86 they take two and a half times as long as float), weight-only 4 bits and 2 bits
+Left out: int8 activations found at run time (on ARM64 cores with dot products the runtime crashes on inputs
+of up to 32 frames, and on x86 they take two and a half times as long as float), weight-only 4 bits and 2 bits
 (refused).
 """
 
