@@ -99,10 +99,7 @@ class LayerWriter:
         return self._run(x, stored, layer, bias, shape, operator, (table, fields))
 
     def _static_rows(self, x: Value, layer: Layer, codes: Tensor) -> Value:
-        """[..., in] -> [..., out] as a convolution of width 1, which has a scale for every channel.
-
-        Whose kernel takes 4 bits on tflite-runtime 2.14, too.
-        """
+        """[..., in] -> [..., out] as a convolution of width 1, which tflite-runtime 2.14 runs at 4 bits, too."""
         (out, wide), leading = codes.shape, x.shape[:-1]
         frames = math.prod(leading)
         stored = self._weight(layer, layer.weight, codes.reshape(out, 1, 1, wide), 0)
