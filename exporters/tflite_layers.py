@@ -99,7 +99,7 @@ class LayerWriter:
         return self._run(x, stored, layer, bias, shape, operator, (table, fields))
 
     def _static_rows(self, x: Value, layer: Layer, codes: Tensor) -> Value:
-        """[..., in] -> [..., out] as a convolution of width 1, which tflite-runtime 2.14 runs at 4 bits, too."""
+        """[..., in] -> [..., out] as a convolution of width 1, which tflite-runtime 2.14 runs at 4 bits."""
         (out, wide), leading = codes.shape, x.shape[:-1]
         frames = math.prod(leading)
         stored = self._weight(layer, layer.weight, codes.reshape(out, 1, 1, wide), 0)
