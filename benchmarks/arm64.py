@@ -9,7 +9,6 @@ repeat. What is measured is kept, so that a run that was stopped goes on.
 
 import argparse
 import json
-import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -34,7 +33,6 @@ from runtime_bench.transcription import model_inputs
 from speech.audio import SAMPLE_RATE
 from speech.datasets import find_clips
 from speech.decoding import greedy_text
-from speech.errors import UserError
 from speech.models import load_model
 from speech.storage import write_bytes
 
@@ -52,26 +50,9 @@ REPEATED = 3
 USER = ROOT / "speech" / "default_users" / "synth-ada" / "test"
 
 
-def row_of(
+def measure(
     name: str, file: Exported, cpu: str, inputs: list[NDArray[np.float32]]
 ) -> dict[str, Any]:
-    """One file on one CPU model; `crash` instead of figures where the runtime crashes there."""
-    row = {
-        "target": file.artifact.target,
-        "file": name,
-        "cpu": cpu,
-        "size_bytes": file.artifact.size_bytes,
-    }
-    try:
-        return {**row, **measure(file, cpu, inputs)}
-    except UserError as error:
-        crash = re.search(r"crashed \((\w+)\)", str(error))
-        if crash is None:
-            raise
-        return {**row, "crash": crash[1]}
-
-
-def measure(file: Exported, cpu: str, inputs: list[NDArray[np.float32]]) -> dict[str, Any]:
     """Figures of one file on one CPU model, beside the host."""
     # The first inference also sets kernels up, so it isn't counted. All others come after one of another
     # length, for which TFLite packs its weights again; the second of a pair doesn't.
@@ -88,6 +69,10 @@ def measure(file: Exported, cpu: str, inputs: list[NDArray[np.float32]]) -> dict
     both = list(zip(expected, found[1:], strict=True))
     seconds = sum(len(features) for features in inputs) / SAMPLE_RATE
     return {
+        "target": file.artifact.target,
+        "file": name,
+        "cpu": cpu,
+        "size_bytes": file.artifact.size_bytes,
         "clips": len(inputs),
         "same_text": sum(one == other for one, other in zip(texts, host_texts, strict=True)),
         "frames": int(sum(len(one) for one, _ in both)),
@@ -145,7 +130,7 @@ def main() -> None:
         for cpu in CPUS:
             kept = BUILD / "arm64" / f"{file.artifact.sha256[:16]}-{cpu}-{len(inputs)}.json"
             if not kept.is_file():
-                row = json.dumps(row_of(name, file, cpu, inputs))
+                row = json.dumps(measure(name, file, cpu, inputs))
                 write_bytes(kept, row.encode())
             rows.append(json.loads(kept.read_text()))
             print(rows[-1], flush=True)

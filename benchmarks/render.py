@@ -136,9 +136,6 @@ def arm64(figures: Figures) -> str:
     for row in figures:
         cells = [f"{row['file']} ({row['target']})", row["cpu"], f"{row['size_bytes']:,}"]
         base = fp32.get((row["target"], row["cpu"]))
-        if "crash" in row:
-            rows.append([*cells, f"crashes: {row['crash']}", *[""] * 6])
-            continue
         rows.append(
             [
                 *cells,

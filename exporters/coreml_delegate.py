@@ -8,12 +8,10 @@ outputs, whose lengths stay dynamic up to the longest.
 import copy
 import operator
 import tempfile
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from executorch.exir import EdgeCompileConfig, EdgeProgramManager
 from executorch.exir._serialize._named_data_store import NamedDataStore, NamedDataStoreOutput
 from executorch.exir.backend.compile_spec_schema import CompileSpec
@@ -131,7 +129,7 @@ def _one_call(program: ExportedProgram, piece: _Piece) -> ExportedProgram:
     ]
     graph.output(tuple(outputs))
     return ExportedProgram(
-        root=_root({name: module}, graph),
+        root=fx.GraphModule({name: module}, graph),
         graph=graph,
         graph_signature=ExportGraphSignature(
             [_input(node) for node in inputs],
@@ -144,10 +142,6 @@ def _one_call(program: ExportedProgram, piece: _Piece) -> ExportedProgram:
         constants={},
         verifiers=program.verifiers,
     )
-
-
-def _root(modules: Mapping[str, torch.nn.Module], graph: fx.Graph) -> fx.GraphModule:
-    return fx.GraphModule(dict(modules), graph)
 
 
 def _like(original: fx.Node, node: fx.Node) -> fx.Node:

@@ -196,6 +196,11 @@ class GraphWriter:
         self.call_into(operator, inputs, [result], options, version)
         return result
 
+    def reshape(self, value: Value, shape: Sequence[Size]) -> Value:
+        """Another shape, in which one size may vary."""
+        written = [size if isinstance(size, int) else -1 for size in shape]
+        return self.call("RESHAPE", [value, self.ints(*written)], shape)
+
     def call_into(
         self,
         operator: str,

@@ -153,8 +153,7 @@ class GraphTranslator:
         wanted = list(shape)
         varying = [place for place, size in enumerate(wanted) if not isinstance(size, int)]
         if len(varying) <= 1:
-            written = [size if isinstance(size, int) else -1 for size in wanted]
-            return self.graph.call("RESHAPE", [value, self.graph.ints(*written)], wanted)
+            return self.graph.reshape(value, wanted)
         return self._with_units(value, wanted)
 
     def _with_units(self, value: Value, wanted: list[Size]) -> Value:

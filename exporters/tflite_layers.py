@@ -95,30 +95,28 @@ class LayerWriter:
         if depthwise:
             operator, table = "DEPTHWISE_CONV_2D", "DepthwiseConv2DOptions"
             fields["depthMultiplier"] = module.out_channels // module.in_channels
-        bias = np.zeros(len(weight), np.float32) if layer.bias is None else layer.bias
-        return self._run(x, stored, layer, bias, shape, operator, (table, fields))
+        return self._run(x, stored, layer, shape, operator, (table, fields))
 
     def _static_rows(self, x: Value, layer: Layer, codes: Tensor) -> Value:
         """[..., in] -> [..., out] as a convolution of width 1, which tflite-runtime 2.14 runs at 4 bits."""
         (out, wide), leading = codes.shape, x.shape[:-1]
         frames = math.prod(leading)
         stored = self._weight(layer, layer.weight, codes.reshape(out, 1, 1, wide), 0)
-        flat = self.graph.ints(1, 1, -1, wide)
-        x = self.graph.call("RESHAPE", [x, flat], [1, 1, frames, wide])
+        x = self.graph.reshape(x, [1, 1, frames, wide])
         fields = {"padding": _VALID, "strideH": 1, "strideW": 1}
         fields |= {"dilationHFactor": 1, "dilationWFactor": 1}
-        bias = np.zeros(out, np.float32) if layer.bias is None else layer.bias
         options = ("Conv2DOptions", fields)
-        made = self._run(x, stored, layer, bias, [1, 1, frames, out], "CONV_2D", options)
-        wanted = (*leading, out)
-        ints = self.graph.ints(*(size if isinstance(size, int) else -1 for size in wanted))
-        return self.graph.call("RESHAPE", [made, ints], wanted)
+        made = self._run(x, stored, layer, [1, 1, frames, out], "CONV_2D", options)
+        return self.graph.reshape(made, (*leading, out))
 
     def _run(
-        self, x: Value, stored: Value, layer: Layer, bias: NDArray[np.float32],
-        shape: Sequence[Size], operator: str, options: tuple[str, dict[str, Any]],
+        self, x: Value, stored: Value, layer: Layer, shape: Sequence[Size], operator: str,
+        options: tuple[str, dict[str, Any]],
     ) -> Value:  # fmt: skip
         """A convolution on float32, or on int8 where the layer is static."""
+        bias = layer.bias
+        if bias is None:
+            bias = np.zeros(layer.weight.shape[0], np.float32)
         if layer.codes.spec.activation != "int8-static":
             return self.graph.call(operator, [x, stored, self._bias(layer, bias)], shape, options)
         source, target = layer.codes.input_range, layer.codes.output_range
@@ -162,8 +160,7 @@ class LayerWriter:
         made = self.graph.call(
             "CONV_2D", [four, matrix, none], [1, 1, frames, size], ("Conv2DOptions", fields)
         )
-        flat = self.graph.ints(1, -1, size)
-        return self.graph.call("RESHAPE", [made, flat], [1, frames, size])
+        return self.graph.reshape(made, [1, frames, size])
 
     def _quantized(self, x: Value, grid: ActivationRange) -> Value:
         return self.graph.call("QUANTIZE", [x], x.shape, None, "int8", quantization=_grid(grid))
