@@ -23,21 +23,21 @@ test: setup
 
 # The C++ runner for this machine; `myqasr bench --runner executorch-cpp` builds it too.
 runner: setup
-	$(BIN)/python -m runtime_bench.native
+	$(BIN)/python -m myqasr.runtime_bench.devices.native
 
 # What `--runner arm64` needs: cross compiler and emulator (root, Debian), and the runtimes for ARM64.
 arm64: setup
 	tools/arm64_packages.sh
-	$(BIN)/python -m runtime_bench.arm64_files
+	$(BIN)/python -m myqasr.runtime_bench.devices.emulator_files
 
 # Compiles the phone app, tests its core and links its resources, with Debian's tools; see android_demo/README.md.
 android-test: setup
-	OMP_NUM_THREADS=1 $(BIN)/python -m tools.android_test $(if $(BUILD_ONLY),--build-only)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tools.android.test $(if $(BUILD_ONLY),--build-only)
 
 # The chain to a phone against a real adbd, and ARM64 kernels in an emulator; needs root and Debian.
 device-test: setup
 	tools/arm64_packages.sh device
-	OMP_NUM_THREADS=1 MYQASR_DEVICE_TEST=1 $(BIN)/python -m pytest tests/test_arm64.py tests/test_device.py
+	OMP_NUM_THREADS=1 MYQASR_DEVICE_TEST=1 $(BIN)/python -m pytest tests/runtime_bench/test_arm64.py tests/runtime_bench/test_device.py
 
 lint: setup
 	$(BIN)/ruff format --check .
@@ -48,27 +48,27 @@ lint: setup
 bench: setup
 	$(BIN)/python -m benchmarks.demo
 	$(BIN)/python -m benchmarks.demo --all-users
-	$(BIN)/python -m benchmarks.budgets
-	$(BIN)/python -m benchmarks.sensitivity
-	$(BIN)/python -m benchmarks.allocation
-	$(BIN)/python -m benchmarks.personalisation
-	$(BIN)/python -m benchmarks.measuring_cost
-	$(BIN)/python -m benchmarks.solving
-	$(BIN)/python -m benchmarks.rounding
-	$(BIN)/python -m benchmarks.refining
-	$(BIN)/python -m benchmarks.models
-	$(BIN)/python -m benchmarks.base_model
-	$(BIN)/python -m benchmarks.arm64
-	$(BIN)/python -m benchmarks.runners
-	$(BIN)/python -m benchmarks.coreml --users 2
-	$(BIN)/python -m benchmarks.coreml_files --users 2
-	$(BIN)/python -m benchmarks.coreml_base
+	$(BIN)/python -m benchmarks.methods.budgets
+	$(BIN)/python -m benchmarks.methods.sensitivity
+	$(BIN)/python -m benchmarks.methods.allocation
+	$(BIN)/python -m benchmarks.methods.personalisation
+	$(BIN)/python -m benchmarks.methods.measuring_cost
+	$(BIN)/python -m benchmarks.methods.solving
+	$(BIN)/python -m benchmarks.methods.rounding
+	$(BIN)/python -m benchmarks.methods.refining
+	$(BIN)/python -m benchmarks.files.models
+	$(BIN)/python -m benchmarks.files.base_model
+	$(BIN)/python -m benchmarks.files.arm64
+	$(BIN)/python -m benchmarks.files.runners
+	$(BIN)/python -m benchmarks.files.coreml --users 2
+	$(BIN)/python -m benchmarks.files.coreml_files --users 2
+	$(BIN)/python -m benchmarks.files.coreml_base
 	$(BIN)/myqasr doctor --install tflite-runtime
-	$(BIN)/python -m benchmarks.tflite
-	$(BIN)/python -m benchmarks.tflite_base
-	$(BIN)/python -m benchmarks.real_speakers
-	$(BIN)/python -m benchmarks.allocation --speakers real
-	$(BIN)/python -m benchmarks.personalisation --speakers real --most 12
+	$(BIN)/python -m benchmarks.files.tflite
+	$(BIN)/python -m benchmarks.files.tflite_base
+	$(BIN)/python -m benchmarks.methods.real_speakers
+	$(BIN)/python -m benchmarks.methods.allocation --speakers real
+	$(BIN)/python -m benchmarks.methods.personalisation --speakers real --most 12
 	$(BIN)/python -m benchmarks.render
 
 clean:

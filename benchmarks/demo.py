@@ -18,7 +18,7 @@ FILES = ("float", "uniform 8 bit", "uniform 4 bit", "personalised")
 def run_demo(user: str | None, budget: str | None) -> list[dict[str, Any]]:
     """Rows of one user's table, by the command itself."""
     out = BUILD / f"demo-{user or 'default'}"
-    command = [sys.executable, "-m", "cli.main", "demo", "--out", str(out), "--json"]
+    command = [sys.executable, "-m", "myqasr.cli.main", "demo", "--out", str(out), "--json"]
     command += ["--user", user] if user is not None else []
     command += ["--budget", budget] if budget is not None else []
     report = json.loads(subprocess.run(command, cwd=ROOT, check=True, capture_output=True).stdout)

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from runtime_bench.machine import runtime_versions, this_device
-from speech.storage import converter, write_bytes
+from myqasr.core.storage import converter, write_bytes
+from myqasr.runtime_bench.devices.machine import runtime_versions, this_device
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "docs" / "results"

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from speech.audio import SAMPLE_RATE
-from speech.datasets import choose_clips, find_clips, read_clips
-from tools.training_data import (
+from myqasr.speech.audio import SAMPLE_RATE
+from myqasr.speech.datasets import choose_clips, find_clips, read_clips
+from tools.training.training_data import (
     RESERVED_SPEAKERS,
     Row,
     digit_strings,

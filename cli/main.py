@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from cli.output import reports_user_errors
-from cli.rules import rules_of
-from cli.selection import Gender, Language, Speakers, Split, selection_of
+from myqasr.cli.terminal.output import reports_user_errors
+from myqasr.cli.terminal.rules import rules_of
+from myqasr.cli.terminal.selection import Gender, Language, Speakers, Split, selection_of
 
 app = typer.Typer(
     name="myqasr",
@@ -103,7 +103,7 @@ def personalize(
     as_json: Json = False,
 ) -> None:
     """Measure what each precision of each layer costs this speaker, and spend the byte budget best."""
-    from cli.personalize import Measuring, run
+    from myqasr.cli.commands.personalize import Measuring, run
 
     selection = selection_of(speakers, gender, language, split)
     run(
@@ -126,7 +126,7 @@ def export(
     as_json: Json = False,
 ) -> None:
     """Write the planned file, read it back, and prove that it holds the plan within the budget."""
-    from cli.export import run
+    from myqasr.cli.commands.export import run
 
     run(run_folder, target, max_seconds, lengths, as_json)
 
@@ -148,7 +148,7 @@ def curve(
     as_json: Json = False,
 ) -> None:
     """What each budget would buy this speaker: the best plan's size, bits and expected divergence."""
-    from cli.curve import run
+    from myqasr.cli.commands.curve import run
 
     rules = rules_of(precisions, keep, allocation, max_precisions, tie_inputs)
     run(run_folder, target, budgets, steps, rules, as_json)
@@ -185,7 +185,7 @@ def bench(
     as_json: Json = False,
 ) -> None:
     """Word errors, latency and memory of the exported files on their runtimes, beside the float model."""
-    from cli.bench import run
+    from myqasr.cli.commands.bench import run
 
     selection = selection_of(speakers, gender, language, split)
     run(
@@ -206,7 +206,7 @@ def compare(
     as_json: Json = False,
 ) -> None:
     """Measured systems side by side, and which differences in WER and time are real."""
-    from cli.compare import run
+    from myqasr.cli.commands.compare import run
 
     run(results, against, as_json)
 
@@ -215,7 +215,7 @@ def compare(
 @reports_user_errors
 def report(run_folder: Run, as_json: Json = False) -> None:
     """The newest result of a run as one HTML page that needs nothing else, and its plots as PNG."""
-    from cli.report import run
+    from myqasr.cli.commands.report import run
 
     run(run_folder, as_json)
 
@@ -229,7 +229,7 @@ def inspect(
     as_json: Json = False,
 ) -> None:
     """What is really in a file: every layer's kernel, precision and bytes, from the file itself."""
-    from cli.inspect import run
+    from myqasr.cli.commands.inspect import run
 
     run(file, as_json)
 
@@ -245,7 +245,7 @@ def transcribe(
     as_json: Json = False,
 ) -> None:
     """Text of audio files, by the exported file on its own runtime."""
-    from cli.transcribe import run
+    from myqasr.cli.commands.transcribe import run
 
     run(file, audio, threads, as_json)
 
@@ -262,7 +262,7 @@ def profile(
     as_json: Json = False,
 ) -> None:
     """Which kernel ran for each layer, whether it is the planned one, and where the time goes."""
-    from cli.profile import run
+    from myqasr.cli.commands.profile import run
 
     run(file, audio, threads, repeats, as_json)
 
@@ -277,7 +277,7 @@ def demo(
     as_json: Json = False,
 ) -> None:
     """All of it on the embedded model and an embedded user, offline, in a few minutes."""
-    from cli.demo import run
+    from myqasr.cli.commands.demo import run
 
     run(out, user, budget, threads, as_json)
 
@@ -292,7 +292,7 @@ def doctor(
     as_json: Json = False,
 ) -> None:
     """Which targets and runners work on this machine, and how to mend those that don't."""
-    from cli.doctor import run
+    from myqasr.cli.commands.doctor import run
 
     run(install, as_json)
 

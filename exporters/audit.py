@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
-from exporters.target import Mismatch, StoredLayer
-from personalize.codes import ActivationRange, LayerCodes
-from speech.models.base import SpeechModel
+from myqasr.exporters.target import Mismatch, StoredLayer
+from myqasr.personalize.rounding.codes import ActivationRange, LayerCodes
+from myqasr.speech.models.base import SpeechModel
 
 
 def compare(

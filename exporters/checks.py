@@ -3,11 +3,11 @@
 from collections.abc import Callable
 from typing import Any
 
-from personalize.codes import LayerCodes
-from personalize.observe import layer_shape
-from personalize.plan import FLOAT32, LayerShape, QuantSpec
-from speech.errors import UserError
-from speech.models.base import SpeechModel
+from myqasr.core.errors import UserError
+from myqasr.personalize.planning.plan import FLOAT32, LayerShape, QuantSpec
+from myqasr.personalize.rounding.codes import LayerCodes
+from myqasr.personalize.rounding.observe import layer_shape
+from myqasr.speech.models.base import SpeechModel
 
 _CONTAINER_BYTES = 20_000
 

@@ -3,12 +3,12 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from exporters.export import Written, export_options, export_plan, manifest
-from exporters.manifest import save_artifact
-from exporters.target import Target
-from personalize.allocate import uniform_plan
-from personalize.sensitivity import Measurement
-from speech.models import load_model
+from myqasr.exporters.export import Written, export_options, export_plan, manifest
+from myqasr.exporters.manifest import save_artifact
+from myqasr.exporters.target import Target
+from myqasr.personalize.measuring.sensitivity import Measurement
+from myqasr.personalize.planning.exact import uniform_plan
+from myqasr.speech.models import load_model
 
 UNIFORM_BITS = {"float": 32, "uniform 8 bit": 8, "uniform 4 bit": 4}
 

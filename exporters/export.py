@@ -12,24 +12,24 @@ from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
-from exporters.audit import compare
-from exporters.manifest import (
+from myqasr.core.errors import UserError
+from myqasr.core.storage import move, record_hash, remove, save_record, sha256_of, size_of
+from myqasr.exporters.audit import compare
+from myqasr.exporters.manifest import (
     SCHEMA_VERSION,
     Artifact,
     InputSpec,
     Manifest,
     save_artifact,
 )
-from exporters.planning import plan_for, save_plan, with_overhead
-from exporters.run_folder import MeasuredOverhead, RunFolder
-from exporters.target import CORE_ML, ExportOptions, Target
-from personalize.allocate import plan_mean_bits
-from personalize.codes import LayerCodes
-from personalize.plan import Plan, Profile
-from personalize.sensitivity import Measurement, round_plan
-from speech.errors import UserError
-from speech.models.base import SAMPLE_RATE, SpeechModel
-from speech.storage import move, record_hash, remove, save_record, sha256_of, size_of
+from myqasr.exporters.target import CORE_ML, ExportOptions, Target
+from myqasr.personalize.measuring.sensitivity import Measurement, round_plan
+from myqasr.personalize.planning.exact import plan_mean_bits
+from myqasr.personalize.planning.plan import Plan, Profile
+from myqasr.personalize.profiling import plan_for, save_plan, with_overhead
+from myqasr.personalize.rounding.codes import LayerCodes
+from myqasr.personalize.run_folder import MeasuredOverhead, RunFolder
+from myqasr.speech.models.base import SAMPLE_RATE, SpeechModel
 
 MAX_ATTEMPTS = 5
 MIN_BUDGET_USE = 0.98
@@ -89,7 +89,7 @@ def export_run(
     save_record(measured, run.overhead(target.NAME))
     save_artifact(run.exports, manifest(model, speaker.profile.weights_hash, written.artifact))
     if target.NAME in FOR_THE_MAC:
-        from exporters.coreml_kit import write_kit
+        from myqasr.exporters.coreml.kit import write_kit
 
         kit = write_kit(model, round_plan(speaker, written.plan), path, written.artifact)
         say(f"to check and time it on a Mac: {kit}/bench_macos.py")

@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from personalize.plan import QuantSpec
-from speech.decoding import Tokens
-from speech.errors import UserError
-from speech.storage import load_record, save_record, sha256_of
+from myqasr.core.errors import UserError
+from myqasr.core.storage import load_record, save_record, sha256_of
+from myqasr.personalize.planning.plan import QuantSpec
+from myqasr.speech.decoding import Tokens
 
 MANIFEST_NAME = "manifest.json"
 SCHEMA_VERSION = 1
@@ -30,7 +30,7 @@ class Artifact:
     """One exported file. `layers` is in the order the stored program runs them, as read back.
 
     min_samples, max_samples: lengths the file takes; shorter input is padded with zeros, longer input
-    is cut at pauses. lengths: all that it takes, where they are listed; see `exporters.lengths`.
+    is cut at pauses. lengths: all that it takes, where they are listed; see `speech.lengths`.
     """
 
     target: str

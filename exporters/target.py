@@ -7,23 +7,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from personalize.plan import LayerShape, QuantSpec
-from speech.errors import NotInstalledError, UserError
+from myqasr.core.errors import NotInstalledError, UserError
+from myqasr.personalize.planning.plan import LayerShape, QuantSpec
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from personalize.codes import LayerCodes
-    from speech.models.base import SpeechModel
+    from myqasr.personalize.rounding.codes import LayerCodes
+    from myqasr.speech.models.base import SpeechModel
 
 TARGETS = {
-    "xnnpack": "exporters.xnnpack",
-    "executorch": "exporters.executorch",
-    "litert": "exporters.litert",
-    "tflite-runtime": "exporters.tflite_runtime",
-    "coreml": "exporters.coreml",
-    "coreml-ios16": "exporters.coreml_ios16",
-    "coreml-pte": "exporters.coreml_pte",
+    "xnnpack": "myqasr.exporters.executorch.xnnpack",
+    "executorch": "myqasr.exporters.executorch.portable",
+    "litert": "myqasr.exporters.tflite.litert",
+    "tflite-runtime": "myqasr.exporters.tflite.tflite_runtime",
+    "coreml": "myqasr.exporters.coreml.ios18",
+    "coreml-ios16": "myqasr.exporters.coreml.ios16",
+    "coreml-pte": "myqasr.exporters.coreml.pte",
 }
 """Target name -> module that implements `Target` with plain functions and constants."""
 

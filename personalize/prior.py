@@ -1,54 +1,73 @@
-"""What is known of speakers in general, for as long as little is known of this one.
+"""Many speakers to lean on while one has said little: their costs, and their clips."""
 
-Costs from a few seconds of speech are noisy, and those of many speakers are close to those of one: with less
-than a minute the two are mixed, by the share of a minute that there is.
-"""
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
-from dataclasses import replace
+import numpy as np
+from numpy.typing import NDArray
 
-from personalize.plan import FLOAT32, LayerProfile, Plan, Profile
-from speech.errors import UserError
+from myqasr.core.errors import UserError
+from myqasr.core.storage import load_record
+from myqasr.personalize.planning.plan import Profile
+from myqasr.personalize.run_folder import RunFolder
+from myqasr.speech.datasets import Clip, evenly, find_clips, read_clips
+from myqasr.speech.layouts import zipped
+from myqasr.speech.models import DEFAULT_MODEL, DEFAULT_USERS
+from myqasr.speech.models.base import SpeechModel
 
-ENOUGH_SECONDS = 60.0
+POPULATION = DEFAULT_MODEL / "population.json"
+"""`Profile` of the embedded model on clips of all embedded users."""
+
+MOST_CLIPS = 32
 
 
-def own_share(seconds: float) -> float:
-    """How much of what is mixed is the speaker's own, 0 to 1, with so much speech."""
-    return min(1.0, seconds / ENOUGH_SECONDS)
+@dataclass(frozen=True, slots=True)
+class Prior:
+    """profile: measured on many speakers. clips: some of their recordings, perhaps none."""
+
+    profile: Profile
+    clips: tuple[Clip, ...]
+
+    @property
+    def name(self) -> str:
+        """Short and its own, for what is made with it."""
+        return f"{self.profile.audio_hash[:12]} x {len(self.clips)}"
+
+    def waveforms(self) -> list[NDArray[np.float32]]:
+        """The clips' samples, 16 kHz [samples] each; those that are gone are left out."""
+        there = [
+            clip
+            for clip in self.clips
+            if clip.path.is_file() or zipped.archive_of(clip.path) is not None
+        ]
+        recordings, _ = read_clips(there)
+        return [recording.waveform for recording in recordings]
 
 
-def shrunk(profile: Profile, prior: Profile) -> Profile:
-    """The speaker's profile with its costs moved towards those of a prior, the more the less speech there is.
+def load_prior(source: Path | None, model: SpeechModel) -> Prior | None:
+    """The speakers of a run folder or of a profile's file; if none is named, the embedded model's own.
 
-    Raises UserError when the prior is of other weights or lacks a cost.
+    None when none is named and the model is another. Raises UserError when it can't be read or is of another
+    model.
     """
-    if prior.weights_hash != profile.weights_hash:
+    if source is None:
+        profile = load_record(POPULATION, Profile)
+        if profile.weights_hash != model.weights_hash():
+            return None
+        users = sorted(path for path in DEFAULT_USERS.iterdir() if path.is_dir())
+        return Prior(profile, spread([find_clips(user / "tune") for user in users]))
+    profile = RunFolder(source).load_profile() if source.is_dir() else load_record(source, Profile)
+    if profile.weights_hash != model.weights_hash():
         raise UserError(
-            f"the prior was measured on weights {prior.weights_hash}, the profile on "
-            f"{profile.weights_hash}; measure it on this model"
+            f"{source} was measured on {profile.model} with weights {profile.weights_hash}, not on "
+            f"{model.model_id} as it is; measure many speakers with `myqasr personalize` on this model"
         )
-    share = own_share(profile.seconds)
-    general = {layer.shape.name: layer.costs for layer in prior.layers}
-    layers = []
-    for layer in profile.layers:
-        known = general.get(layer.shape.name, {})
-        missing = sorted(set(layer.costs) - set(known))
-        if missing:
-            raise UserError(
-                f"the prior has no cost of {layer.shape.name} at {missing[0]}; measure it again"
-            )
-        mixed = {
-            label: share * cost + (1 - share) * known[label] for label, cost in layer.costs.items()
-        }
-        layers.append(replace(layer, costs=mixed))
-    return replace(profile, layers=tuple(layers))
+    heard = RunFolder(source).load_settings().clips if source.is_dir() else ()
+    return Prior(profile, spread([[Clip(Path(clip.path)) for clip in heard]]))
 
 
-def expected_cost(profile: Profile, plan: Plan) -> float:
-    """What a plan costs by this profile's costs, nats per frame, whoever it was made for."""
-    return sum(_cost(layer, plan) for layer in profile.layers)
-
-
-def _cost(layer: LayerProfile, plan: Plan) -> float:
-    spec = plan.layers[layer.shape.name]
-    return 0.0 if spec == FLOAT32 else layer.costs[spec.label]
+def spread(groups: Sequence[Sequence[Clip]]) -> tuple[Clip, ...]:
+    """So many clips of each group that they are no more than MOST_CLIPS together, evenly chosen."""
+    each = MOST_CLIPS // len(groups)
+    return tuple(clip for group in groups for clip in evenly(group, each))

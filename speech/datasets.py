@@ -15,7 +15,8 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from speech.audio import (
+from myqasr.core.errors import UserError
+from myqasr.speech.audio import (
     AUDIO_SUFFIXES,
     MIN_SECONDS,
     SAMPLE_RATE,
@@ -23,9 +24,8 @@ from speech.audio import (
     audio_seconds,
     load_audio,
 )
-from speech.errors import UserError
-from speech.layouts import arrow, clips_of, zipped
-from speech.manifests import (
+from myqasr.speech.layouts import arrow, clips_of, zipped
+from myqasr.speech.manifests import (
     Clip,
     librispeech_genders,
     librispeech_texts,

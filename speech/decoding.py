@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from speech.errors import UserError
+from myqasr.core.errors import UserError
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,8 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from speech.audio import AUDIO_SUFFIXES
-from speech.errors import UserError
+from myqasr.core.errors import UserError
+from myqasr.speech.audio import AUDIO_SUFFIXES
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from typing import Literal
 
 import jiwer
 
-from speech.errors import UserError
+from myqasr.core.errors import UserError
 
 _APOSTROPHES = str.maketrans(dict.fromkeys("’‘ʼ＇`´", "'"))
 

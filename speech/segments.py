@@ -3,8 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from speech.audio import SAMPLE_RATE
-from speech.errors import UserError
+from myqasr.core.errors import UserError
+from myqasr.speech.audio import SAMPLE_RATE
 
 PAUSE_SAMPLES = SAMPLE_RATE // 50  # 20 ms
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-import speech
-from cli.main import app
+from myqasr.cli.main import app
+from myqasr.speech.models import DEFAULT_USERS
 
-USERS = Path(speech.__file__).parent / "default_users"
+USERS = DEFAULT_USERS
 
 
 def invoke(*arguments: object) -> Result:
@@ -23,7 +23,7 @@ def invoke(*arguments: object) -> Result:
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory) -> Path:
     """A Wav2Vec2ForCTC folder of random weights as `save_pretrained` and a processor leave it."""
-    from tests.tiny_models import TOKENS, tiny_transformer
+    from tests.material.tiny_models import TOKENS, tiny_transformer
 
     folder = tmp_path_factory.mktemp("models") / "tiny"
     tiny_transformer(3).save_pretrained(folder)
@@ -91,12 +91,12 @@ def run_copy(finished_run, tmp_path) -> Path:
 @pytest.fixture(scope="session")
 def tflite_runtime(tmp_path_factory) -> Path:
     """The environment of tflite-runtime: as installed here, else made once for all test processes."""
-    from runtime_bench.environments import (
+    from myqasr.core.errors import NotInstalledError, UserError
+    from myqasr.runtime_bench.devices.environments import (
         environment_folder,
         environment_python,
         install_environment,
     )
-    from speech.errors import NotInstalledError, UserError
 
     name = "tflite-runtime"
     try:

@@ -213,7 +213,7 @@ class Model {
     values.insert(values.end(), end - count, end);
   }
 
-  // The same greedy loop as speech.decoding.greedy_logits.
+  // The same greedy loop as myqasr.speech.decoding.greedy_logits.
   Logits write_tokens(const std::vector<EValue>& heard) {
     if (greedy_.prompt.empty()) throw Failure("\"greedy\" must come before \"run\" for this model");
     std::vector<int64_t> ids = greedy_.prompt;

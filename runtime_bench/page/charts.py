@@ -4,10 +4,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from personalize.budget import format_bytes
-from runtime_bench.page.marks import Chart, Dot, Line, Mark, Rect, Text, fitted, text_width
-from runtime_bench.protocol import Latency
-from runtime_bench.report import OperationTime
+from myqasr.personalize.planning.budget import format_bytes
+from myqasr.runtime_bench.page.marks import Chart, Dot, Line, Mark, Rect, Text, fitted, text_width
+from myqasr.runtime_bench.results.protocol import Latency
+from myqasr.runtime_bench.results.report import OperationTime
 
 SERIES = ("a", "b", "c", "d", "e")
 ROW = 18.0

@@ -1,7 +1,7 @@
 """Figures as people read them, the same on the page and in the terminal. No torch in here."""
 
-from runtime_bench.statistics import Interval
-from speech.scoring import ErrorCounts
+from myqasr.runtime_bench.results.statistics import Interval
+from myqasr.speech.scoring import ErrorCounts
 
 
 def percent(share: float | None) -> str:

@@ -6,23 +6,23 @@ from functools import partial
 from html import escape
 from pathlib import Path
 
-from exporters.run_folder import RunFolder
-from runtime_bench.page.charts import latency_bars, layer_rows, operation_bars, wer_by_bytes
-from runtime_bench.page.figures import percent
-from runtime_bench.page.marks import Chart
-from runtime_bench.page.render import DARK, LIGHT, png, svg
-from runtime_bench.page.story import Story, file_points, layer_table, tell
-from runtime_bench.page.tables import (
+from myqasr.core.storage import write_bytes
+from myqasr.personalize.run_folder import RunFolder
+from myqasr.runtime_bench.page.charts import latency_bars, layer_rows, operation_bars, wer_by_bytes
+from myqasr.runtime_bench.page.figures import percent
+from myqasr.runtime_bench.page.marks import Chart
+from myqasr.runtime_bench.page.render import DARK, LIGHT, png, svg
+from myqasr.runtime_bench.page.story import Story, file_points, layer_table, tell
+from myqasr.runtime_bench.page.tables import (
     layers_table,
     operations_table,
     speakers_table,
     times_table,
     words_table,
 )
-from runtime_bench.page.words import key_figures, summary
-from runtime_bench.quality import WorstUtterance, worst_utterances
-from speech.scoring import AlignedWord
-from speech.storage import write_bytes
+from myqasr.runtime_bench.page.words import key_figures, summary
+from myqasr.runtime_bench.results.quality import WorstUtterance, worst_utterances
+from myqasr.speech.scoring import AlignedWord
 
 NARROW, WIDE = 328.0, 960.0
 WORST = 5

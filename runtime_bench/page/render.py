@@ -5,7 +5,7 @@ from html import escape
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from runtime_bench.page.marks import TEXT_SIZE, Chart, Dot, Line, Mark, Rect, Text
+from myqasr.runtime_bench.page.marks import TEXT_SIZE, Chart, Dot, Line, Mark, Rect, Text
 
 LIGHT = {
     "text": "#1d2329",

@@ -4,13 +4,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from exporters.run_folder import RunFolder
-from personalize.plan import Plan, Profile
-from runtime_bench.compare import Difference, Measured, checked_report, compare
-from runtime_bench.page.charts import FilePoint, LayerRow
-from runtime_bench.report import BenchReport, SystemResult, latest_reports, load_report
-from speech.errors import UserError
-from speech.storage import record_hash
+from myqasr.core.errors import UserError
+from myqasr.core.storage import record_hash
+from myqasr.personalize.planning.plan import Plan, Profile
+from myqasr.personalize.run_folder import RunFolder
+from myqasr.runtime_bench.page.charts import FilePoint, LayerRow
+from myqasr.runtime_bench.results.compare import Difference, Measured, checked_report, compare
+from myqasr.runtime_bench.results.report import (
+    BenchReport,
+    SystemResult,
+    latest_reports,
+    load_report,
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from html import escape
 
-from personalize.budget import format_bytes
-from runtime_bench.page.charts import LayerRow
-from runtime_bench.page.figures import edits, error_rate, interval, percent, points, speed
-from runtime_bench.page.story import Story
-from runtime_bench.protocol import Latency
-from runtime_bench.quality import speaker_errors
-from runtime_bench.report import OperationTime, SystemResult
+from myqasr.personalize.planning.budget import format_bytes
+from myqasr.runtime_bench.page.charts import LayerRow
+from myqasr.runtime_bench.page.figures import edits, error_rate, interval, percent, points, speed
+from myqasr.runtime_bench.page.story import Story
+from myqasr.runtime_bench.results.protocol import Latency
+from myqasr.runtime_bench.results.quality import speaker_errors
+from myqasr.runtime_bench.results.report import OperationTime, SystemResult
 
 
 def table(

@@ -1,10 +1,10 @@
 """The page's summary in words. The same figures are in the tables."""
 
-from personalize.budget import format_bytes
-from runtime_bench.compare import Difference
-from runtime_bench.page.figures import interval, percent, points, speed
-from runtime_bench.page.story import Story
-from runtime_bench.report import BenchReport, SystemResult
+from myqasr.personalize.planning.budget import format_bytes
+from myqasr.runtime_bench.page.figures import interval, percent, points, speed
+from myqasr.runtime_bench.page.story import Story
+from myqasr.runtime_bench.results.compare import Difference
+from myqasr.runtime_bench.results.report import BenchReport, SystemResult
 
 
 def key_figures(story: Story, name: str) -> list[tuple[str, str]]:

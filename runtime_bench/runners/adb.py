@@ -12,13 +12,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from personalize.budget import format_bytes
-from runtime_bench.adb import TRANSFER_SECONDS, Adb, Conditions, RemoteDevice, connect
-from runtime_bench.arm64 import SYSTEM_LIBRARIES, arm64_runner
-from runtime_bench.runners.base import System, existing_file
-from runtime_bench.runners.process import ProcessRunner
-from runtime_bench.session import open_session
-from speech.errors import UserError
+from myqasr.core.errors import UserError
+from myqasr.personalize.planning.budget import format_bytes
+from myqasr.runtime_bench.devices.android import (
+    TRANSFER_SECONDS,
+    Adb,
+    Conditions,
+    RemoteDevice,
+    connect,
+)
+from myqasr.runtime_bench.devices.emulator import SYSTEM_LIBRARIES, arm64_runner
+from myqasr.runtime_bench.devices.session import open_session
+from myqasr.runtime_bench.runners.base import System, existing_file
+from myqasr.runtime_bench.runners.process import ProcessRunner
 
 SHARED_FOLDER = "/data/local/tmp"
 LOADER = "ld-linux-aarch64.so.1"

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from exporters import litert, tflite_runtime
-from runtime_bench.arm64 import (
+from myqasr.exporters.tflite import litert, tflite_runtime
+from myqasr.runtime_bench.devices.emulator import (
     DEFAULT_CPU,
     Program,
     cpp_program,
@@ -15,10 +15,10 @@ from runtime_bench.arm64 import (
     known_cpu,
     tflite_program,
 )
-from runtime_bench.arm64_files import LITERT, OLD_TFLITE
-from runtime_bench.runners.base import System, existing_file
-from runtime_bench.runners.process import ProcessRunner, new_folder
-from runtime_bench.session import open_session
+from myqasr.runtime_bench.devices.emulator_files import LITERT, OLD_TFLITE
+from myqasr.runtime_bench.devices.session import open_session
+from myqasr.runtime_bench.runners.base import System, existing_file
+from myqasr.runtime_bench.runners.process import ProcessRunner, new_folder
 
 _COUNTS = "counts"
 

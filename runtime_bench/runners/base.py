@@ -11,25 +11,25 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from exporters.target import remedy
-from runtime_bench.runners.process import ProcessRunner
-from speech.decoding import Autoregression
-from speech.errors import NotInstalledError, UserError
+from myqasr.core.errors import NotInstalledError, UserError
+from myqasr.exporters.target import remedy
+from myqasr.runtime_bench.runners.process import ProcessRunner
+from myqasr.speech.decoding import Autoregression
 
 RUNNERS = {
-    "executorch": "runtime_bench.runners.executorch",
-    "executorch-cpp": "runtime_bench.runners.executorch_cpp",
-    "arm64": "runtime_bench.runners.arm64",
-    "adb": "runtime_bench.runners.adb",
-    "litert": "runtime_bench.runners.litert",
-    "tflite-runtime": "runtime_bench.runners.tflite_runtime",
-    "coreml": "runtime_bench.runners.coreml_reference",
-    "coreml-float16": "runtime_bench.runners.coreml_reference",
-    "torch-float": "runtime_bench.runners.torch_models",
-    "torch-int8-dynamic": "runtime_bench.runners.torch_models",
-    "torch-reference": "runtime_bench.runners.torch_models",
-    "torch-reference-float32": "runtime_bench.runners.torch_models",
-    "torch-reference-float16": "runtime_bench.runners.torch_models",
+    "executorch": "myqasr.runtime_bench.runners.executorch",
+    "executorch-cpp": "myqasr.runtime_bench.runners.executorch_cpp",
+    "arm64": "myqasr.runtime_bench.runners.arm64",
+    "adb": "myqasr.runtime_bench.runners.adb",
+    "litert": "myqasr.runtime_bench.runners.litert",
+    "tflite-runtime": "myqasr.runtime_bench.runners.tflite_runtime",
+    "coreml": "myqasr.runtime_bench.runners.coreml.reference",
+    "coreml-float16": "myqasr.runtime_bench.runners.coreml.reference",
+    "torch-float": "myqasr.runtime_bench.runners.torch_models",
+    "torch-int8-dynamic": "myqasr.runtime_bench.runners.torch_models",
+    "torch-reference": "myqasr.runtime_bench.runners.torch_models",
+    "torch-reference-float32": "myqasr.runtime_bench.runners.torch_models",
+    "torch-reference-float16": "myqasr.runtime_bench.runners.torch_models",
 }
 """Runner name -> module with `open_runner(system, threads) -> Runner`. Importing it loads the runtime.
 

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 import executorch.extension.pybindings._C as runtime  # noqa: N811  # isort: skip
 import executorch.kernels.quantized  # noqa: F401  # isort: skip
 
-from runtime_bench.runners.base import System, existing_file
-from speech.decoding import Autoregression, greedy_logits
-from speech.errors import UserError
+from myqasr.core.errors import UserError
+from myqasr.runtime_bench.runners.base import System, existing_file
+from myqasr.speech.decoding import Autoregression, greedy_logits
 
 _MISSING_KERNEL = re.compile(r"Missing operator: \[\d+\] ([\w:.]+)")
 

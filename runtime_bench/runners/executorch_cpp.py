@@ -1,9 +1,9 @@
 """Exported .pte files in our C++ runner: ExecuTorch as an app has it, without Python or torch around it."""
 
-from runtime_bench.native import host_runner
-from runtime_bench.runners.base import System, existing_file
-from runtime_bench.runners.process import ProcessRunner, new_folder
-from runtime_bench.session import open_session
+from myqasr.runtime_bench.devices.native import host_runner
+from myqasr.runtime_bench.devices.session import open_session
+from myqasr.runtime_bench.runners.base import System, existing_file
+from myqasr.runtime_bench.runners.process import ProcessRunner, new_folder
 
 
 def open_runner(system: System, threads: int, profile: bool = False) -> ProcessRunner:

@@ -7,8 +7,8 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
-from runtime_bench.runners.base import System, existing_file
-from speech.errors import UserError
+from myqasr.core.errors import UserError
+from myqasr.runtime_bench.runners.base import System, existing_file
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,12 +14,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime_bench.adb import RemoteDevice
-from runtime_bench.report import Startup
-from runtime_bench.session import Session
-from speech.errors import UserError
+from myqasr.core.errors import UserError
+from myqasr.runtime_bench.devices.android import RemoteDevice
+from myqasr.runtime_bench.devices.session import Session
+from myqasr.runtime_bench.results.report import Startup
 
-WORKER = Path(__file__).with_name("tflite_worker.py")
 _LOGITS = "logits.f32"
 
 
@@ -64,11 +63,6 @@ class Folder:
 def new_folder(name: str, command: tuple[str, ...]) -> Folder:
     """A fresh temporary folder for a process to work in."""
     return Folder(name, command, Path(tempfile.mkdtemp(prefix="myqasr-runner-")))
-
-
-def worker_command(python: Path, runtime: str) -> tuple[str, ...]:
-    """What serves .tflite files: a Python that has a TFLite runtime, by its name in the registry."""
-    return (str(python), "-I", str(WORKER), runtime)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,9 @@
 """Exported .tflite files in tflite-runtime 2.14.0, which lives in an environment and a process of its own."""
 
-from runtime_bench.environments import environment_python
-from runtime_bench.runners.base import System, existing_file
-from runtime_bench.runners.process import ProcessRunner, new_folder, worker_command
-from runtime_bench.session import open_session
+from myqasr.runtime_bench.devices.environments import environment_python, worker_command
+from myqasr.runtime_bench.devices.session import open_session
+from myqasr.runtime_bench.runners.base import System, existing_file
+from myqasr.runtime_bench.runners.process import ProcessRunner, new_folder
 
 NAME = "tflite-runtime"
 

@@ -9,14 +9,14 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-import speech.models.wav2vec2  # noqa: F401  so that loading a model isn't importing transformers
-from personalize.codes import load_codes
-from personalize.reference import build_half_reference, build_reference
-from runtime_bench.runners.base import System
-from speech.decoding import Tokens
-from speech.errors import UserError
-from speech.models import load_model
-from speech.models.base import run
+import myqasr.speech.models.wav2vec2  # noqa: F401  so that loading a model isn't importing transformers
+from myqasr.core.errors import UserError
+from myqasr.personalize.rounding.codes import load_codes
+from myqasr.personalize.rounding.reference import build_half_reference, build_reference
+from myqasr.runtime_bench.runners.base import System
+from myqasr.speech.decoding import Tokens
+from myqasr.speech.models import load_model
+from myqasr.speech.models.base import run
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,8 @@ table names aren't opened.
 from collections.abc import Callable
 from pathlib import Path
 
-from speech.layouts import arrow, audiofolder, common_voice, fleurs, speech_commands, vctk
-from speech.manifests import Clip
+from myqasr.speech.layouts import arrow, audiofolder, common_voice, fleurs, speech_commands, vctk
+from myqasr.speech.manifests import Clip
 
 LAYOUTS: dict[str, Callable[[Path], list[Clip] | None]] = {
     "Speech Commands": speech_commands.clips,

@@ -8,10 +8,10 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from speech.errors import UserError
-from speech.layouts.audiofolder import SPEAKERS, TEXTS
-from speech.layouts.tables import filled
-from speech.manifests import Clip, gender_of, read_text
+from myqasr.core.errors import UserError
+from myqasr.speech.layouts.audiofolder import SPEAKERS, TEXTS
+from myqasr.speech.layouts.tables import filled
+from myqasr.speech.manifests import Clip, gender_of, read_text
 
 if TYPE_CHECKING:
     import pyarrow

@@ -3,9 +3,9 @@
 import json
 from pathlib import Path
 
-from speech.errors import UserError
-from speech.layouts.tables import filled, rows_by_name
-from speech.manifests import Clip, gender_of, read_text
+from myqasr.core.errors import UserError
+from myqasr.speech.layouts.tables import filled, rows_by_name
+from myqasr.speech.manifests import Clip, gender_of, read_text
 
 TEXTS = ("transcription", "text", "sentence", "label")
 SPEAKERS = ("speaker", "speaker_id", "client_id")

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from speech.layouts.tables import SPLITS, filled, rows_by_name
-from speech.manifests import Clip, gender_of
+from myqasr.speech.layouts.tables import SPLITS, filled, rows_by_name
+from myqasr.speech.manifests import Clip, gender_of
 
 _WITHOUT_SPLIT = "validated"
 

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from speech.errors import UserError
-from speech.layouts.tables import SPLITS, filled
-from speech.manifests import Clip, gender_of, read_text
+from myqasr.core.errors import UserError
+from myqasr.speech.layouts.tables import SPLITS, filled
+from myqasr.speech.manifests import Clip, gender_of, read_text
 
 _COLUMNS = 7  # id, file, raw text, text, phonemes, samples, gender
 

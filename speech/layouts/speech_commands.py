@@ -5,7 +5,7 @@ Files are named `<speaker>_nohash_<n>.wav`; two lists say which are for validati
 
 from pathlib import Path
 
-from speech.manifests import Clip, read_text
+from myqasr.speech.manifests import Clip, read_text
 
 _MARK = "_nohash_"
 _LISTS = {"validation_list.txt": "dev", "testing_list.txt": "test"}

@@ -5,8 +5,8 @@ import io
 from pathlib import Path
 from typing import Literal
 
-from speech.errors import UserError
-from speech.manifests import read_text
+from myqasr.core.errors import UserError
+from myqasr.speech.manifests import read_text
 
 SPLITS = ("train", "dev", "test")
 

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from speech.layouts.tables import filled
-from speech.manifests import Clip, gender_of, read_text
+from myqasr.speech.layouts.tables import filled
+from myqasr.speech.manifests import Clip, gender_of, read_text
 
 _AUDIO = ("wav48_silence_trimmed", "wav48", "wav16")
 _OTHER_MICROPHONE = "_mic2"

@@ -3,9 +3,9 @@
 import zipfile
 from pathlib import Path, PurePosixPath
 
-from speech.audio import AUDIO_SUFFIXES
-from speech.errors import UserError
-from speech.manifests import Clip
+from myqasr.core.errors import UserError
+from myqasr.speech.audio import AUDIO_SUFFIXES
+from myqasr.speech.manifests import Clip
 
 SUFFIX = ".zip"
 MAX_BYTES = 512 * 2**20

@@ -4,23 +4,23 @@ import importlib
 import json
 from pathlib import Path
 
-from speech.errors import UserError
-from speech.models.base import SpeechModel
-from speech.storage import sha256_of_file
+from myqasr.core.errors import UserError
+from myqasr.core.storage import sha256_of_file
+from myqasr.speech.models.base import SpeechModel
 
 ARCHITECTURES = {
-    "Wav2Vec2ForCTC": "speech.models.wav2vec2",
-    "HubertForCTC": "speech.models.wav2vec2",
-    "Data2VecAudioForCTC": "speech.models.wav2vec2",
-    "WavLMForCTC": "speech.models.wavlm",
-    "Wav2Vec2ConformerForCTC": "speech.models.wav2vec2_conformer",
-    "Wav2Vec2BertForCTC": "speech.models.wav2vec2_bert",
-    "ParakeetForCTC": "speech.models.parakeet",
-    "WhisperForConditionalGeneration": "speech.models.whisper",
-    "Wav2Vec2ForSequenceClassification": "speech.models.classifiers",
-    "HubertForSequenceClassification": "speech.models.classifiers",
-    "M5": "speech.models.m5",
-    "EncoderASR": "speech.models.speechbrain_asr",
+    "Wav2Vec2ForCTC": "myqasr.speech.models.wav2vec2",
+    "HubertForCTC": "myqasr.speech.models.wav2vec2",
+    "Data2VecAudioForCTC": "myqasr.speech.models.wav2vec2",
+    "WavLMForCTC": "myqasr.speech.models.wavlm",
+    "Wav2Vec2ConformerForCTC": "myqasr.speech.models.wav2vec2_conformer",
+    "Wav2Vec2BertForCTC": "myqasr.speech.models.wav2vec2_bert",
+    "ParakeetForCTC": "myqasr.speech.models.parakeet",
+    "WhisperForConditionalGeneration": "myqasr.speech.models.whisper",
+    "Wav2Vec2ForSequenceClassification": "myqasr.speech.models.classifiers",
+    "HubertForSequenceClassification": "myqasr.speech.models.classifiers",
+    "M5": "myqasr.speech.models.m5",
+    "EncoderASR": "myqasr.speech.models.speechbrain_asr",
 }
 """Model class named in config.json -> module with `load(source, model_id, architecture) -> SpeechModel`."""
 
@@ -28,6 +28,8 @@ SPEECHBRAIN = "hyperparams.yaml"
 TORCHAUDIO = "torchaudio:"
 
 DEFAULT_MODEL = Path(__file__).parent.parent / "default_model"
+
+DEFAULT_USERS = DEFAULT_MODEL.parent / "default_users"
 
 HASHES = "sha256.json"
 """In a model folder: file name -> hex sha256 that the file must have."""
@@ -42,7 +44,7 @@ def load_model(source: str) -> SpeechModel:
     isn't what its `sha256.json` says, if it has one.
     """
     if source.startswith(TORCHAUDIO):
-        pipelines = importlib.import_module("speech.models.torchaudio_pipelines")
+        pipelines = importlib.import_module("myqasr.speech.models.torchaudio_pipelines")
         pipeline: SpeechModel = pipelines.load(source.removeprefix(TORCHAUDIO), source)
         pipeline.check_weights()
         return pipeline

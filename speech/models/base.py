@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from speech.decoding import Tokens, best_tokens, greedy_logits, greedy_text
-from speech.errors import UserError
+from myqasr.core.errors import UserError
+from myqasr.speech.decoding import Tokens, best_tokens, greedy_logits, greedy_text
 
 SAMPLE_RATE = 16_000
 NORMALIZE_EPSILON = 1e-7

@@ -4,10 +4,10 @@ import math
 
 from torch import Tensor, nn
 
-from speech.decoding import Tokens
-from speech.errors import UserError
-from speech.models.base import SpeechModel, min_input_samples
-from speech.models.pretrained import (
+from myqasr.core.errors import UserError
+from myqasr.speech.decoding import Tokens
+from myqasr.speech.models.base import SpeechModel, min_input_samples
+from myqasr.speech.models.pretrained import (
     feature_extractor,
     fold_weight_norm,
     in_id_order,

@@ -14,10 +14,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from speech.errors import UserError
-from speech.models.base import SAMPLE_RATE, SpeechModel
-from speech.models.classifiers import label_tokens
-from speech.models.pretrained import fold_batch_norm
+from myqasr.core.errors import UserError
+from myqasr.speech.models.base import SAMPLE_RATE, SpeechModel
+from myqasr.speech.models.classifiers import label_tokens
+from myqasr.speech.models.pretrained import fold_batch_norm
 
 FIRST_TAPS, TAPS, POOL = 80, 3, 4
 BLOCKS = 4

@@ -8,22 +8,22 @@ from torch.nn import functional
 from transformers import AutoTokenizer
 from transformers.models.parakeet.modeling_parakeet import ParakeetEncoderAttention
 
-from speech.decoding import Tokens
-from speech.models.base import SpeechModel
-from speech.models.pretrained import (
+from myqasr.speech.decoding import Tokens
+from myqasr.speech.models.base import SpeechModel
+from myqasr.speech.models.pretrained import (
     feature_extractor,
     fold_batch_norm,
     in_id_order,
     load_pretrained,
     refused,
 )
-from speech.models.relative_positions import (
+from myqasr.speech.models.relative_positions import (
     SinusoidsOfDistance,
     relative_attention,
     split_heads,
 )
-from speech.models.spectrogram import MelSpectrogram, fourier, standardised
-from speech.models.wav2vec2 import check_vocabulary
+from myqasr.speech.models.spectrogram import MelSpectrogram, fourier, standardised
+from myqasr.speech.models.wav2vec2 import check_vocabulary
 
 LOG_GUARD = 2.0**-24
 SPREAD_FLOOR = 1e-5

@@ -14,9 +14,9 @@ from torch.nn.utils import parametrize
 from transformers import AutoFeatureExtractor, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
-from speech.decoding import Tokens
-from speech.errors import UserError
-from speech.models.base import SAMPLE_RATE
+from myqasr.core.errors import UserError
+from myqasr.speech.decoding import Tokens
+from myqasr.speech.models.base import SAMPLE_RATE
 
 LAYER_NORM_EPSILON = 1e-5
 """torch's default."""

@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from speech.decoding import Tokens
-from speech.errors import UserError
-from speech.models.base import SpeechModel, min_input_samples
-from speech.models.pretrained import batch_norm_terms, fold_weight_norm, plain_layer_norm
-from speech.models.wav2vec2 import check_vocabulary
+from myqasr.core.errors import UserError
+from myqasr.speech.decoding import Tokens
+from myqasr.speech.models.base import SpeechModel, min_input_samples
+from myqasr.speech.models.pretrained import batch_norm_terms, fold_weight_norm, plain_layer_norm
+from myqasr.speech.models.wav2vec2 import check_vocabulary
 
 
 def load(source: str, model_id: str, architecture: str) -> SpeechModel:

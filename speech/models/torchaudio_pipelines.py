@@ -9,10 +9,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from speech.decoding import Tokens
-from speech.errors import UserError
-from speech.models.base import SAMPLE_RATE, SpeechModel, min_input_samples
-from speech.models.pretrained import fold_weight_norm, plain_layer_norm
+from myqasr.core.errors import UserError
+from myqasr.speech.decoding import Tokens
+from myqasr.speech.models.base import SAMPLE_RATE, SpeechModel, min_input_samples
+from myqasr.speech.models.pretrained import fold_weight_norm, plain_layer_norm
 
 
 def load(name: str, model_id: str) -> SpeechModel:

@@ -7,10 +7,10 @@ wav2vec 2.0 (Baevski et al., NeurIPS 2020), HuBERT (Hsu et al., TASLP 2021) and 
 import math
 from typing import Any
 
-from speech.decoding import Tokens
-from speech.errors import UserError
-from speech.models.base import SpeechModel, min_input_samples
-from speech.models.pretrained import (
+from myqasr.core.errors import UserError
+from myqasr.speech.decoding import Tokens
+from myqasr.speech.models.base import SpeechModel, min_input_samples
+from myqasr.speech.models.pretrained import (
     WaveformToLogits,
     character_tokens,
     feature_extractor,

@@ -7,18 +7,23 @@ import torch
 from torch import Tensor, nn
 from transformers.models.wav2vec2_bert.modeling_wav2vec2_bert import Wav2Vec2BertSelfAttention
 
-from speech.models.base import SpeechModel
-from speech.models.pretrained import character_tokens, feature_extractor, load_pretrained, refused
-from speech.models.relative_positions import split_heads
-from speech.models.spectrogram import (
+from myqasr.speech.models.base import SpeechModel
+from myqasr.speech.models.pretrained import (
+    character_tokens,
+    feature_extractor,
+    load_pretrained,
+    refused,
+)
+from myqasr.speech.models.relative_positions import split_heads
+from myqasr.speech.models.spectrogram import (
     MelSpectrogram,
     emphasised,
     fourier,
     standardised,
     without_offset,
 )
-from speech.models.wav2vec2 import check_vocabulary
-from speech.models.wav2vec2_conformer import RelativeAttention, RotaryAttention, positions
+from myqasr.speech.models.wav2vec2 import check_vocabulary
+from myqasr.speech.models.wav2vec2_conformer import RelativeAttention, RotaryAttention, positions
 
 FRAME, HOP, TRANSFORM = 400, 160, 512
 INT16 = 2.0**15

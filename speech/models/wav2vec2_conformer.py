@@ -10,16 +10,16 @@ from transformers.models.wav2vec2_conformer.modeling_wav2vec2_conformer import (
     Wav2Vec2ConformerSelfAttention,
 )
 
-from speech.models.base import SpeechModel
-from speech.models.pretrained import fold_batch_norm, load_pretrained
-from speech.models.relative_positions import (
+from myqasr.speech.models.base import SpeechModel
+from myqasr.speech.models.pretrained import fold_batch_norm, load_pretrained
+from myqasr.speech.models.relative_positions import (
     Rotations,
     SinusoidsOfDistance,
     relative_attention,
     rotated,
     split_heads,
 )
-from speech.models.wav2vec2 import with_processor
+from myqasr.speech.models.wav2vec2 import with_processor
 
 
 def load(source: str, model_id: str, architecture: str) -> SpeechModel:

@@ -4,9 +4,9 @@ import torch
 from torch import Tensor
 from transformers.models.wavlm.modeling_wavlm import WavLMAttention
 
-from speech.models.base import SpeechModel
-from speech.models.pretrained import load_pretrained
-from speech.models.wav2vec2 import with_processor
+from myqasr.speech.models.base import SpeechModel
+from myqasr.speech.models.pretrained import load_pretrained
+from myqasr.speech.models.wav2vec2 import with_processor
 
 
 def load(source: str, model_id: str, architecture: str) -> SpeechModel:

@@ -14,13 +14,13 @@ from torch.nn import functional
 from transformers import AutoTokenizer
 from transformers.models.whisper.tokenization_whisper import TO_LANGUAGE_CODE
 
-from speech.decoding import Autoregression, Tokens
-from speech.errors import UserError
-from speech.models.base import SpeechModel, TokenEmbedding
-from speech.models.pretrained import feature_extractor, in_id_order, load_pretrained, refused
-from speech.models.relative_positions import split_heads
-from speech.models.spectrogram import MelSpectrogram, fourier
-from speech.models.wav2vec2 import check_vocabulary
+from myqasr.core.errors import UserError
+from myqasr.speech.decoding import Autoregression, Tokens
+from myqasr.speech.models.base import SpeechModel, TokenEmbedding
+from myqasr.speech.models.pretrained import feature_extractor, in_id_order, load_pretrained, refused
+from myqasr.speech.models.relative_positions import split_heads
+from myqasr.speech.models.spectrogram import MelSpectrogram, fourier
+from myqasr.speech.models.wav2vec2 import check_vocabulary
 
 MEL_FLOOR = 1e-10
 DECADES = 8.0  # features further below the loudest are cut off

@@ -6,7 +6,7 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 
-/** The result of one benchmark on the phone, as the JSON that {@code myqasr} reads; see runtime_bench/report.py. */
+/** The result of one benchmark on the phone, as the JSON that {@code myqasr} reads; see runtime_bench/results/report.py. */
 public final class BenchReport {
     private static final int SCHEMA_VERSION = 3;
     private static final int MIN_UTTERANCES = 5;

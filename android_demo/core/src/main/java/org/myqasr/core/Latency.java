@@ -6,7 +6,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
 
-/** Processing time of one system; see runtime_bench/protocol.py for what each figure means. */
+/** Processing time of one system; see runtime_bench/results/protocol.py for what each figure means. */
 public final class Latency {
     public final int utterances;
     public final int runs;

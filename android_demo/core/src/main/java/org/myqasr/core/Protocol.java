@@ -7,7 +7,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.Random;
 
-/** How latency is timed: all systems in turn on each utterance, many times over; see runtime_bench/protocol.py. */
+/** How latency is timed: all systems in turn on each utterance, many times over; see runtime_bench/results/protocol.py. */
 public final class Protocol {
     /** When timing is enough: untimed runs; timed runs and their sum, of each system, at least; seconds at most. */
     public static final class Options {

@@ -5,7 +5,7 @@ import java.util.Arrays;
 import java.util.Collections;
 import java.util.List;
 
-/** From a waveform of any length to words, the same way as runtime_bench/transcription.py. */
+/** From a waveform of any length to words, the same way as runtime_bench/measure/transcription.py. */
 public final class Recognizer {
     public final Tokens tokens;
     public final int strideSamples;

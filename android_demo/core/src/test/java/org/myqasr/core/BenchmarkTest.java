@@ -63,7 +63,7 @@ public class BenchmarkTest {
         assertThrows(UserError.class, () -> new Protocol.Options(0, 0, 0, 1));
     }
 
-    /** The report that tests/test_android_report.py reads as a BenchReport. */
+    /** The report that tests/android_demo/test_android_report.py reads as a BenchReport. */
     private static BenchReport report() throws IOException {
         BenchReport report = new BenchReport();
         report.created = "2026-11-21T12:00:00+00:00";

@@ -11,7 +11,7 @@ import java.util.ArrayList;
 import java.util.Base64;
 import java.util.List;
 
-/** The golden file that Python and the JVM share; tools/make_golden_vectors.py says what is in it. */
+/** The golden file that Python and the JVM share; tools/golden/make_golden_vectors.py says what is in it. */
 final class Golden {
     static final Fields FILE = file();
 

@@ -9,7 +9,7 @@ import java.nio.file.Path;
 import java.nio.file.Paths;
 
 /**
- * Writes down what the engine is asked during simulated sessions, for tools/make_golden_vectors.py, which runs the
+ * Writes down what the engine is asked during simulated sessions, for tools/golden/make_golden_vectors.py, which runs the
  * real model on exactly these features. Arguments: folder of WAV files, sessions as JSON, output file.
  *
  * <p>Output, big-endian: per request the number of samples (int32) and the samples (float32).

@@ -1,0 +1,1 @@
+"""Exported files: parity, size, time and memory."""

@@ -1,0 +1,1 @@
+"""Costs, plans and codes: how good they are."""

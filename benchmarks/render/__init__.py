@@ -1,0 +1,1 @@
+"""docs/results.md and the README's table from docs/results/*.json."""

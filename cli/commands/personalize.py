@@ -1,0 +1,135 @@
+"""`myqasr personalize`: recordings in, profile and plan out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from myqasr.cli.terminal.output import print_json, print_skipped, progress_bar, tell
+
+if TYPE_CHECKING:
+    from myqasr.personalize.planning.plan import Plan, PlanRules, Profile
+    from myqasr.personalize.profiling import SizeRange
+    from myqasr.speech.datasets import Selection
+
+
+@dataclass(frozen=True, slots=True)
+class Measuring:
+    """How costs are measured and codes made, as asked for; see `ProfileOptions`."""
+
+    device: str
+    seed: int
+    rounding: str
+    sensitivity: str
+    scales: str
+    ranges: str
+
+
+def run(
+    model_source: str,
+    audio: list[Path],
+    selection: Selection,
+    budget: str,
+    out: Path,
+    target_name: str,
+    clips: int,
+    measuring: Measuring,
+    prior_source: Path | None,
+    rules: PlanRules,
+    as_json: bool,
+) -> None:
+    """Measure, allocate, round, and say in words what was found."""
+    from myqasr.exporters.target import load_target
+    from myqasr.personalize import profiling as planning
+    from myqasr.personalize.measuring.sensitivity import ProfileOptions, pick_device
+    from myqasr.personalize.prior import load_prior
+    from myqasr.personalize.run_folder import RunFolder
+    from myqasr.speech.datasets import choose_clips, find_clips
+    from myqasr.speech.models import load_model
+
+    target = load_target(target_name)
+    options = ProfileOptions(
+        pick_device(measuring.device),
+        measuring.seed,
+        rounding=measuring.rounding,
+        method=measuring.sensitivity,
+        scales=measuring.scales,
+        ranges=measuring.ranges,
+    )
+    recordings, skipped = choose_clips(find_clips(audio, selection), clips)
+    print_skipped(skipped)
+    model = load_model(model_source)
+    prior = load_prior(prior_source, model)
+    folder = RunFolder(out)
+    with progress_bar() as progress:
+        task = progress.add_task("measuring", total=2 * len(recordings))
+        measured = planning.profile_speaker(
+            folder,
+            model,
+            model_source,
+            recordings,
+            options,
+            lambda: progress.advance(task),
+            prior,
+            target.NAME,
+        )
+    profile = measured.profile
+    sizes = planning.size_range(folder, model, profile, target, rules)
+    budget_bytes = planning.budget_in_range(budget, sizes, target.NAME)
+    plan = planning.plan_for(profile, target, budget_bytes, sizes.overhead_bytes, rules)
+    planning.save_plan(folder, measured, plan, target)
+    generic = None
+    if prior is not None and prior.profile.method == profile.method:
+        generic = planning.plan_for(
+            prior.profile, target, budget_bytes, sizes.overhead_bytes, rules
+        )
+    if as_json:
+        print_json(plan)
+    else:
+        _print_findings(profile, plan, generic, sizes, out)
+
+
+def _print_findings(
+    profile: Profile, plan: Plan, generic: Plan | None, sizes: SizeRange, out: Path
+) -> None:
+    from myqasr.personalize.planning.budget import format_bytes
+    from myqasr.personalize.planning.describe import most_sensitive, precision_counts
+    from myqasr.personalize.planning.exact import plan_mean_bits
+    from myqasr.personalize.planning.shrinkage import expected_cost, own_share
+
+    share = plan.predicted_bytes / sizes.float_bytes
+    tell(
+        f"Listened to [bold]{profile.seconds:.0f} s[/] of speech in {profile.clips} recordings; "
+        "no transcript was read.",
+    )
+    own = own_share(profile.seconds)
+    if generic is not None and own < 1:
+        tell(
+            f"That is little: costs are {own:.0%} this speaker's, the rest is what is known "
+            "of speakers in general; codes are from other speakers' clips, too."
+        )
+    tell("Most sensitive layers for this speaker:")
+    for name, label, cost, error in most_sensitive(profile, count=3):
+        spread = f" ± {error:.1g}" if error is not None else ""
+        at = f" at {label}" if profile.in_nats else ""
+        tell(f"  {name}  {cost:.2g}{spread} {profile.unit}{at}")
+    tell(
+        f"Plan for {plan.target}: [bold]{format_bytes(plan.predicted_bytes)}[/] of "
+        f"{format_bytes(plan.budget_bytes)} allowed ({share:.0%} of float), "
+        f"{plan_mean_bits(profile, plan):.2f} bits a weight: "
+        + ", ".join(f"{count} x {label}" for label, count in precision_counts(plan)),
+    )
+    if not profile.in_nats:
+        tell(f"Next: myqasr export {out}")
+        return
+    proven = f" (proven within {plan.gap:.1%} of the best)" if plan.method == "exact" else ""
+    tell(f"Expected divergence {plan.expected_cost:.3g} {profile.unit}{proven}.")
+    if generic is not None:
+        cost = expected_cost(profile, generic)
+        other = sum(generic.layers[name] != spec for name, spec in plan.layers.items())
+        tell(
+            f"The generic plan of the same size would cost this speaker {cost:.3g}; it differs in "
+            f"{other} of {len(plan.layers)} layers."
+        )
+    tell(f"Next: myqasr export {out}")

@@ -1,0 +1,1 @@
+"""What commands share: options in common, tables, progress, errors as one line."""

@@ -1,0 +1,101 @@
+"""Printing: one-line errors, tables, progress on standard error, JSON on standard output."""
+
+import contextlib
+import functools
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any, ParamSpec
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from myqasr.core.errors import UserError
+
+Parameters = ParamSpec("Parameters")
+
+# A pipe has no width; 80 columns would squeeze the tables.
+console = Console(width=None if sys.stdout.isatty() else 120)
+errors = Console(stderr=True)
+
+
+def reports_user_errors(command: Callable[Parameters, None]) -> Callable[Parameters, None]:
+    """Print a UserError in one line and exit with 2; anything else is a bug and keeps its traceback."""
+
+    @functools.wraps(command)
+    def wrapper(*args: Parameters.args, **kwargs: Parameters.kwargs) -> None:
+        quiet_libraries()
+        try:
+            command(*args, **kwargs)
+        except UserError as error:
+            errors.print(
+                f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True, highlight=False
+            )
+            raise typer.Exit(2) from error
+        except KeyboardInterrupt as error:
+            errors.print("stopped; run the same command again to go on")
+            raise typer.Exit(130) from error
+
+    return wrapper
+
+
+def quiet_libraries() -> None:
+    """Keep import-time chatter of torchao, transformers and executorch away from the user."""
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    warnings.filterwarnings("ignore")
+    logging.disable(logging.WARNING)
+
+
+def progress_bar() -> Progress:
+    """A bar on standard error; silent when that isn't a terminal."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=errors,
+        transient=True,
+        disable=not errors.is_terminal,
+    )
+
+
+@contextlib.contextmanager
+def stage_progress(title: str) -> Iterator[Callable[[str, int, int], None]]:
+    """A bar that is told the stage, steps done and steps in all."""
+    with progress_bar() as progress:
+        task = progress.add_task(title, total=None)
+        yield lambda stage, done, total: progress.update(
+            task, description=stage, completed=done, total=total
+        )
+
+
+def tell(text: str) -> None:
+    """A line of the answer, on standard output; may carry Rich markup."""
+    console.print(text, soft_wrap=True, highlight=False)
+
+
+def say(text: str) -> None:
+    """A line about what is going on, on standard error."""
+    errors.print(text, style="dim", soft_wrap=True, highlight=False, markup=False)
+
+
+def print_json(record: Any) -> None:
+    """One JSON object on standard output."""
+    from myqasr.core.storage import to_json
+
+    print(to_json(record))
+
+
+def print_skipped(skipped: list[tuple[Any, str]]) -> None:
+    """Name the recordings that couldn't be used."""
+    for path, reason in skipped:
+        errors.print(
+            f"[yellow]skipped[/] {escape(str(path))}: {escape(reason)}",
+            soft_wrap=True,
+            highlight=False,
+        )

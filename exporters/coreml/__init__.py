@@ -1,0 +1,1 @@
+"""Core ML packages, alone or in ExecuTorch's delegate: written on Linux and read back."""

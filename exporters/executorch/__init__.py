@@ -1,0 +1,1 @@
+"""ExecuTorch's files, with XNNPACK or without a delegate: written and read back."""

@@ -1,0 +1,1 @@
+"""Fit a speech recogniser to one person's phone: label-free mixed precision under a byte budget."""

@@ -1,0 +1,1 @@
+"""What each precision of each layer would do to one speaker's posteriors, without labels."""

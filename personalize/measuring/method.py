@@ -1,0 +1,102 @@
+"""What a sensitivity method is: what each precision of each layer costs, said for one clip at a time."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from myqasr.personalize.rounding.codes import LayerCodes
+from myqasr.personalize.rounding.observe import hooks
+from myqasr.speech.models.base import SpeechModel
+
+
+@dataclass(frozen=True, slots=True)
+class ClipCosts:
+    """One clip's share: output frames, and layer -> precision label -> cost summed over them."""
+
+    frames: int
+    costs: dict[str, dict[str, float]]
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What a method is given beside the clip.
+
+    model: the float model, on `device`. rounded: layer, in the order in which they run -> codes of every
+    precision to be costed. draws: label sequences to draw, for methods that need labels.
+    """
+
+    model: SpeechModel
+    rounded: dict[str, list[LayerCodes]]
+    draws: int
+    device: str
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """clip_costs: setting, waveform [samples] at 16 kHz and seed -> costs, none below zero.
+
+    ranks_only: it says how sensitive a layer is, whatever the precision; such costs can order layers for the
+    sweep, not be added up.
+    """
+
+    clip_costs: Callable[[Setting, NDArray[np.float32], int], ClipCosts]
+    ranks_only: bool = False
+
+
+def log_posteriors(model: SpeechModel, inputs: tuple[Tensor, ...]) -> Tensor:
+    """Log-posteriors [frames, vocab], float64, for a clip's `SpeechModel.inputs`.
+
+    Tokens that greedy decoding may not write at their place have none (minus infinity).
+    """
+    logits = model.module(*inputs)[0].double()  # small divergences drown in float32
+    how = model.tokens.autoregression
+    if how is not None:
+        forbidden = torch.from_numpy(how.forbidden(*logits.shape)).to(logits.device)
+        logits = logits.masked_fill(forbidden, -torch.inf)
+    return logits.log_softmax(dim=-1)
+
+
+def divergence(p: Tensor, q: Tensor) -> float:
+    """KL(p, q) in nats, summed over frames, of log-posteriors [frames, vocab]."""
+    terms = p.exp() * (p - q)
+    return float(terms.masked_fill(p == -torch.inf, 0.0).sum())
+
+
+def backward(
+    setting: Setting,
+    waveform: NDArray[np.float32],
+    seed: int,
+    add: Callable[[str, nn.Module, Tensor, Tensor, Tensor], None],
+) -> int:
+    """One forward pass, and a backward pass for each draw of labels from the posteriors; gives the frames.
+
+    add: called for every layer and draw with its name, module, input, output and the gradient of the labels'
+    log-likelihood at the output. `seed` alone decides which labels are drawn.
+    """
+
+    def watch(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
+        def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+            x, y = inputs[0].detach(), output.detach()
+            if not output.requires_grad:  # a layer that reads positions, not the audio
+                output.requires_grad_()
+            output.register_hook(lambda gradient: add(name, module, x, y, gradient))
+
+        return hook
+
+    features, *written = setting.model.inputs(waveform, setting.device)
+    with hooks(setting.model, watch), torch.enable_grad():
+        posteriors = log_posteriors(setting.model, (features.requires_grad_(), *written))
+        drawn = torch.multinomial(
+            posteriors.detach().exp().cpu(),
+            setting.draws,
+            replacement=True,
+            generator=torch.Generator().manual_seed(seed),
+        ).to(setting.device)  # [frames, draws]
+        for draw in range(setting.draws):
+            likelihood = posteriors.gather(1, drawn[:, draw : draw + 1]).sum()
+            likelihood.backward(retain_graph=draw + 1 < setting.draws)
+    return int(posteriors.shape[0])

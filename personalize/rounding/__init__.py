@@ -1,0 +1,1 @@
+"""Codes, scales and ranges, and what the kernels compute with them."""

@@ -1,0 +1,212 @@
+"""The integers: codes and scales of every layer, the same in every exported file."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from myqasr.core.errors import UserError
+from myqasr.core.storage import replacing
+from myqasr.personalize.planning.plan import LayerProfile, QuantSpec
+
+MIN_SCALE = 2.0**-24
+
+
+@dataclass(frozen=True, slots=True)
+class ActivationRange:
+    """Asymmetric int8 grid of a tensor: real = (code - zero_point) * scale, code in -128..127."""
+
+    scale: float
+    zero_point: int
+
+
+@dataclass(frozen=True, slots=True)
+class LayerCodes:
+    """One layer as stored.
+
+    codes: int8, shaped like the weight; None for float layers (the float weight is stored). Of a palette:
+        uint8 indices.
+    scales: float32 [out_channels, groups], groups = 1 when per channel; already rounded to what the
+        target stores. real weight = codes * scales. Symmetric: no zero points. Of a palette: its entries,
+        rising, [palettes, 2^bits]; each palette serves as many neighbouring output channels.
+    input_range, output_range: only with `int8-static` activations.
+    """
+
+    spec: QuantSpec
+    codes: Tensor | None = None
+    scales: Tensor | None = None
+    input_range: ActivationRange | None = None
+    output_range: ActivationRange | None = None
+
+    def dequantized(self, weight: Tensor) -> Tensor:
+        """The weight as the kernel sees it, float32, shaped like `weight` (the float original)."""
+        if self.codes is None or self.scales is None:
+            return weight.half().float() if self.spec.bits == 16 else weight
+        if self.spec.scheme == "lut":
+            indices = self.codes.reshape(len(self.scales), -1).long()
+            return self.scales.gather(1, indices).reshape(weight.shape)
+        out_channels, groups = self.scales.shape
+        grouped = self.codes.reshape(out_channels, groups, -1).float() * self.scales[:, :, None]
+        return grouped.reshape(weight.shape)
+
+
+@dataclass(frozen=True, slots=True)
+class Rounding:
+    """Codes and scales of every layer at every precision that was measured but floats; serves all plans.
+
+    layers: layer name -> label of what is stored (`QuantSpec.stored`) -> codes and scales as in `LayerCodes`.
+    """
+
+    layers: dict[str, dict[str, tuple[Tensor, Tensor]]]
+
+    def to(self, device: str) -> "Rounding":
+        """The same on another device."""
+        return Rounding(
+            {
+                name: {
+                    label: (codes.to(device), scales.to(device))
+                    for label, (codes, scales) in precisions.items()
+                }
+                for name, precisions in self.layers.items()
+            }
+        )
+
+    def codes(self, layer: LayerProfile, spec: QuantSpec) -> LayerCodes:
+        """One layer at one precision, with the static ranges its profile measured, if it needs any.
+
+        Raises UserError when that precision wasn't measured.
+        """
+        if spec.scheme == "float":
+            return LayerCodes(spec)
+        found = self.layers.get(layer.shape.name, {}).get(spec.stored.label)
+        if found is None:
+            raise UserError(
+                f"layer {layer.shape.name} has no codes at {spec.label}; run `myqasr personalize` again"
+            )
+        if spec.activation != "int8-static":
+            return LayerCodes(spec, *found)
+        seen = layer.statistics
+        return LayerCodes(
+            spec,
+            *found,
+            activation_range(seen["input_min"], seen["input_max"]),
+            activation_range(seen["output_min"], seen["output_max"]),
+        )
+
+
+def activation_range(low: float, high: float) -> ActivationRange:
+    """Asymmetric int8 grid that holds [low, high] and represents zero exactly."""
+    low, high = min(low, 0.0), max(high, 0.0)
+    scale = max((high - low) / 255.0, MIN_SCALE)
+    zero_point = round(-128 - low / scale)
+    return ActivationRange(scale, max(-128, min(127, zero_point)))
+
+
+def save_rounding(rounding: Rounding, key: str, path: Path) -> None:
+    """Write one safetensors file, whole or not at all. 4-bit codes lie two in a byte.
+
+    key: what the codes belong to; `load_rounding` wants the same.
+    """
+    tensors: dict[str, Tensor] = {}
+    shapes: dict[str, str] = {"key": key}
+    for name, precisions in rounding.layers.items():
+        for label, (codes, scales) in precisions.items():
+            place = f"{name}:{label}"
+            even = codes.numel() % 2 == 0
+            spec = QuantSpec.from_label(label)
+            narrow = spec.bits <= 4 and even
+            if narrow and spec.scheme == "lut":
+                codes = codes.to(torch.int8) - 8  # noqa: PLW2901
+            tensors[f"{place}:nibbles" if narrow else f"{place}:codes"] = (
+                packed(codes) if narrow else codes.contiguous()
+            )
+            tensors[f"{place}:scales"] = scales.contiguous()
+            shapes[place] = " ".join(map(str, codes.shape))
+    with replacing(path) as temporary:
+        save_file(tensors, temporary, metadata=shapes)
+
+
+def load_rounding(path: Path, key: str) -> Rounding:
+    """Raises UserError when the file is missing or damaged, or belongs to other recordings."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            shapes = dict(file.metadata() or {})
+            stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise UserError(
+            f"{path} can't be read ({error}); run `myqasr personalize` again"
+        ) from error
+    if shapes.pop("key", None) != key:
+        raise UserError(
+            f"{path} belongs to other recordings or weights; run `myqasr personalize` again"
+        )
+    layers: dict[str, dict[str, tuple[Tensor, Tensor]]] = {}
+    for place, text in shapes.items():
+        name, label = place.rsplit(":", 1)
+        shape = [int(size) for size in text.split()]
+        nibbles = stored.get(f"{place}:nibbles")
+        codes = stored[f"{place}:codes"] if nibbles is None else unpacked(nibbles)
+        if nibbles is not None and QuantSpec.from_label(label).scheme == "lut":
+            codes = (codes + 8).to(torch.uint8)
+        layers.setdefault(name, {})[label] = (codes.reshape(shape), stored[f"{place}:scales"])
+    return Rounding(layers)
+
+
+def packed(codes: Tensor) -> Tensor:
+    """Codes of -8 to 7, an even number of them, two in a byte: the first in the high half, 8 added."""
+    pairs = (codes.flatten() + 8).to(torch.uint8)
+    return (pairs[::2] << 4 | pairs[1::2]).contiguous()
+
+
+def unpacked(nibbles: Tensor) -> Tensor:
+    """Inverse of `packed`, flat, int8."""
+    return torch.stack((nibbles >> 4, nibbles & 15), dim=-1).flatten().to(torch.int8) - 8
+
+
+def save_codes(layers: dict[str, LayerCodes], plan_hash: str, path: Path) -> None:
+    """Write all layers to one safetensors file, whole or not at all."""
+    tensors: dict[str, Tensor] = {}
+    metadata = {"plan_hash": plan_hash}
+    for name, layer in layers.items():
+        metadata[f"spec:{name}"] = layer.spec.label
+        if layer.codes is not None and layer.scales is not None:
+            tensors[f"{name}:codes"] = layer.codes.contiguous()
+            tensors[f"{name}:scales"] = layer.scales.contiguous()
+        for side, grid in (("input", layer.input_range), ("output", layer.output_range)):
+            if grid is not None:
+                pair = [grid.scale, float(grid.zero_point)]
+                tensors[f"{name}:{side}_range"] = torch.tensor(pair, dtype=torch.float64)
+    with replacing(path) as temporary:
+        save_file(tensors, temporary, metadata=metadata)
+
+
+def load_codes(path: Path) -> tuple[dict[str, LayerCodes], str]:
+    """Layers and the hash of the plan they were made for; raises UserError on a damaged file."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            stored = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise UserError(
+            f"{path} can't be read ({error}); run `myqasr personalize` again"
+        ) from error
+    layers = {}
+    for key, label in metadata.items():
+        if not key.startswith("spec:"):
+            continue
+        name = key.removeprefix("spec:")
+        layers[name] = LayerCodes(
+            QuantSpec.from_label(label),
+            stored.get(f"{name}:codes"),
+            stored.get(f"{name}:scales"),
+            _range(stored.get(f"{name}:input_range")),
+            _range(stored.get(f"{name}:output_range")),
+        )
+    return layers, metadata.get("plan_hash", "")
+
+
+def _range(pair: Tensor | None) -> ActivationRange | None:
+    return None if pair is None else ActivationRange(float(pair[0]), int(pair[1]))

@@ -1,0 +1,254 @@
+"""Codes for a chosen precision: symmetric integers with a scale that leaves the least error.
+
+For every scale the search tries a grid of clipping points and keeps the one with the least error of the
+weights, as in OCTAV (Sakr et al., ICML 2022) or the calibrations of post-training toolkits. Scales are
+rounded to what the target stores *before* codes are chosen, so that no later rounding shifts them.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from myqasr.core.errors import UserError
+from myqasr.personalize.planning.plan import LayerProfile, LayerShape, QuantSpec
+from myqasr.personalize.rounding import gptq
+from myqasr.personalize.rounding.codes import MIN_SCALE, LayerCodes, Rounding
+from myqasr.personalize.rounding.observe import Observed
+from myqasr.personalize.rounding.palettes import Sorted, nearest_indices
+from myqasr.speech.models.base import SpeechModel
+
+CHUNK_WEIGHTS = 1 << 18  # weights searched at a time: stays in the CPU's cache
+
+Errors = Callable[[Tensor, Tensor, Tensor | None], Tensor]
+"""Weights and rounded weights [n, group], importance [n, group] or None -> error [n, 1]."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScaleSearch:
+    """How a scale is looked for.
+
+    error: what is least. points: of the grid, over the share of the largest magnitude that stays
+    representable; 1 keeps it all. rounds: every further one has as many points around the best of the last.
+    by_inputs: whether errors count by the second moment of the input that they meet.
+    """
+
+    error: Errors
+    points: int = 20
+    rounds: int = 1
+    by_inputs: bool = False
+
+
+def squared(weights: Tensor, rounded: Tensor, importance: Tensor | None) -> Tensor:
+    """Squared error, by importance if there is any."""
+    error = (rounded - weights).square_()
+    return (error if importance is None else error.mul_(importance)).sum(dim=1, keepdim=True)
+
+
+def absolute(weights: Tensor, rounded: Tensor, importance: Tensor | None) -> Tensor:
+    """Absolute error."""
+    return (rounded - weights).abs_().sum(dim=1, keepdim=True)
+
+
+def by_magnitude(weights: Tensor, rounded: Tensor, importance: Tensor | None) -> Tensor:
+    """Squared error that counts linearly by the magnitude of the weight."""
+    return (rounded - weights).square_().mul_(weights.abs()).sum(dim=1, keepdim=True)
+
+
+def angle(weights: Tensor, rounded: Tensor, importance: Tensor | None) -> Tensor:
+    """One minus the cosine."""
+    return 1 - nn.functional.cosine_similarity(weights, rounded, dim=1)[:, None]
+
+
+SCALES = {
+    "mse": ScaleSearch(squared),
+    "mse-fine": ScaleSearch(squared, points=100, rounds=3),
+    "l1": ScaleSearch(absolute, points=100, rounds=3),
+    "weighted": ScaleSearch(by_magnitude, points=100, rounds=3),
+    "cosine": ScaleSearch(angle, points=100, rounds=3),
+    "hessian": ScaleSearch(squared, points=100, rounds=3, by_inputs=True),
+    "max": ScaleSearch(squared, points=1),
+}
+"""Name -> how scales are chosen. 100 points in three rounds is what myQASR's calibrations search."""
+
+LEAST_KEPT = {8: 0.8}
+LEAST_KEPT_NARROW = 0.43
+"""Share of the largest magnitude at the far end of the grid. Wide integers gain little from clipping: their
+grid is shorter and has a quarter of the points."""
+
+
+def code_limits(bits: int) -> tuple[int, int]:
+    """Smallest and largest code. 8 bits keep to -127: int8 kernels rely on a negatable code."""
+    largest = 2 ** (bits - 1) - 1
+    return (-largest if bits == 8 else -largest - 1), largest
+
+
+def round_weight(
+    weight: Tensor,
+    spec: QuantSpec,
+    scale_dtype: str,
+    search: ScaleSearch = SCALES["mse"],
+    importance: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Codes (int8, shaped like `weight`) and scales (float32 [out_channels, groups]).
+
+    weight: float32 [out, in] or [out, in / groups, kernel]; every output channel is a row. Groups split
+    the row as it lies in memory. importance: of every weight of a row [row], for a search by inputs.
+    Raises UserError when the group size doesn't divide the row.
+    """
+    rows = weight.detach().reshape(weight.shape[0], -1)
+    group = spec.group_size if spec.group_size is not None else rows.shape[1]
+    if rows.shape[1] % group:
+        raise UserError(
+            f"groups of {group} don't divide {rows.shape[1]} weights per output channel"
+        )
+    step = max(1, CHUNK_WEIGHTS // rows.shape[1])
+    parts = []
+    for some in rows.split(step):
+        counts = None
+        if search.by_inputs and importance is not None:
+            counts = importance.expand_as(some).reshape(-1, group)
+        parts.append(_round_groups(some.reshape(-1, group), spec.bits, scale_dtype, search, counts))
+    codes = torch.cat([part[0] for part in parts]).reshape(weight.shape)
+    scales = torch.cat([part[1] for part in parts]).reshape(weight.shape[0], -1)
+    return codes, scales
+
+
+def _round_groups(
+    groups: Tensor, bits: int, scale_dtype: str, search: ScaleSearch, importance: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Codes and scales of [n, group] weights that share one scale per row."""
+    low, high = code_limits(bits)
+    peak = groups.abs().amax(dim=1, keepdim=True)
+    best_error = torch.full_like(peak, torch.inf)
+    best_scale, best_share = torch.ones_like(peak), torch.ones_like(peak)
+    points = search.points if bits < 8 else max(1, search.points // 4)
+    step = (1 - LEAST_KEPT.get(bits, LEAST_KEPT_NARROW)) / max(1, points - 1)
+    for turn in range(search.rounds):
+        start = torch.ones_like(peak) if turn == 0 else best_share + step
+        if turn > 0:
+            step = 2 * step / (points - 1)
+        for point in range(points):
+            share = start - point * step
+            scale = stored_scale(peak * share / high, scale_dtype)
+            rounded = (groups / scale).round_().clamp_(low, high).mul_(scale)
+            error = search.error(groups, rounded, importance)
+            better = error < best_error
+            best_error = torch.where(better, error, best_error)
+            best_scale = torch.where(better, scale, best_scale)
+            best_share = torch.where(better, share, best_share)
+    codes = (groups / best_scale).round_().clamp_(low, high).to(torch.int8)
+    return codes, best_scale[:, 0]
+
+
+def stored_scale(scale: Tensor, scale_dtype: str) -> Tensor:
+    """The nearest scale the target can hold, as float32; never zero (an all-zero row keeps zero codes).
+
+    scale_dtype: `bfloat16+float16` is a scale that either can hold: what bfloat16 rounds to is in float16 or,
+    below 2^-17, rounds there to few enough bits for both.
+    """
+    stored = scale.clamp_min(MIN_SCALE)
+    for kind in scale_dtype.split("+"):
+        stored = stored.to(getattr(torch, kind)).float()
+    return stored
+
+
+def round_palettes(
+    weight: Tensor, group_size: int | None, importance: Tensor | None
+) -> Callable[[int], Tensor]:
+    """Bits -> palettes [palettes, 2^bits] of a weight; the weights are sorted once for all of them.
+
+    Palettes are float32 that float16 holds.
+    weight: float32 [out, ...]. group_size: output channels to a palette, all if None. importance: of every
+    weight of a row, [row]. Raises UserError when the group size doesn't divide the channels.
+    """
+    rows = weight.detach().reshape(weight.shape[0], -1)
+    group = group_size if group_size is not None else len(rows)
+    if len(rows) % group:
+        raise UserError(f"palettes for {group} channels don't divide {len(rows)} output channels")
+    counts = torch.ones_like(rows[0]) if importance is None else importance.to(rows)
+    flat = rows.reshape(len(rows) // group, -1)
+    return Sorted(flat, counts.repeat(len(flat), group)).palettes
+
+
+def nearest_palette(weight: Tensor, tables: Tensor) -> Tensor:
+    """Indices (uint8, shaped like `weight`) of the nearest entries; tables as of `round_palettes`."""
+    indices = nearest_indices(weight.detach().reshape(len(tables), -1), tables)
+    return indices.reshape(weight.shape)
+
+
+def round_model(
+    model: SpeechModel,
+    observed: Mapping[str, Observed],
+    menu: Callable[[LayerShape], Sequence[QuantSpec]],
+    scale_dtype: Callable[[QuantSpec], str],
+    search: ScaleSearch = SCALES["mse"],
+) -> Rounding:
+    """Codes of every layer at every precision of its menu but floats.
+
+    Layers whose input moments were observed get codes that make up for each other's errors; the others are
+    rounded to nearest.
+    """
+    modules = model.layers()
+    last_moments: Tensor | None = None
+    root = torch.empty(0)
+    layers: dict[str, dict[str, tuple[Tensor, Tensor]]] = {}
+    for name, layer in observed.items():
+        weight: Tensor = modules[name].weight  # type: ignore[assignment]
+        if layer.moments is not None and layer.moments is not last_moments:
+            last_moments, root = layer.moments, gptq.inverse_root(layer.moments)
+        made_up = root if layer.moments is not None else None
+        importance = None if layer.moments is None else layer.moments.diagonal().float()
+        wanted = dict.fromkeys(spec.stored for spec in menu(layer.shape))
+        found: dict[str, tuple[Tensor, Tensor]] = {}
+        for spec in wanted:
+            if spec.scheme == "int":
+                found[spec.label] = _integers(
+                    weight, spec, scale_dtype(spec), made_up, search, importance
+                )
+        by_group: dict[int | None, list[QuantSpec]] = {}
+        for spec in wanted:
+            if spec.scheme == "lut":
+                by_group.setdefault(spec.group_size, []).append(spec)
+        for group, specs in by_group.items():
+            tables_of = round_palettes(weight, group, importance)
+            for spec in specs:
+                found[spec.label] = _indices(weight, tables_of(spec.bits), made_up)
+        layers[name] = found
+    return Rounding(layers)
+
+
+def _integers(
+    weight: Tensor,
+    spec: QuantSpec,
+    scale_dtype: str,
+    root: Tensor | None,
+    search: ScaleSearch,
+    importance: Tensor | None,
+) -> tuple[Tensor, Tensor]:
+    codes, scales = round_weight(weight, spec, scale_dtype, search, importance)
+    if root is not None:
+        limits = code_limits(spec.bits)
+        codes = gptq.made_up_codes(weight.flatten(1), scales, limits, root).reshape(weight.shape)
+    return codes, scales
+
+
+def _indices(weight: Tensor, tables: Tensor, root: Tensor | None) -> tuple[Tensor, Tensor]:
+    if root is None:
+        return nearest_palette(weight, tables), tables
+    return gptq.made_up_indices(weight.flatten(1), tables, root).reshape(weight.shape), tables
+
+
+def round_layer(
+    weight: Tensor, layer: LayerProfile, spec: QuantSpec, scale_dtype: str
+) -> LayerCodes:
+    """One layer at one precision, rounded to nearest, with the static ranges its profile measured."""
+    if spec.scheme == "float":
+        return LayerCodes(spec)
+    if spec.scheme == "lut":
+        tables = round_palettes(weight, spec.group_size, None)(spec.bits)
+        found = {spec.stored.label: (nearest_palette(weight, tables), tables)}
+    else:
+        found = {spec.stored.label: round_weight(weight, spec, scale_dtype)}
+    return Rounding({layer.shape.name: found}).codes(layer, spec)

@@ -1,0 +1,179 @@
+"""The files of one run: what was measured and decided for one person, and what was written for them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from myqasr.core.errors import UserError
+from myqasr.core.storage import load_record
+from myqasr.personalize.measuring.sensitivity import ClipCosts, Measurement
+from myqasr.personalize.planning.plan import Plan, Profile
+from myqasr.personalize.planning.shrinkage import shrunk
+from myqasr.personalize.rounding.codes import Rounding, load_rounding
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class TuneClip:
+    """A recording the model was fitted on. sha256: of its decoded samples, so copies are known again."""
+
+    path: str
+    sha256: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class RunSettings:
+    """What the run is about. model: `default`, a folder or a hub id, as the user gave it."""
+
+    schema_version: int
+    model: str
+    weights_hash: str
+    audio_hash: str
+    seed: int
+    clips: tuple[TuneClip, ...]
+
+    def __post_init__(self) -> None:
+        if self.schema_version != SCHEMA_VERSION:
+            raise UserError(
+                f"run of schema {self.schema_version}, this version reads {SCHEMA_VERSION}; run "
+                "`myqasr personalize` again"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class PartialProfile:
+    """Clips measured so far by a run that may yet be killed. key: hash of all that decides the costs."""
+
+    key: str
+    clips: dict[int, ClipCosts]
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredOverhead:
+    """Bytes of a written file that no choice of precision explains; makes the next prediction exact."""
+
+    weights_hash: str
+    max_samples: int
+    overhead_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """Paths of a run. Each file is whole or absent, so what exists can be trusted."""
+
+    path: Path
+
+    @property
+    def settings(self) -> Path:
+        """`RunSettings`."""
+        return self.path / "run.json"
+
+    @property
+    def profile(self) -> Path:
+        """`Profile`."""
+        return self.path / "profile.json"
+
+    @property
+    def partial_profile(self) -> Path:
+        """`PartialProfile`; gone once the profile is complete."""
+        return self.path / "profile.partial.json"
+
+    @property
+    def prior(self) -> Path:
+        """`Profile` of many speakers that this one's costs are mixed with; absent when there is none."""
+        return self.path / "prior.json"
+
+    @property
+    def rounding(self) -> Path:
+        """Codes and scales of every layer at every precision that was measured."""
+        return self.path / "rounding.safetensors"
+
+    def plan(self, target: str) -> Path:
+        """`Plan` for one target."""
+        return self.path / f"plan.{target}.json"
+
+    def codes(self, target: str) -> Path:
+        """Codes and scales of one target's plan."""
+        return self.path / f"codes.{target}.safetensors"
+
+    def overhead(self, target: str) -> Path:
+        """`MeasuredOverhead` of one target."""
+        return self.path / f"overhead.{target}.json"
+
+    @property
+    def exports(self) -> Path:
+        """Folder of written files and their manifest."""
+        return self.path / "exports"
+
+    @property
+    def bench(self) -> Path:
+        """Folder of benchmark reports."""
+        return self.path / "bench"
+
+    @property
+    def page(self) -> Path:
+        """The newest result as a page."""
+        return self.path / "report.html"
+
+    @property
+    def plots(self) -> Path:
+        """Folder of the page's charts as pictures."""
+        return self.path / "plots"
+
+    def load_settings(self) -> RunSettings:
+        """Raises UserError when this isn't a run folder."""
+        if not self.settings.is_file():
+            raise UserError(
+                f"{self.path} is not a run: no run.json in it; make one with `myqasr personalize MODEL "
+                f"AUDIO --budget SIZE --out {self.path}`"
+            )
+        return load_record(self.settings, RunSettings)
+
+    def load_profile(self) -> Profile:
+        """Raises UserError when the run was never measured."""
+        if not self.profile.is_file():
+            raise UserError(
+                f"{self.path} has no profile.json: nothing was measured there, or the measuring was killed; "
+                "run `myqasr personalize` (again: it goes on where it stopped)"
+            )
+        return load_record(self.profile, Profile)
+
+    def load_rounding(self, profile: Profile) -> Rounding:
+        """Raises UserError when it is missing, damaged, or not this profile's."""
+        return load_rounding(self.rounding, rounding_key(profile))
+
+    def load_costs(self) -> Profile:
+        """The profile that plans are made from: mixed with the prior if there is one.
+
+        Raises UserError when the run was never measured.
+        """
+        profile = self.load_profile()
+        if self.prior.is_file():
+            return shrunk(profile, load_record(self.prior, Profile))
+        return profile
+
+    def load_measurement(self) -> Measurement:
+        """Costs as plans use them, and codes; raises UserError when the run was never measured."""
+        profile = self.load_costs()
+        return Measurement(profile, self.load_rounding(profile))
+
+    def load_plan(self, target: str) -> Plan:
+        """Raises UserError naming the targets that have a plan."""
+        path = self.plan(target)
+        if not path.is_file():
+            planned = ", ".join(self.planned_targets()) or "none"
+            raise UserError(
+                f"{self.path} has no plan for {target} (plans: {planned}); run `myqasr personalize` "
+                f"with --target {target}"
+            )
+        return load_record(path, Plan)
+
+    def planned_targets(self) -> list[str]:
+        """Targets that have a plan, by name."""
+        return sorted(path.name.split(".")[1] for path in self.path.glob("plan.*.json"))
+
+
+def rounding_key(profile: Profile) -> str:
+    """What a profile and its codes have in common."""
+    return f"{profile.weights_hash} {profile.audio_hash} {profile.seed} {profile.rounding}"

@@ -1,0 +1,1 @@
+"""What works here, which kernels ran, and for how long."""

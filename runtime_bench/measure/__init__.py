@@ -1,0 +1,1 @@
+"""From an exported file and clips to words, times and memory."""

@@ -1,0 +1,137 @@
+"""Load time and peak memory of one system, in a process of its own so that nothing else counts.
+
+Run as `python -m myqasr.runtime_bench.measure.peak_memory SYSTEM_JSON THREADS FEATURES.npy`; prints one
+JSON line.
+"""
+
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import psutil
+from numpy.typing import NDArray
+
+from myqasr.core.errors import UserError
+from myqasr.core.storage import converter
+from myqasr.runtime_bench.results.report import Startup
+from myqasr.runtime_bench.runners.base import (
+    REMOTE_RUNNERS,
+    Runner,
+    System,
+    kind_of,
+    open_system,
+    runner_module,
+)
+from myqasr.runtime_bench.runners.process import ProcessRunner
+
+TIMEOUT_SECONDS = 900
+LOADS, LOAD_SECONDS = 5, 2.0
+"""Loads whose median counts, as long as they don't take longer than so many seconds together."""
+
+
+def measure_startup(system: System, features: NDArray[np.float32], threads: int) -> Startup:
+    """Load a system in a fresh process and run one input [samples], the longest there is.
+
+    Raises UserError with the process's last words when it fails or is killed.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "features.npy"
+        np.save(file, features)
+        try:
+            done = subprocess.run(
+                [
+                    sys.executable,
+                    "-m",
+                    "myqasr.runtime_bench.measure.peak_memory",
+                    json.dumps(converter.unstructure(system)),
+                    str(threads),
+                    str(file),
+                ],
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=TIMEOUT_SECONDS,
+                env={**os.environ, "OMP_NUM_THREADS": str(threads)},
+                check=False,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise UserError(
+                f"{system.name} took more than {TIMEOUT_SECONDS} s in its own process"
+            ) from error
+    if done.returncode != 0:
+        lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+        raise UserError(f"{system.name} failed in its own process: {lines[-1]}")
+    return converter.structure(json.loads(done.stdout.splitlines()[-1]), Startup)
+
+
+def startup_here(system: System, features: NDArray[np.float32], threads: int) -> Startup:
+    """The same in this process; only a fresh one gives figures that mean something."""
+    runner_module(system.runner)
+    baseline = psutil.Process().memory_info().rss
+    _forget_peak()
+    runner, load_ms = _load(system, threads)
+    if isinstance(runner, ProcessRunner):
+        startup = runner.startup(features)
+    else:
+        start = time.perf_counter()
+        runner.logits(features)
+        first_ms = 1e3 * (time.perf_counter() - start)
+        startup = Startup(load_ms, first_ms, baseline, _peak_rss_bytes())
+    loads = [load_ms]
+    again = 1 if kind_of(system.runner) in REMOTE_RUNNERS else LOADS
+    while len(loads) < again and sum(loads) < 1e3 * LOAD_SECONDS:
+        del runner  # which also ends its process
+        runner, load_ms = _load(system, threads)
+        loads.append(load_ms)
+    return replace(startup, load_ms=statistics.median(loads), loads=len(loads))
+
+
+def _load(system: System, threads: int) -> tuple[Runner, float]:
+    """A model in memory and the milliseconds that took, without starting a process for it."""
+    start = time.perf_counter()
+    runner = open_system(system, threads)
+    took = 1e3 * (time.perf_counter() - start)
+    return runner, runner.load_ms if isinstance(runner, ProcessRunner) else took
+
+
+def _peak_rss_bytes() -> int:
+    """Highest resident memory of this process so far."""
+    status = Path("/proc/self/status")
+    if status.is_file():
+        for line in status.read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _forget_peak() -> None:
+    """Let the peak start from now; where the system can't, the peak of the imports stays in it."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return
+
+
+def main(arguments: list[str]) -> int:
+    """The child process: exit code 2 and one line on stderr for a user error."""
+    system = converter.structure(json.loads(arguments[0]), System)
+    try:
+        startup = startup_here(system, np.load(arguments[2]), int(arguments[1]))
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 2
+    print(json.dumps(converter.unstructure(startup)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

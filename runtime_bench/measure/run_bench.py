@@ -1,0 +1,171 @@
+"""Benchmark a run folder: its exported files beside the model in torch, on clips it wasn't fitted on."""
+
+import datetime
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from myqasr.core.errors import UserError
+from myqasr.core.storage import record_hash
+from myqasr.exporters.manifest import Artifact, load_manifest
+from myqasr.exporters.target import HALF_ACTIVATIONS
+from myqasr.personalize.run_folder import RunFolder, RunSettings
+from myqasr.runtime_bench.devices.machine import runtime_versions
+from myqasr.runtime_bench.measure.bench import BenchOptions, Progress, bench, no_progress
+from myqasr.runtime_bench.measure.operations import with_operations
+from myqasr.runtime_bench.results.report import BenchReport, MeasuredFile, Provenance, add_report
+from myqasr.runtime_bench.runners.base import System
+from myqasr.runtime_bench.runners.exported import Exported, common_input, exported_file
+from myqasr.speech.datasets import Clip, Recording, audio_hash, evenly, read_clips
+
+FLOAT_NAME = "float (torch)"
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """Test recordings. tuned: how many clips were left out because the run was fitted on them."""
+
+    recordings: tuple[Recording, ...]
+    skipped: tuple[tuple[Path, str], ...]
+    tuned: int
+
+
+def held_out_recordings(settings: RunSettings, clips: Sequence[Clip], limit: int | None) -> Heard:
+    """Decode labelled clips and leave out those the run was fitted on, by their samples.
+
+    limit: keep so many, spread evenly. Raises UserError when none are left.
+    """
+    known = {clip.sha256 for clip in settings.clips}
+    recordings, skipped = read_clips(clips, need_text=True)
+    apart = [recording for recording in recordings if audio_hash([recording]) not in known]
+    if not apart:
+        raise UserError(
+            f"all {len(recordings)} labelled clips were used to fit this run; bench on others, or "
+            "personalize with fewer --clips"
+        )
+    chosen = evenly(apart, len(apart) if limit is None else limit)
+    return Heard(tuple(chosen), tuple(skipped), len(recordings) - len(apart))
+
+
+def exported_files(folder: RunFolder, target: str | None) -> list[tuple[Path, Artifact]]:
+    """Files of the run's manifest with their entries; raises UserError when there are none."""
+    manifest = load_manifest(folder.exports)
+    found = [
+        (folder.exports / artifact.file, artifact)
+        for artifact in manifest.artifacts
+        if target is None or artifact.target == target
+    ]
+    if not found:
+        known = ", ".join(artifact.target for artifact in manifest.artifacts) or "none"
+        raise UserError(f"{folder.exports} has no file for {target}; it has files for: {known}")
+    return found
+
+
+def model_systems(settings: RunSettings) -> list[System]:
+    """What every engineer has without us: the float model, and torch's own dynamic int8."""
+    return [
+        System(FLOAT_NAME, "torch-float", settings.model),
+        System("dynamic int8 (torch)", "torch-int8-dynamic", settings.model),
+    ]
+
+
+def bench_run(
+    folder: RunFolder,
+    heard: Heard,
+    target: str | None,
+    options: BenchOptions,
+    on_progress: Progress = no_progress,
+    runners: Sequence[str] = (),
+) -> tuple[BenchReport, Path]:
+    """Measure the run's files on test recordings; returns the report and where it was written.
+
+    runners: each file runs on all of these; none: on its target's own.
+    Beside each file stands its torch reference: the same integers, simulated.
+    Raises UserError when files are missing, were changed since the export, or can't be run.
+    """
+    settings = folder.load_settings()
+    systems = model_systems(settings)
+    files = []
+    for path, artifact in exported_files(folder, target):
+        for runner in runners or (None,):
+            where = artifact.target if runner is None else f"{artifact.target}, {runner}"
+            exported = exported_file(path, f"{folder.path.name} ({where})", runner)
+            files.append(exported)
+            systems.append(exported.system)
+        codes = str(folder.codes(artifact.target))
+        name = f"its reference (torch, {artifact.target})"
+        half = artifact.target in HALF_ACTIVATIONS
+        reference = "torch-reference" if half else "torch-reference-float32"
+        if exported.system.runner == "coreml":
+            reference = "torch-reference-float16"
+            rounded = f"{exported.system.name}, float16 results"
+            systems.append(
+                replace(exported.system, name=rounded, runner="coreml-float16", timed=False)
+            )
+        systems.append(System(name, reference, settings.model, codes, timed=False))
+    return bench_files(folder, systems, files, heard, options, on_progress)
+
+
+def bench_files(
+    folder: RunFolder,
+    systems: Sequence[System],
+    files: Sequence[Exported],
+    heard: Heard,
+    options: BenchOptions,
+    on_progress: Progress = no_progress,
+) -> tuple[BenchReport, Path]:
+    """Measure any systems whose input is that of `files`, and add the report to the run's results."""
+    audio, tokens = common_input(files)
+    artifacts = {file.system.name: measured_file(file.artifact) for file in files}
+    provenance = provenance_of(folder.load_settings(), heard.recordings)
+    report = bench(
+        systems, heard.recordings, audio, tokens, options, provenance, artifacts, on_progress
+    )
+    if options.operations:
+        on_progress("operations", 0, 1)
+        report = with_operations(report, files, heard.recordings)
+    return report, add_report(report, folder.bench)
+
+
+def measured_file(artifact: Artifact) -> MeasuredFile:
+    """What a report keeps of a manifest's entry."""
+    return MeasuredFile(
+        artifact.file,
+        artifact.target,
+        artifact.sha256,
+        artifact.size_bytes,
+        artifact.mean_bits,
+        artifact.plan_hash,
+        artifact.profile_hash,
+    )
+
+
+def provenance_of(settings: RunSettings, recordings: Sequence[Recording]) -> Provenance:
+    """Where the figures of a run come from, measured now by this program."""
+    return Provenance(
+        command=this_command(),
+        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        versions=runtime_versions(),
+        model=short_path(settings.model),
+        weights_hash=settings.weights_hash,
+        audio_hash=audio_hash(recordings),
+        text_hash=record_hash(sorted(recording.clip.text or "" for recording in recordings)),
+    )
+
+
+def this_command() -> str:
+    """The command as it was typed, with paths that don't tell where its author keeps things."""
+    name, *arguments = sys.argv
+    return shlex.join([Path(name).name, *(short_path(argument) for argument in arguments)])
+
+
+def short_path(text: str) -> str:
+    """An absolute path from here if it lies below, else its last three parts; other text as it is."""
+    path = Path(text)
+    if not path.is_absolute():
+        return text
+    if path.is_relative_to(Path.cwd()):
+        return str(path.relative_to(Path.cwd()))
+    return "/".join(path.parts[-3:]) if len(path.parts) > 3 else text

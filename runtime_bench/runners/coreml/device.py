@@ -1,0 +1,89 @@
+"""Core ML itself, on macOS: packages by coremltools, .pte files by ExecuTorch's backend. Not tried yet."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from myqasr.core.errors import UserError
+from myqasr.exporters.coreml.mlpackage import MAIN, read_programs
+from myqasr.runtime_bench.runners.base import Runner, System
+from myqasr.runtime_bench.runners.coreml.lengths import ListedLengths, listed_lengths
+from myqasr.speech.decoding import Autoregression, greedy_logits
+
+
+@dataclass(frozen=True, slots=True)
+class CoreMLRunner:
+    """A compiled package's functions by name. threads: as asked for; Core ML decides itself."""
+
+    description: str
+    threads: int
+    functions: dict[str, Any]
+    autoregression: Autoregression | None
+    lengths: ListedLengths
+
+    def logits(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Logits of features [samples]: [frames, vocab], or of greedy decoding [tokens written, vocab]."""
+        waveform = {"waveform": self.lengths.filled(features)[None]}
+        if self.autoregression is None:
+            found = _logits(self.functions[MAIN].predict(waveform))
+            return self.lengths.trimmed(found, len(features))
+        heard = self.functions["encode"].predict(waveform)
+        decode = self.functions["decode"]
+        return greedy_logits(
+            lambda ids: _logits(decode.predict({"ids": ids.astype(np.int32), **heard})),
+            self.autoregression,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class DelegateRunner:
+    """A .pte of Core ML's in ExecuTorch's runtime."""
+
+    description: str
+    threads: int
+    runtime: Runner
+    lengths: ListedLengths
+
+    def logits(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """As of `CoreMLRunner`."""
+        found = self.runtime.logits(self.lengths.filled(features))
+        return self.lengths.trimmed(found, len(features))
+
+
+def _logits(outputs: dict[str, Any]) -> NDArray[np.float32]:
+    result: NDArray[np.float32] = np.asarray(outputs["logits"], np.float32)[0]
+    return result
+
+
+def open_device(system: System, threads: int) -> Runner:
+    """Load a package or .pte for all compute units; raises UserError when it is refused."""
+    path, how = Path(system.source), system.autoregression
+    programs = read_programs(path)
+    lengths = listed_lengths(programs[MAIN]) if how is None else ListedLengths((), 0)
+    if path.is_dir():
+        return CoreMLRunner("Core ML, all compute units", threads, _loaded(path, how), how, lengths)
+    from myqasr.runtime_bench.runners.executorch import open_runner
+
+    runtime = open_runner(system, threads)
+    return DelegateRunner("ExecuTorch with Core ML", runtime.threads, runtime, lengths)
+
+
+def _loaded(path: Path, how: Autoregression | None) -> dict[str, Any]:
+    """The package's functions, compiled."""
+    import coremltools as ct
+
+    try:
+        return {
+            name: ct.models.MLModel(
+                str(path),
+                compute_units=ct.ComputeUnit.ALL,
+                function_name=None if name == MAIN else name,
+            )
+            for name in ((MAIN,) if how is None else ("encode", "decode"))
+        }
+    except RuntimeError as error:
+        line = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(f"{path} can't be loaded by Core ML ({line}); export it again") from error

@@ -1,0 +1,1 @@
+"""Models, recordings and devices that tests share."""

@@ -1,0 +1,184 @@
+"""Whisper: two methods in one file, and the loop that writes token by token."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import transformers
+from hypothesis import given
+from hypothesis import strategies as st
+from tokenizers import pre_tokenizers
+
+from myqasr.core.errors import UserError
+from myqasr.exporters.manifest import load_artifact
+from myqasr.personalize.measuring.sensitivity import ProfileOptions, measure
+from myqasr.personalize.profiling import union_menu, union_scale_dtype
+from myqasr.runtime_bench.measure.kernels import profile_kernels
+from myqasr.runtime_bench.measure.transcription import model_inputs
+from myqasr.runtime_bench.runners.base import open_system
+from myqasr.runtime_bench.runners.exported import exported_file
+from myqasr.speech.decoding import (
+    Autoregression,
+    Tokens,
+    best_tokens,
+    greedy_logits,
+    greedy_text,
+    spelled,
+)
+from myqasr.speech.models import load_model
+from tests.conftest import invoke
+from tests.material.model_folders import save_model
+from tests.material.tiny_models import noise
+
+HOW = Autoregression((3, 4), end=0, max_tokens=7, suppressed=(5,), suppressed_first=(0,))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("whisper")
+    save_model("whisper", path)
+    return path
+
+
+def theirs(folder: Path) -> transformers.WhisperForConditionalGeneration:
+    return transformers.WhisperForConditionalGeneration.from_pretrained(folder).eval()
+
+
+def test_what_it_thinks_of_every_token_is_what_transformers_computes(folder):
+    model, reference = load_model(str(folder)), theirs(folder)
+    extractor = transformers.AutoFeatureExtractor.from_pretrained(folder)
+    for samples in (1_300, 32_000, 40_000):
+        waveform = 0.1 * noise(samples)[0].numpy()
+        mel = extractor(waveform, sampling_rate=16_000, return_tensors="pt").input_features
+        audio, ids = model.inputs(waveform)
+        prompt = len(model.tokens.autoregression.prompt)
+        with torch.inference_mode():
+            expected = reference(mel, decoder_input_ids=ids).logits[:, prompt - 1 :]
+            found = model.module(audio, ids)
+        torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-5)
+        # Step by step and all at once are the same computation.
+        np.testing.assert_allclose(model.logits(waveform), found[0].numpy(), rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("language", ["english", "de"])
+def test_it_writes_the_text_that_transformers_generates(folder, tmp_path, language):
+    for file in folder.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    config = tmp_path / "generation_config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "language": language}))
+    waveform = 0.1 * noise(20_000)[0].numpy()
+    extractor = transformers.AutoFeatureExtractor.from_pretrained(tmp_path)
+    mel = extractor(waveform, sampling_rate=16_000, return_tensors="pt").input_features
+    ids = theirs(tmp_path).generate(mel, language=language, task="transcribe", num_beams=1)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    expected = tokenizer.decode(ids[0], skip_special_tokens=True)
+    assert expected.strip()
+    assert load_model(str(tmp_path)).transcribe(waveform) == " ".join(expected.split())
+
+
+def test_a_tokenizer_that_is_not_whispers_is_refused_by_the_token_it_lacks(folder, tmp_path):
+    for file in folder.iterdir():
+        text = file.read_bytes()
+        (tmp_path / file.name).write_bytes(text.replace(b"<|transcribe|>", b"<|transcrybe|>"))
+    with pytest.raises(UserError, match=r"no token <\|transcribe\|>"):
+        load_model(str(tmp_path))
+
+
+def test_an_extractor_for_another_window_is_refused_instead_of_shifting_positions(folder, tmp_path):
+    for file in folder.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    transformers.WhisperFeatureExtractor(80, chunk_length=3).save_pretrained(tmp_path)
+    with pytest.raises(UserError, match="150 positions, the encoder wants 100"):
+        load_model(str(tmp_path))
+
+
+def test_personalize_export_and_bench_take_a_whisper_and_write_with_two_methods(
+    folder, tune_clips, test_clips, tmp_path
+):
+    run = tmp_path / "out"
+    for command in (
+        ("personalize", folder, tune_clips, "--budget", "1.3MB", "--out", run),
+        ("export", run),
+        ("bench", run, "--data", test_clips, "--limit", 2, "--runs", 2, "--seconds", 0, "--json"),
+    ):
+        done = invoke(*command)
+        assert done.exit_code == 0, done.output
+    report = json.loads(done.stdout)
+    assert report["task"] == "transcription"
+    assert len(report["systems"]) == 4
+    (file,) = (run / "exports").glob("*.pte")
+    manifest, artifact = load_artifact(file)
+    assert manifest.tokens.autoregression.prompt
+    assert {"decoder.embed_tokens", "decoder.layers.0.encoder_attn.k_proj"} <= set(artifact.layers)
+    # Longer than the window: cut, every piece padded to a whole one.
+    pieces = model_inputs(noise(70_000)[0].numpy(), exported_file(file).audio)
+    assert len(pieces) > 2
+    assert {len(piece) for piece in pieces} == {32_000}
+    python, cpp = (
+        open_system(exported_file(file, runner=name).system, 1)
+        for name in ("executorch", "executorch-cpp")
+    )
+    np.testing.assert_array_equal(cpp.logits(pieces[0]), python.logits(pieces[0]))
+    ran = profile_kernels(file, pieces[0], repeats=2)
+    assert {one.layer: one.planned for one in ran if one.layer is not None} == artifact.layers
+    assert all(one.right for one in ran)
+    assert sum(one.layer == "decoder.embed_tokens" for one in ran) == 1
+
+
+def test_costs_come_from_the_tokens_it_writes_and_every_layer_has_one(folder):
+    model = load_model(str(folder))
+    clips = [0.1 * noise(20_000)[0].numpy()]
+    measured = measure(
+        model, clips, union_menu, union_scale_dtype, "clips", ProfileOptions(label_draws=4)
+    )
+    profile = measured.profile
+    assert profile.frames == len(model.logits(clips[0]))
+    assert {layer.shape.name for layer in profile.layers} == set(model.layers())
+    coarse = {
+        layer.shape.name: layer.costs["int4"]
+        for layer in profile.layers
+        if "int4" in layer.costs and not layer.shape.fixed
+    }
+    assert min(coarse.values()) > 0
+    embedding = next(layer for layer in profile.layers if layer.shape.kind == "embedding")
+    assert embedding.costs["int8"] < embedding.costs["int4"]
+
+
+def steps(row_of: dict[int, list[float]]):
+    """Logits by how many ids there are."""
+    return lambda ids: np.array(row_of[ids.shape[1]], dtype=np.float32)
+
+
+def test_greedy_writing_stops_at_the_end_token_and_leaves_out_what_is_suppressed():
+    rows = {
+        2: [9, 1, 0, 0, 0, 8],  # the end is suppressed at first, 5 always
+        3: [1, 0, 2, 0, 0, 9],
+        4: [9, 1, 0, 0, 0, 0],
+    }
+    logits = greedy_logits(steps(rows), HOW)
+    assert best_tokens(logits, HOW) == [1, 2, 0]
+    tokens = Tokens(("", "a", "b", "", "", "x"), None, autoregression=HOW)
+    assert greedy_text(logits, tokens) == "ab"
+
+
+def test_greedy_writing_that_never_ends_stops_at_the_most_tokens():
+    logits = greedy_logits(lambda ids: np.eye(6, dtype=np.float32)[1], HOW)
+    assert len(logits) == HOW.max_tokens - len(HOW.prompt)
+
+
+@given(st.text())
+def test_text_spelled_in_gpt2s_alphabet_is_read_back(text):
+    symbols = "".join(
+        piece
+        for piece, _ in pre_tokenizers.ByteLevel(
+            add_prefix_space=False, use_regex=False
+        ).pre_tokenize_str(text)
+    )
+    assert spelled(symbols) == " ".join(text.split())
+
+
+def test_a_prompt_that_fills_all_there_is_room_for_is_refused():
+    with pytest.raises(UserError, match="room for one more"):
+        Autoregression((1, 2, 3), end=0, max_tokens=3)

@@ -1,0 +1,1 @@
+"""The phone app without a phone: compiled, linted, drawn."""

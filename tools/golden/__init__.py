@@ -1,0 +1,1 @@
+"""Vectors that the app's core is held against."""
