@@ -28,13 +28,13 @@ def export_controls(
         model = load_model(model_source)
         plan = uniform_plan(
             speaker.profile,
-            target.NAME,
+            target.name,
             target.menu,
             target.layer_bytes,
             target.overhead_bytes(model),
             bits,
         )
-        path = folder / f"{plan.method}{target.SUFFIX}"
+        path = folder / f"{plan.method}{target.suffix}"
         options = export_options(model, max_seconds)
         written[name] = export_plan(model, speaker, plan, target, path, options)
         entry = manifest(model, speaker.profile.weights_hash, written[name].artifact)

@@ -22,7 +22,7 @@ from myqasr.exporters.manifest import (
     Manifest,
     save_artifact,
 )
-from myqasr.exporters.target import CORE_ML, ExportOptions, Target
+from myqasr.exporters.target import ExportOptions, Target, all_targets, load_target
 from myqasr.personalize.measuring.sensitivity import Measurement, round_plan
 from myqasr.personalize.planning.exact import plan_mean_bits
 from myqasr.personalize.planning.plan import Plan, Profile
@@ -34,9 +34,6 @@ from myqasr.speech.models.base import SAMPLE_RATE, SpeechModel
 MAX_ATTEMPTS = 5
 MIN_BUDGET_USE = 0.98
 MIN_GAIN = 0.01  # of the expected cost: less isn't worth another export
-FOR_THE_MAC = ("coreml", "coreml-ios16")
-"""Targets whose files can't be run here; with them goes what it takes to do so elsewhere."""
-
 MOST_LENGTHS = 128
 """So many listed lengths Core ML takes."""
 
@@ -73,26 +70,24 @@ def export_run(
             f"{model.model_id} has changed since it was measured: weights {model.weights_hash()}, "
             f"profile {speaker.profile.weights_hash}; run `myqasr personalize` again"
         )
-    if lengths and target.NAME not in CORE_ML:
+    if lengths and not target.lists_lengths:
+        listing = sorted(each.name for each in all_targets() if each.lists_lengths)
         raise UserError(
-            f"{target.NAME} files take any length; --lengths is for {', '.join(sorted(CORE_ML))}"
+            f"{target.name} files take any length; --lengths is for {', '.join(listing)}"
         )
     options = export_options(model, max_seconds, lengths)
-    path = run.exports / f"{run.path.name}{target.SUFFIX}"
+    path = run.exports / f"{run.path.name}{target.suffix}"
     written = export_within_budget(
-        model, speaker, run.load_plan(target.NAME), target, path, options, say
+        model, speaker, run.load_plan(target.name), target, path, options, say
     )
     save_plan(run, speaker, written.plan, target)
     measured = MeasuredOverhead(
         speaker.profile.weights_hash, options.max_samples, written.plan.overhead_bytes
     )
-    save_record(measured, run.overhead(target.NAME))
+    save_record(measured, run.overhead(target.name))
     save_artifact(run.exports, manifest(model, speaker.profile.weights_hash, written.artifact))
-    if target.NAME in FOR_THE_MAC:
-        from myqasr.exporters.coreml.kit import write_kit
-
-        kit = write_kit(model, round_plan(speaker, written.plan), path, written.artifact)
-        say(f"to check and time it on a Mac: {kit}/bench_macos.py")
+    if target.companions is not None:
+        say(target.companions(model, round_plan(speaker, written.plan), path, written.artifact))
     return written
 
 
@@ -245,7 +240,7 @@ def _whole_frames(model: SpeechModel, seconds: float, option: str) -> int:
 
 def manifest(model: SpeechModel, weights_hash: str, artifact: Artifact) -> Manifest:
     """A manifest of one artifact with the versions of what wrote it."""
-    packages = (*PACKAGES, "coremltools") if artifact.target in CORE_ML else PACKAGES
+    packages = (*PACKAGES, *load_target(artifact.target).wrote_by)
     versions = {package: version(package) for package in packages}
     return Manifest(
         SCHEMA_VERSION,

@@ -1,18 +1,19 @@
-"""What every target module offers, as a protocol; `load_target` finds it by name."""
+"""What every target is, as a record; `load_target` finds it by name."""
 
 import contextlib
 import importlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from myqasr.core.errors import NotInstalledError, UserError
-from myqasr.personalize.planning.plan import LayerShape, QuantSpec
+from myqasr.personalize.planning.target import PlanTarget, TargetGroup
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from myqasr.exporters.manifest import Artifact
     from myqasr.personalize.rounding.codes import LayerCodes
     from myqasr.speech.models.base import SpeechModel
 
@@ -25,19 +26,7 @@ TARGETS = {
     "coreml-ios16": "myqasr.exporters.coreml.ios16",
     "coreml-pte": "myqasr.exporters.coreml.pte",
 }
-"""Target name -> module that implements `Target` with plain functions and constants."""
-
-CORE_ML = frozenset({"coreml", "coreml-ios16", "coreml-pte"})
-"""Targets whose files Core ML runs."""
-
-ASKED_FOR = CORE_ML
-"""Targets whose precisions are measured only for who asks for them: palettes are many, and take time."""
-
-HALF_ACTIVATIONS = frozenset({"xnnpack"})
-"""Targets whose fp16 layers round inputs and results, too; elsewhere only weights are stored so."""
-
-EXTRAS = {"ai_edge_litert": "tflite", "coremltools": "coreml"}
-"""Package that a target needs -> our extra that installs it."""
+"""Target name -> module whose `TARGET` is the `Target`; a new one is its module and a line here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,41 +64,43 @@ class Mismatch:
     reason: str
 
 
-class Target(Protocol):
-    """A target module. The first three need no torch."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target(PlanTarget):
+    """Everything that the rest of the program asks of a target: its module's `TARGET`.
 
-    NAME: str
-    SUFFIX: str
+    suffix: how its files end. runner: the one that runs them, see `runtime_bench.runners`. write(model, codes,
+    path, options): writes the file whole or not at all; returns layer names in the order the stored program
+    runs them. read(path): every weight-bearing layer of a file, in program order, from the file alone.
 
-    def menu(self, shape: LayerShape) -> tuple[QuantSpec, ...]:
-        """Precisions the target's kernels really run for this layer, fp32 last."""
-        ...
+    needs: packages beyond ours that writing and reading import; extra: ours that installs them. wrote_by:
+    distributions whose versions a manifest names beside those of every target. half_activations: fp16 layers
+    round inputs and results, too; elsewhere only weights are stored so. lists_lengths: files may take listed
+    lengths only. companions(model, codes, path, artifact): writes what goes with a file that can't be run
+    here; returns a line that says what it is for.
+    """
 
-    def layer_bytes(self, shape: LayerShape, spec: QuantSpec) -> int:
-        """Bytes of the file that this choice is answerable for: weights, scales, bias, bookkeeping."""
-        ...
+    suffix: str
+    runner: str
+    write: "Callable[[SpeechModel, dict[str, LayerCodes], Path, ExportOptions], tuple[str, ...]]"
+    read: Callable[[Path], tuple[StoredLayer, ...]]
+    needs: tuple[str, ...] = ()
+    extra: str | None = None
+    wrote_by: tuple[str, ...] = ()
+    half_activations: bool = False
+    lists_lengths: bool = False
+    companions: "Callable[[SpeechModel, dict[str, LayerCodes], Path, Artifact], str] | None" = None
 
-    def scale_dtype(self, spec: QuantSpec) -> str:
-        """`float32`, `bfloat16` or `float16`: how scales are stored, so codes are chosen for those."""
-        ...
 
-    def overhead_bytes(self, model: "SpeechModel") -> int:
-        """Estimate of the bytes no plan changes; replaced by the measured figure after an export."""
-        ...
+def all_targets() -> tuple[Target, ...]:
+    """Every target, in the order of `TARGETS`."""
+    return tuple(load_target(name) for name in TARGETS)
 
-    def write(
-        self,
-        model: "SpeechModel",
-        codes: "dict[str, LayerCodes]",
-        path: Path,
-        options: ExportOptions,
-    ) -> tuple[str, ...]:
-        """Write the file; returns layer names in the order the stored program runs them."""
-        ...
 
-    def read(self, path: Path) -> tuple[StoredLayer, ...]:
-        """Every weight-bearing layer found in the file, in program order, from the file alone."""
-        ...
+def measured_together(planned: str | None = None) -> TargetGroup:
+    """The targets that one measuring serves: those measured for everyone, and the one that is planned for."""
+    return TargetGroup(
+        tuple(each for each in all_targets() if each.name == planned or not each.when_asked)
+    )
 
 
 def load_target(name: str) -> Target:
@@ -118,7 +109,7 @@ def load_target(name: str) -> Target:
     if module is None:
         raise UserError(f"unknown target {name!r}; known: {', '.join(TARGETS)}")
     with needs_extra(name):
-        target: Target = importlib.import_module(module)
+        target: Target = importlib.import_module(module).TARGET
     return target
 
 
@@ -133,15 +124,16 @@ def needs_extra(target: str) -> Iterator[None]:
 
 def remedy(error: ImportError) -> str:
     """The command that installs what couldn't be imported."""
-    extra = EXTRAS.get((error.name or "").partition(".")[0])
-    return f"pip install 'myqasr[{extra}]'" if extra is not None else "pip install myqasr"
+    package = (error.name or "").partition(".")[0]
+    extras = [each.extra for each in all_targets() if package in each.needs]
+    return f"pip install 'myqasr[{extras[0]}]'" if extras else "pip install myqasr"
 
 
 def target_for_file(path: Path) -> Target:
     """The target whose files end like this one; raises UserError listing the endings."""
-    targets = [load_target(name) for name in TARGETS]
-    fitting = [target for target in targets if path.name.endswith(target.SUFFIX)]
+    targets = all_targets()
+    fitting = [target for target in targets if path.name.endswith(target.suffix)]
     if not fitting:
-        endings = ", ".join(f"{target.SUFFIX} ({target.NAME})" for target in targets)
+        endings = ", ".join(f"{target.suffix} ({target.name})" for target in targets)
         raise UserError(f"{path} ends like no target's file; known: {endings}")
-    return max(fitting, key=lambda target: len(target.SUFFIX))
+    return max(fitting, key=lambda target: len(target.suffix))

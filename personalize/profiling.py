@@ -4,11 +4,9 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
-from functools import partial
 
 from myqasr.core.errors import UserError
 from myqasr.core.storage import load_record, record_hash, save_record, sha256_of_text
-from myqasr.exporters.target import ASKED_FOR, TARGETS, Target, load_target
 from myqasr.personalize.measuring.method import ClipCosts
 from myqasr.personalize.measuring.sensitivity import (
     METHODS,
@@ -32,6 +30,7 @@ from myqasr.personalize.planning.plan import (
 )
 from myqasr.personalize.planning.problem import Problem
 from myqasr.personalize.planning.shrinkage import own_share, shrunk
+from myqasr.personalize.planning.target import PlanTarget, TargetGroup
 from myqasr.personalize.prior import Prior
 from myqasr.personalize.rounding.codes import LayerCodes, save_codes, save_rounding
 from myqasr.personalize.rounding.observe import layer_shape
@@ -59,45 +58,25 @@ class SizeRange:
     overhead_bytes: int
 
 
-def union_menu(shape: LayerShape, asked: str | None = None) -> tuple[QuantSpec, ...]:
-    """Every precision that some target runs for this layer, so that one profile serves all.
-
-    asked: a target to include though it isn't measured unless asked for.
-    """
-    names = [name for name in TARGETS if name == asked or name not in ASKED_FOR]
-    specs = dict.fromkeys(spec for name in names for spec in load_target(name).menu(shape))
-    return tuple(specs)
-
-
-def union_scale_dtype(spec: QuantSpec, asked: str | None = None) -> str:
-    """Scales as the coarsest targets store them: groups in bfloat16 (XNNPACK) that float16 holds (LiteRT).
-
-    Channels have float32, with Core ML among the targets float16, as have palettes.
-    """
-    if spec.scheme != "lut" and spec.group_size is not None:
-        return "bfloat16+float16"
-    return "float16" if asked in ASKED_FOR else "float32"
-
-
 def profile_speaker(
     run: RunFolder,
     model: SpeechModel,
     model_source: str,
     recordings: Sequence[Recording],
+    targets: TargetGroup,
     options: ProfileOptions,
     progress: Callable[[], None],
     prior: Prior | None = None,
-    asked: str | None = None,
 ) -> Measurement:
     """The run's profile and codes: taken as they are when they fit clips and weights, else measured and kept.
 
     A run that was killed in the middle goes on with the clips it had finished.
+    targets: all that the profile is to serve.
     prior: many speakers, with whose costs and clips those of less than a minute of speech are mixed.
-    asked: the target of the plan to come.
     """
     seconds = sum(recording.seconds for recording in recordings)
     others = prior if prior is not None and own_share(seconds) < 1 else None
-    measured = _measured(run, model, model_source, recordings, options, progress, others, asked)
+    measured = _measured(run, model, model_source, recordings, targets, options, progress, others)
     if prior is None or prior.profile.method != options.method:
         run.prior.unlink(missing_ok=True)
         return measured
@@ -111,16 +90,16 @@ def _measured(
     model: SpeechModel,
     model_source: str,
     recordings: Sequence[Recording],
+    targets: TargetGroup,
     options: ProfileOptions,
     progress: Callable[[], None],
     others: Prior | None,
-    asked: str | None,
 ) -> Measurement:
     """What the recordings say, with codes from others' clips too if there are any; kept in the run."""
     heard = audio_hash(recordings)
     weights = model.weights_hash()
     wanted = {
-        name: [spec.label for spec in union_menu(layer_shape(name, module), asked)]
+        name: [spec.label for spec in targets.menu(layer_shape(name, module))]
         for name, module in model.layers().items()
     }
     rounding = options.codes_by if others is None else f"{options.codes_by}, {others.name}"
@@ -151,7 +130,7 @@ def _measured(
 
     waveforms = [recording.waveform for recording in recordings]
     measured = measure(
-        model, waveforms, partial(union_menu, asked=asked), partial(union_scale_dtype, asked=asked),
+        model, waveforms, targets.menu, targets.scale_dtype,
         heard, options, progress,
         dict(finished), keep, () if others is None else others.waveforms(),
     )  # fmt: skip
@@ -197,7 +176,7 @@ def size_range(
     run: RunFolder,
     model: SpeechModel,
     profile: Profile,
-    target: Target,
+    target: PlanTarget,
     rules: PlanRules = NO_RULES,
 ) -> SizeRange:
     """What the target's files can weigh, with the overhead measured on an earlier export if there is one."""
@@ -207,7 +186,7 @@ def size_range(
 
 
 def sizes_with(
-    profile: Profile, target: Target, overhead_bytes: int, rules: PlanRules
+    profile: Profile, target: PlanTarget, overhead_bytes: int, rules: PlanRules
 ) -> SizeRange:
     """What plans that keep to the rules can weigh, with this overhead."""
     menu = allowed_menu(profile, target, rules)
@@ -215,9 +194,9 @@ def sizes_with(
     return SizeRange(smallest, floats, overhead_bytes)
 
 
-def known_overhead(run: RunFolder, profile: Profile, target: Target) -> int | None:
+def known_overhead(run: RunFolder, profile: Profile, target: PlanTarget) -> int | None:
     """Overhead measured by an earlier export of the same weights, in bytes."""
-    path = run.overhead(target.NAME)
+    path = run.overhead(target.name)
     if not path.is_file():
         return None
     measured = load_record(path, MeasuredOverhead)
@@ -242,14 +221,14 @@ def budget_in_range(budget: str, sizes: SizeRange, target: str) -> int:
 
 def plan_for(
     profile: Profile,
-    target: Target,
+    target: PlanTarget,
     budget_bytes: int,
     overhead_bytes: int,
     rules: PlanRules = NO_RULES,
 ) -> Plan:
     """The best plan for a target and budget that keeps to the user's rules."""
     menu = allowed_menu(profile, target, rules)
-    problem = Problem(profile, target.NAME, menu, target.layer_bytes, budget_bytes, overhead_bytes)
+    problem = Problem(profile, target.name, menu, target.layer_bytes, budget_bytes, overhead_bytes)
     method = METHODS.get(profile.method)
     plan = decide(problem, rules, ranks_only=method is not None and method.ranks_only)
     return replace(plan, rules=rules)
@@ -257,7 +236,7 @@ def plan_for(
 
 def curve(
     profile: Profile,
-    target: Target,
+    target: PlanTarget,
     overhead_bytes: int,
     budgets: Sequence[int],
     rules: PlanRules = NO_RULES,
@@ -267,7 +246,7 @@ def curve(
 
 
 def allowed_menu(
-    profile: Profile, target: Target, rules: PlanRules
+    profile: Profile, target: PlanTarget, rules: PlanRules
 ) -> Callable[[LayerShape], tuple[QuantSpec, ...]]:
     """The target's menu without what the user ruled out; fp32 stays, so that every layer has a choice.
 
@@ -281,7 +260,7 @@ def allowed_menu(
     for label in rules.precisions:
         if label not in known:
             raise UserError(
-                f"{target.NAME} runs no layer of this model at {label!r}; it runs {', '.join(known)}"
+                f"{target.name} runs no layer of this model at {label!r}; it runs {', '.join(known)}"
             )
     allowed = {*(rules.precisions or known), FLOAT32.label}
 
@@ -297,26 +276,26 @@ def allowed_menu(
 
 
 def _refuse_unmeasured(
-    profile: Profile, target: Target, menu: Callable[[LayerShape], tuple[QuantSpec, ...]]
+    profile: Profile, target: PlanTarget, menu: Callable[[LayerShape], tuple[QuantSpec, ...]]
 ) -> None:
     for layer in profile.layers:
         missing = {spec.label for spec in menu(layer.shape)} - {*layer.costs, FLOAT32.label}
         if missing:
             raise UserError(
-                f"this run wasn't measured for {target.NAME}: layer {layer.shape.name} has no cost at "
+                f"this run wasn't measured for {target.name}: layer {layer.shape.name} has no cost at "
                 f"{', '.join(sorted(missing)[:3])}; run `myqasr personalize` on it again with --target "
-                f"{target.NAME}, or name measured ones with --precisions"
+                f"{target.name}, or name measured ones with --precisions"
             )
 
 
-def _refuse_unmatched(profile: Profile, target: Target, rules: PlanRules) -> None:
+def _refuse_unmatched(profile: Profile, target: PlanTarget, rules: PlanRules) -> None:
     names = [layer.shape.name for layer in profile.layers]
     stored = sorted({spec.bits for layer in profile.layers for spec in target.menu(layer.shape)})
     for rule in rules.keep:
         pattern, bits = parse_keep(rule)
         if bits not in stored:
             raise UserError(
-                f"--keep {rule}: {target.NAME} stores no layer of this model at {bits} bits; it has "
+                f"--keep {rule}: {target.name} stores no layer of this model at {bits} bits; it has "
                 f"{', '.join(map(str, stored))}"
             )
         if not any(fnmatchcase(name, pattern) for name in names):
@@ -327,12 +306,12 @@ def _refuse_unmatched(profile: Profile, target: Target, rules: PlanRules) -> Non
 
 
 def save_plan(
-    run: RunFolder, measured: Measurement, plan: Plan, target: Target
+    run: RunFolder, measured: Measurement, plan: Plan, target: PlanTarget
 ) -> dict[str, LayerCodes]:
     """Write codes, then the plan that they belong to."""
     codes = round_plan(measured, plan)
-    save_codes(codes, record_hash(plan), run.codes(target.NAME))
-    save_record(plan, run.plan(target.NAME))
+    save_codes(codes, record_hash(plan), run.codes(target.name))
+    save_record(plan, run.plan(target.name))
     return codes
 
 

@@ -94,7 +94,7 @@ def write_files(targets: Sequence[str]) -> None:
     speaker = folder.load_measurement()
     for name in targets:
         target = load_target(name)
-        if all((RUN / f"{path}{target.SUFFIX}").is_file() for path in FILES.values()):
+        if all((RUN / f"{path}{target.suffix}").is_file() for path in FILES.values()):
             continue
         export_controls("default", speaker, target, RUN / "controls", MAX_SECONDS, print)
         sizes = planning.size_range(folder, load_model("default"), speaker.profile, target)
@@ -116,7 +116,7 @@ def main() -> None:
     if (RESULTS / "arm64.json").is_file():
         rows = [row for row in load_result("arm64")["figures"] if row["target"] not in targets]
     files = [
-        (name, RUN / f"{path}{load_target(target).SUFFIX}")
+        (name, RUN / f"{path}{load_target(target).suffix}")
         for target in targets
         for name, path in FILES.items()
     ]

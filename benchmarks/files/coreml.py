@@ -9,7 +9,6 @@ held against the torch reference of its plan.
 
 import argparse
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import torch
@@ -19,16 +18,10 @@ from benchmarks.results import BUILD, save_result
 from benchmarks.speakers import embedded_users, load_speaker
 from myqasr.core.storage import size_of
 from myqasr.exporters.export import export_options, export_within_budget
-from myqasr.exporters.target import Target, load_target
+from myqasr.exporters.target import Target, load_target, measured_together
 from myqasr.personalize.measuring.sensitivity import ProfileOptions, measure
 from myqasr.personalize.planning.plan import Plan
-from myqasr.personalize.profiling import (
-    plan_for,
-    round_plan,
-    size_limits,
-    union_menu,
-    union_scale_dtype,
-)
+from myqasr.personalize.profiling import plan_for, round_plan, size_limits
 from myqasr.personalize.rounding.reference import build_half_reference
 from myqasr.runtime_bench.runners.base import System, open_system
 from myqasr.runtime_bench.runners.exported import TARGET_RUNNERS
@@ -64,25 +57,26 @@ def one_user(name: str) -> list[FileResult]:
     """All files of one embedded user."""
     model, speaker = load_model("default"), load_speaker(name)
     asked = "coreml"
+    together = measured_together(asked)
     measured = measure(
-        model, speaker.tune, partial(union_menu, asked=asked),
-        partial(union_scale_dtype, asked=asked), name, ProfileOptions(label_draws=LABEL_DRAWS),
+        model, speaker.tune, together.menu,
+        together.scale_dtype, name, ProfileOptions(label_draws=LABEL_DRAWS),
     )  # fmt: skip
     base = [model.logits(waveform) for waveform in speaker.test]
     found = []
 
     def run(target: Target, plan: Plan) -> None:
-        path = BUILD / "coreml" / f"file{target.SUFFIX}"
+        path = BUILD / "coreml" / f"file{target.suffix}"
         path.parent.mkdir(parents=True, exist_ok=True)
         lengths = export_options(model, 15.0)
         written = export_within_budget(
             model, measured, plan, target, path, lengths, lambda text: None
         )
-        runner = open_system(System("file", TARGET_RUNNERS[target.NAME], str(path)), 1)
+        runner = open_system(System("file", TARGET_RUNNERS[target.name], str(path)), 1)
         logits = [runner.logits(model.features(clip)[0].numpy()) for clip in speaker.test]
         texts = [greedy_text(each, model.tokens) for each in logits]
         worst = other_texts = None
-        if asked == target.NAME:
+        if asked == target.name:
             reference = build_half_reference(model, round_plan(measured, written.plan))
             expected = [reference.logits(clip) for clip in speaker.test]
             worst = max(float(np.abs(e - f).max()) for e, f in zip(expected, logits, strict=True))
@@ -93,7 +87,7 @@ def one_user(name: str) -> list[FileResult]:
         counts = word_errors(list(speaker.texts), texts)
         total = sum(logit_divergence(p, q) for p, q in zip(base, logits, strict=True))
         result = FileResult(
-            name, target.NAME, written.plan.budget_bytes, size_of(path),
+            name, target.name, written.plan.budget_bytes, size_of(path),
             written.artifact.mean_bits, total / sum(len(each) for each in base),
             counts.errors, counts.reference_length, worst, other_texts,
         )  # fmt: skip

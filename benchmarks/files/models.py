@@ -24,7 +24,7 @@ import transformers
 from benchmarks.results import BUILD, run_command, save_result
 from myqasr.core.storage import write_bytes
 from myqasr.exporters.export import export_options, export_plan
-from myqasr.exporters.target import ASKED_FOR, TARGETS, Target, load_target
+from myqasr.exporters.target import Target, all_targets, load_target
 from myqasr.personalize.measuring.sensitivity import (
     Measurement,
     ProfileOptions,
@@ -81,7 +81,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
 TIMED = ("wav2vec 2.0 large, stable layer norm", "Whisper tiny")
 """Models whose `myqasr personalize` is timed."""
 
-MEASURED = [name for name in TARGETS if name not in ASKED_FOR]
+MEASURED = [target.name for target in all_targets() if not target.when_asked]
 THREADS = 2
 
 
@@ -121,9 +121,9 @@ def one_file(
     started = time.perf_counter()
     overhead = target.overhead_bytes(model)
     plan = uniform_plan(
-        speaker.profile, target.NAME, per_channel(target), target.layer_bytes, overhead, bits
+        speaker.profile, target.name, per_channel(target), target.layer_bytes, overhead, bits
     )
-    path = BUILD / f"model{target.SUFFIX}"
+    path = BUILD / f"model{target.suffix}"
     written = export_plan(model, speaker, plan, target, path, export_options(model, MAX_SECONDS))
     seconds = time.perf_counter() - started
     reference = build_reference(model, round_plan(speaker, written.plan))

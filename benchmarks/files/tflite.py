@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from benchmarks.results import BUILD, load_result, save_result
 from benchmarks.speakers import Waveform, embedded_users, load_speaker, reserved_speakers
 from myqasr.exporters.export import check_file, export_options, export_plan, export_within_budget
-from myqasr.exporters.target import HALF_ACTIVATIONS, load_target
+from myqasr.exporters.target import load_target, measured_together
 from myqasr.personalize import profiling as planning
 from myqasr.personalize.measuring.sensitivity import Measurement, ProfileOptions
 from myqasr.personalize.planning.exact import allocate, plan_mean_bits
@@ -115,7 +115,7 @@ def steps_of(
     """Files of one target at `count` budgets."""
     target = load_target(name)
     options = export_options(model, MAX_SECONDS)
-    path = BUILD / "tflite" / f"file{target.SUFFIX}"
+    path = BUILD / "tflite" / f"file{target.suffix}"
     profile, estimate = speaker.profile, target.overhead_bytes(model)
     smallest, _ = planning.size_limits(profile, target.menu, target.layer_bytes, estimate)
     first = planning.plan_for(profile, target, smallest, estimate)
@@ -127,7 +127,7 @@ def steps_of(
         plan = planning.plan_for(profile, target, budget, overhead)
         written = export_within_budget(model, speaker, plan, target, path, options, print)
         codes = planning.round_plan(speaker, written.plan)
-        reference = build_reference(model, codes, name in HALF_ACTIVATIONS)
+        reference = build_reference(model, codes, load_target(name).half_activations)
         expected = [reference.logits(clip) for clip in clips]
         found = by_file(model, path, name, clips)
         double = in_double(reference)
@@ -173,12 +173,12 @@ def common_plan(model: SpeechModel, speaker: Measurement, times: float) -> dict[
     profile, estimate = speaker.profile, litert.overhead_bytes(model)
     smallest, _ = planning.size_limits(profile, menu, litert.layer_bytes, estimate)
     budget = int(smallest * times)
-    plan = allocate(Problem(profile, litert.NAME, menu, litert.layer_bytes, budget, estimate))
+    plan = allocate(Problem(profile, litert.name, menu, litert.layer_bytes, budget, estimate))
     codes = planning.round_plan(speaker, plan)
     options = export_options(model, MAX_SECONDS)
     paths = {}
     for target in (litert, xnnpack):
-        path = paths[target.NAME] = BUILD / "tflite" / f"common{target.SUFFIX}"
+        path = paths[target.name] = BUILD / "tflite" / f"common{target.suffix}"
         order = target.write(model, codes, path, options)
         check_file(path, target, codes, order, model)  # every layer's codes, bit for bit
     reference = build_reference(model, codes)
@@ -234,7 +234,9 @@ def speaker_of(model: SpeechModel, source: str, clips: int) -> Measurement:
     """Costs and codes on an embedded user."""
     recordings, _ = choose_clips(find_clips(USERS / "synth-ada" / "tune"), clips)
     run = RunFolder(BUILD / "tflite" / model.model_id.replace("/", "_"))
-    return planning.profile_speaker(run, model, source, recordings, ProfileOptions(), lambda: None)
+    return planning.profile_speaker(
+        run, model, source, recordings, measured_together(), ProfileOptions(), lambda: None
+    )
 
 
 def main() -> None:

@@ -50,7 +50,7 @@ def spec_of(shape: LayerShape, file: str) -> QuantSpec:
 
 def path_of(target: str, file: str) -> Path:
     """Where a file is written."""
-    return BUILD / "tflite_base" / f"{file}{load_target(target).SUFFIX}"
+    return BUILD / "tflite_base" / f"{file}{load_target(target).suffix}"
 
 
 def write(model: SpeechModel, target_name: str, file: str) -> None:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from benchmarks.results import save_result
 from benchmarks.speakers import Speaker, load_speaker, ratio, speakers_and_workers
-from myqasr.exporters.target import Target, load_target
+from myqasr.exporters.target import Target, load_target, measured_together
 from myqasr.personalize.measuring.method import divergence
 from myqasr.personalize.measuring.sensitivity import (
     Measurement,
@@ -33,7 +33,7 @@ from myqasr.personalize.planning.heuristics import greedy, min_max, ranked, shuf
 from myqasr.personalize.planning.plan import LayerShape, Plan, Profile, QuantSpec
 from myqasr.personalize.planning.problem import Problem
 from myqasr.personalize.planning.shrinkage import expected_cost
-from myqasr.personalize.profiling import plan_for, size_limits, union_menu, union_scale_dtype
+from myqasr.personalize.profiling import plan_for, size_limits
 from myqasr.personalize.rounding.reference import build_reference
 from myqasr.speech.decoding import greedy_text
 from myqasr.speech.models import load_model
@@ -114,7 +114,7 @@ def by_worst(profile: Profile, target: Target, budget: int, overhead: int) -> Pl
 
 def problem_of(profile: Profile, target: Target, budget: int, overhead: int) -> Problem:
     """All of the target's menu."""
-    return Problem(profile, target.NAME, target.menu, target.layer_bytes, budget, overhead)
+    return Problem(profile, target.name, target.menu, target.layer_bytes, budget, overhead)
 
 
 def budget_at(share: float, profile: Profile, target: Target, overhead: int) -> int:
@@ -130,7 +130,7 @@ def best_uniform(profile: Profile, target: Target, budget: int, overhead: int) -
         narrowed = partial(stored_as, target=target, label=label)
         size, _ = size_limits(profile, narrowed, target.layer_bytes, overhead)
         if size <= budget:
-            problem = Problem(profile, target.NAME, narrowed, target.layer_bytes, size, overhead)
+            problem = Problem(profile, target.name, narrowed, target.layer_bytes, size, overhead)
             plans.append(greedy(problem))
     return min(plans, key=lambda plan: plan.expected_cost)
 
@@ -172,14 +172,14 @@ def one_speaker(name: str) -> list[Measured]:
             heard["fisher", rounding] = measure(
                 model,
                 speaker.tune,
-                union_menu,
-                union_scale_dtype,
+                measured_together().menu,
+                measured_together().scale_dtype,
                 name,
                 replace(options, method="fisher"),
             )
         if (sensitivity, rounding) not in heard:
             heard[sensitivity, rounding] = measure_again(
-                model, speaker.tune, union_menu, heard["fisher", rounding], options
+                model, speaker.tune, measured_together().menu, heard["fisher", rounding], options
             )
     base = [model.logits(waveform) for waveform in speaker.test]
     overhead = target.overhead_bytes(model)

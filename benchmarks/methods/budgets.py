@@ -13,7 +13,7 @@ from pathlib import Path
 
 from benchmarks.results import BUILD, save_result
 from myqasr.exporters.export import export_options, export_plan, export_within_budget
-from myqasr.exporters.target import load_target
+from myqasr.exporters.target import load_target, measured_together
 from myqasr.personalize import profiling as planning
 from myqasr.personalize.measuring.sensitivity import ProfileOptions
 from myqasr.personalize.planning.exact import plan_mean_bits
@@ -53,11 +53,11 @@ def main() -> None:
     recordings, _ = choose_clips(find_clips(USER), 16)
     run = RunFolder(BUILD / "budgets")
     speaker = planning.profile_speaker(
-        run, model, "default", recordings, ProfileOptions(), lambda: None
+        run, model, "default", recordings, measured_together(), ProfileOptions(), lambda: None
     )
     profile = speaker.profile
     export = export_options(model, 15.0)
-    path = BUILD / "budgets" / f"file{target.SUFFIX}"
+    path = BUILD / "budgets" / f"file{target.suffix}"
     estimate = target.overhead_bytes(model)
     smallest, _ = planning.size_limits(profile, target.menu, target.layer_bytes, estimate)
     first = planning.plan_for(profile, target, smallest, estimate)

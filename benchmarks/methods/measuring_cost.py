@@ -16,8 +16,8 @@ import torch
 
 from benchmarks.files.base_model import make_model
 from benchmarks.results import BUILD, save_result
+from myqasr.exporters.target import measured_together
 from myqasr.personalize.measuring.sensitivity import ProfileOptions, measure
-from myqasr.personalize.profiling import union_menu, union_scale_dtype
 from myqasr.personalize.rounding.layers import round_model
 from myqasr.personalize.rounding.observe import equal_weights, observe
 from myqasr.speech.models import load_model
@@ -73,10 +73,18 @@ def main() -> None:
     once = seconds_of(forward, 3)
     observing = seconds_of(lambda: observe(model, clips, "cpu", lambda: None, equal_weights))
     observed = observe(model, clips, "cpu", lambda: None, equal_weights)
-    rounding = seconds_of(lambda: round_model(model, observed, union_menu, union_scale_dtype))
+    rounding = seconds_of(
+        lambda: round_model(
+            model, observed, measured_together().menu, measured_together().scale_dtype
+        )
+    )
     draws = ProfileOptions(label_draws=len(clips))
-    whole = seconds_of(lambda: measure(model, clips, union_menu, union_scale_dtype, "", draws))
-    pairs = sum(len(union_menu(layer.shape)) - 1 for layer in observed.values())
+    whole = seconds_of(
+        lambda: measure(
+            model, clips, measured_together().menu, measured_together().scale_dtype, "", draws
+        )
+    )
+    pairs = sum(len(measured_together().menu(layer.shape)) - 1 for layer in observed.values())
     found = Costs(
         sum(parameter.numel() for parameter in model.module.parameters()),
         options.clips,

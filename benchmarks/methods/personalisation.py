@@ -23,11 +23,11 @@ from benchmarks.methods.allocation import budget_at, on_test_clips
 from benchmarks.results import BUILD, save_result
 from benchmarks.speakers import Speaker, genders, load_speaker, ratio, speakers_and_workers
 from myqasr.core.storage import save_record
-from myqasr.exporters.target import load_target
+from myqasr.exporters.target import load_target, measured_together
 from myqasr.personalize.measuring.sensitivity import Measurement, ProfileOptions, measure
 from myqasr.personalize.planning.plan import Plan, Profile
 from myqasr.personalize.planning.shrinkage import shrunk
-from myqasr.personalize.profiling import plan_for, union_menu, union_scale_dtype
+from myqasr.personalize.profiling import plan_for
 from myqasr.personalize.rounding.codes import save_rounding
 from myqasr.personalize.run_folder import RunFolder, rounding_key
 from myqasr.speech.datasets import evenly
@@ -71,7 +71,14 @@ class Found:
 def fit(clips: Sequence[np.ndarray], name: str) -> Measurement:
     """Measure on clips."""
     options = ProfileOptions(label_draws=max(LABEL_DRAWS, len(clips)))
-    return measure(load_model("default"), clips, union_menu, union_scale_dtype, name, options)
+    return measure(
+        load_model("default"),
+        clips,
+        measured_together().menu,
+        measured_together().scale_dtype,
+        name,
+        options,
+    )
 
 
 def keep(measured: Measurement, name: str) -> None:

@@ -18,7 +18,7 @@ import torch
 from benchmarks.methods.allocation import budget_at, problem_of
 from benchmarks.results import save_result
 from benchmarks.speakers import load_speaker, ratio, speakers_and_workers
-from myqasr.exporters.target import load_target
+from myqasr.exporters.target import load_target, measured_together
 from myqasr.personalize.measuring.operating_point import refine, true_divergence
 from myqasr.personalize.measuring.search import evolve
 from myqasr.personalize.measuring.sensitivity import (
@@ -29,7 +29,6 @@ from myqasr.personalize.measuring.sensitivity import (
 )
 from myqasr.personalize.planning.exact import allocate
 from myqasr.personalize.planning.plan import Plan
-from myqasr.personalize.profiling import union_scale_dtype
 from myqasr.speech.datasets import evenly
 from myqasr.speech.models import load_model
 
@@ -56,7 +55,7 @@ def one_speaker(name: str, share: float) -> dict[str, tuple[float, float]]:
     torch.set_num_threads(1)
     model, target, speaker = load_model("default"), load_target("xnnpack"), load_speaker(name)
     tune = speaker.tune[:CLIPS]
-    measured = measure(model, tune, target.menu, union_scale_dtype, name)
+    measured = measure(model, tune, target.menu, measured_together().scale_dtype, name)
     overhead = target.overhead_bytes(model)
     problem = problem_of(
         measured.profile, target, budget_at(share, measured.profile, target, overhead), overhead

@@ -17,11 +17,10 @@ import torch
 
 from benchmarks.results import save_result
 from benchmarks.speakers import load_speaker, ratio, speakers_and_workers
-from myqasr.exporters.target import load_target
+from myqasr.exporters.target import load_target, measured_together
 from myqasr.personalize.measuring.operating_point import true_divergence
 from myqasr.personalize.measuring.sensitivity import ROUNDINGS
 from myqasr.personalize.planning.plan import LayerProfile, LayerShape, QuantSpec
-from myqasr.personalize.profiling import union_scale_dtype
 from myqasr.personalize.rounding.layers import SCALES, round_model
 from myqasr.personalize.rounding.observe import observe
 from myqasr.personalize.rounding.ranges import RANGES
@@ -80,7 +79,9 @@ def one_speaker(name: str) -> list[float]:
     for way in WAYS:
         observed = seen[way.rounding, way.ranges]
         menu = only(way.precision)
-        rounding = round_model(model, observed, menu, union_scale_dtype, SCALES[way.scales])
+        rounding = round_model(
+            model, observed, menu, measured_together().scale_dtype, SCALES[way.scales]
+        )
         codes = {
             layer: rounding.codes(LayerProfile(o.shape, layer, {}, o.statistics), way.precision)
             for layer, o in observed.items()

@@ -21,7 +21,7 @@ from scipy.stats import spearmanr
 
 from benchmarks.results import save_result
 from benchmarks.speakers import Speaker, load_speaker
-from myqasr.exporters.target import load_target
+from myqasr.exporters.target import load_target, measured_together
 from myqasr.personalize.measuring.sensitivity import (
     METHODS,
     Measurement,
@@ -30,7 +30,6 @@ from myqasr.personalize.measuring.sensitivity import (
     measure_again,
 )
 from myqasr.personalize.planning.plan import QuantSpec
-from myqasr.personalize.profiling import union_scale_dtype
 from myqasr.personalize.rounding.kernels import layer_output
 from myqasr.personalize.rounding.reference import build_reference
 from myqasr.speech.models import load_model
@@ -153,7 +152,7 @@ def one_speaker(name: str, clips: int) -> tuple[list[Row], int]:
         )
         return costs_of(measured), seconds
 
-    base = measure(model, waveforms, target.menu, union_scale_dtype, "")
+    base = measure(model, waveforms, target.menu, measured_together().scale_dtype, "")
     _, forward = cpu_seconds(lambda: [model.logits(clip) for clip in waveforms])
     true, brute = again("kl", 1)
     words = more_word_errors(model, speaker, base)

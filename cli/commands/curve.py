@@ -49,7 +49,7 @@ def curve_points(
     profile = folder.load_costs()
     sizes = planning.sizes_with(profile, target, _overhead_bytes(folder, profile, target), rules)
     if budgets:
-        wanted = [planning.budget_in_range(text, sizes, target.NAME) for text in listed(budgets)]
+        wanted = [planning.budget_in_range(text, sizes, target.name) for text in listed(budgets)]
     else:
         wanted = equal_ratios(sizes.smallest_bytes, sizes.float_bytes, steps)
     plans = planning.curve(profile, target, sizes.overhead_bytes, wanted, rules)
@@ -73,8 +73,8 @@ def _overhead_bytes(folder: RunFolder, profile: Profile, target: Target) -> int:
     measured = planning.known_overhead(folder, profile, target)
     if measured is not None:
         return measured
-    if folder.plan(target.NAME).is_file():
-        return folder.load_plan(target.NAME).overhead_bytes
+    if folder.plan(target.name).is_file():
+        return folder.load_plan(target.name).overhead_bytes
     from myqasr.speech.models import load_model
 
     return target.overhead_bytes(load_model(folder.load_settings().model))

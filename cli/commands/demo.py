@@ -15,7 +15,7 @@ def run(out: Path, user: str | None, budget: str, threads: int, as_json: bool) -
     from myqasr.cli.terminal.bench_table import print_report
     from myqasr.exporters.controls import export_controls
     from myqasr.exporters.export import export_run
-    from myqasr.exporters.target import load_target
+    from myqasr.exporters.target import load_target, measured_together
     from myqasr.personalize import profiling as planning
     from myqasr.personalize.measuring.sensitivity import ProfileOptions
     from myqasr.personalize.prior import load_prior
@@ -39,12 +39,12 @@ def run(out: Path, user: str | None, budget: str, threads: int, as_json: bool) -
     with progress_bar() as progress:
         task = progress.add_task("measuring", total=2 * len(recordings))
         measured = planning.profile_speaker(
-            folder, model, "default", recordings, ProfileOptions(),
+            folder, model, "default", recordings, measured_together(), ProfileOptions(),
             lambda: progress.advance(task), load_prior(None, model),
         )  # fmt: skip
     profile = measured.profile
     sizes = planning.size_range(folder, model, profile, target)
-    budget_bytes = planning.budget_in_range(budget, sizes, target.NAME)
+    budget_bytes = planning.budget_in_range(budget, sizes, target.name)
     plan = planning.plan_for(profile, target, budget_bytes, sizes.overhead_bytes)
     planning.save_plan(folder, measured, plan, target)
     files = export_controls("default", measured, target, folder.path / "controls", MAX_SECONDS, say)

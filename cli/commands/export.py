@@ -20,14 +20,14 @@ def run(
     settings = folder.load_settings()
     names = [target_name] if target_name is not None else folder.planned_targets()
     targets = [load_target(name) for name in names]
-    plans = [folder.load_plan(target.NAME) for target in targets]
+    plans = [folder.load_plan(target.name) for target in targets]
     listed = seconds_of(lengths)
     measured = folder.load_measurement()
     written = []
     for target, plan in zip(targets, plans, strict=True):
         # A fresh model each time: tracing may leave cached tables behind.
         model = load_model(settings.model)
-        say(f"writing {format_bytes(plan.predicted_bytes)} for {target.NAME}")
+        say(f"writing {format_bytes(plan.predicted_bytes)} for {target.name}")
         written.append(export_run(folder, model, measured, target, max_seconds, say, listed))
     if as_json:
         print_json([item.artifact for item in written])

@@ -40,7 +40,7 @@ def run(
     as_json: bool,
 ) -> None:
     """Measure, allocate, round, and say in words what was found."""
-    from myqasr.exporters.target import load_target
+    from myqasr.exporters.target import load_target, measured_together
     from myqasr.personalize import profiling as planning
     from myqasr.personalize.measuring.sensitivity import ProfileOptions, pick_device
     from myqasr.personalize.prior import load_prior
@@ -69,14 +69,14 @@ def run(
             model,
             model_source,
             recordings,
+            measured_together(target.name),
             options,
             lambda: progress.advance(task),
             prior,
-            target.NAME,
         )
     profile = measured.profile
     sizes = planning.size_range(folder, model, profile, target, rules)
-    budget_bytes = planning.budget_in_range(budget, sizes, target.NAME)
+    budget_bytes = planning.budget_in_range(budget, sizes, target.name)
     plan = planning.plan_for(profile, target, budget_bytes, sizes.overhead_bytes, rules)
     planning.save_plan(folder, measured, plan, target)
     generic = None

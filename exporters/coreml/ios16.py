@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from myqasr.exporters.coreml import ios18 as coreml
-from myqasr.exporters.target import ExportOptions
+from myqasr.exporters.target import ExportOptions, Target
 from myqasr.personalize.planning.plan import LayerShape, QuantSpec
 
 if TYPE_CHECKING:
@@ -49,3 +49,22 @@ def write(
 ) -> tuple[str, ...]:
     """As `exporters.coreml.ios18.write`; raises UserError for models that write token by token, too."""
     return coreml.write_for(NAME, menu, model, codes, path, options)
+
+
+TARGET = Target(
+    name=NAME,
+    suffix=SUFFIX,
+    menu=menu,
+    layer_bytes=layer_bytes,
+    scale_dtype=scale_dtype,
+    overhead_bytes=overhead_bytes,
+    write=write,
+    read=read,
+    runner="coreml",
+    when_asked=True,
+    needs=("coremltools",),
+    extra="coreml",
+    wrote_by=("coremltools",),
+    lists_lengths=True,
+    companions=coreml.companions,
+)

@@ -18,10 +18,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from myqasr.exporters.target import ExportOptions, StoredLayer, needs_extra
+from myqasr.exporters.target import ExportOptions, StoredLayer, Target, needs_extra
 from myqasr.personalize.planning.plan import FLOAT16, FLOAT32, LayerShape, QuantSpec
 
 if TYPE_CHECKING:
+    from myqasr.exporters.manifest import Artifact
     from myqasr.personalize.rounding.codes import LayerCodes
     from myqasr.speech.models.base import SpeechModel
 
@@ -142,3 +143,32 @@ def read(path: Path) -> tuple[StoredLayer, ...]:
         from myqasr.exporters.coreml.read import read_layers
 
         return read_layers(path)
+
+
+def companions(
+    model: "SpeechModel", codes: "dict[str, LayerCodes]", path: Path, artifact: "Artifact"
+) -> str:
+    """What it takes to check and time the package on a Mac, in a folder beside it."""
+    from myqasr.exporters.coreml.kit import write_kit
+
+    kit = write_kit(model, codes, path, artifact)
+    return f"to check and time it on a Mac: {kit}/bench_macos.py"
+
+
+TARGET = Target(
+    name=NAME,
+    suffix=SUFFIX,
+    menu=menu,
+    layer_bytes=layer_bytes,
+    scale_dtype=scale_dtype,
+    overhead_bytes=overhead_bytes,
+    write=write,
+    read=read,
+    runner="coreml",
+    when_asked=True,
+    needs=("coremltools",),
+    extra="coreml",
+    wrote_by=("coremltools",),
+    lists_lengths=True,
+    companions=companions,
+)

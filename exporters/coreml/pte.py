@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from myqasr.exporters.coreml import ios18 as coreml
-from myqasr.exporters.target import ExportOptions, needs_extra
+from myqasr.exporters.target import ExportOptions, Target, needs_extra
 
 if TYPE_CHECKING:
     from myqasr.personalize.rounding.codes import LayerCodes
@@ -47,3 +47,21 @@ def write(
 
     check_menu(model, codes, menu, NAME)
     return write_delegated(model, codes, path, options, NAME)
+
+
+TARGET = Target(
+    name=NAME,
+    suffix=SUFFIX,
+    menu=menu,
+    layer_bytes=layer_bytes,
+    scale_dtype=scale_dtype,
+    overhead_bytes=overhead_bytes,
+    write=write,
+    read=read,
+    runner="coreml",
+    when_asked=True,
+    needs=("coremltools",),
+    extra="coreml",
+    wrote_by=("coremltools",),
+    lists_lengths=True,
+)

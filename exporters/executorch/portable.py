@@ -11,7 +11,7 @@ stay float32, so the result is that of the dequantised weights. Smaller than flo
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from myqasr.exporters.target import ExportOptions, StoredLayer
+from myqasr.exporters.target import ExportOptions, StoredLayer, Target
 from myqasr.personalize.planning.plan import FLOAT16, FLOAT32, LayerShape, QuantSpec
 
 if TYPE_CHECKING:
@@ -121,3 +121,16 @@ def read(path: Path) -> tuple[StoredLayer, ...]:
     from myqasr.exporters.executorch.pte_layers import read_layers
 
     return read_layers(path)
+
+
+TARGET = Target(
+    name=NAME,
+    suffix=SUFFIX,
+    menu=menu,
+    layer_bytes=layer_bytes,
+    scale_dtype=scale_dtype,
+    overhead_bytes=overhead_bytes,
+    write=write,
+    read=read,
+    runner="executorch",
+)

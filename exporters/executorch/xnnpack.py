@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from myqasr.exporters.executorch import portable
-from myqasr.exporters.target import ExportOptions, StoredLayer
+from myqasr.exporters.target import ExportOptions, StoredLayer, Target
 from myqasr.personalize.planning.plan import FLOAT16, FLOAT32, LayerShape, QuantSpec
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def menu(shape: LayerShape) -> tuple[QuantSpec, ...]:
 
 def scale_dtype(spec: QuantSpec) -> str:
     """bfloat16 for groups, float32 per channel."""
-    return "float32" if spec.group_size is None else "bfloat16"
+    return "bfloat16" if spec.scheme == "int" and spec.group_size is not None else "float32"
 
 
 def layer_bytes(shape: LayerShape, spec: QuantSpec) -> int:
@@ -150,3 +150,17 @@ def read(path: Path) -> tuple[StoredLayer, ...]:
     from myqasr.exporters.executorch.pte_layers import read_layers
 
     return read_layers(path)
+
+
+TARGET = Target(
+    name=NAME,
+    suffix=SUFFIX,
+    menu=menu,
+    layer_bytes=layer_bytes,
+    scale_dtype=scale_dtype,
+    overhead_bytes=overhead_bytes,
+    write=write,
+    read=read,
+    runner="executorch",
+    half_activations=True,
+)

@@ -17,7 +17,7 @@ float: as much memory and time as fp32), 2 bits in groups (refused).
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from myqasr.exporters.target import ExportOptions, StoredLayer
+from myqasr.exporters.target import ExportOptions, StoredLayer, Target
 from myqasr.exporters.tflite import container as tflite
 from myqasr.personalize.planning.plan import FLOAT16, FLOAT32, LayerShape, QuantSpec
 
@@ -66,7 +66,8 @@ def menu(shape: LayerShape) -> tuple[QuantSpec, ...]:
 
 def scale_dtype(spec: QuantSpec) -> str:
     """bfloat16 that float16 holds for groups, float32 per channel."""
-    return "float32" if spec.group_size is None else "bfloat16+float16"
+    grouped = spec.scheme == "int" and spec.group_size is not None
+    return "bfloat16+float16" if grouped else "float32"
 
 
 def layer_bytes(shape: LayerShape, spec: QuantSpec) -> int:
@@ -95,3 +96,18 @@ def write(
 def read(path: Path) -> tuple[StoredLayer, ...]:
     """Every weight-bearing layer of the file, in the order it runs; from the file alone."""
     return tflite.read(path)
+
+
+TARGET = Target(
+    name=NAME,
+    suffix=SUFFIX,
+    menu=menu,
+    layer_bytes=layer_bytes,
+    scale_dtype=scale_dtype,
+    overhead_bytes=overhead_bytes,
+    write=write,
+    read=read,
+    runner="litert",
+    needs=("ai_edge_litert",),
+    extra="tflite",
+)

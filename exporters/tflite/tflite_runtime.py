@@ -15,7 +15,7 @@ of up to 32 frames, and on x86 they take two and a half times as long as float),
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from myqasr.exporters.target import ExportOptions, StoredLayer
+from myqasr.exporters.target import ExportOptions, StoredLayer, Target
 from myqasr.exporters.tflite import container as tflite
 from myqasr.exporters.tflite import litert
 from myqasr.personalize.planning.plan import FLOAT16, FLOAT32, LayerShape, QuantSpec
@@ -75,3 +75,18 @@ def write(
 def read(path: Path) -> tuple[StoredLayer, ...]:
     """Every weight-bearing layer of the file, in the order it runs; from the file alone."""
     return tflite.read(path)
+
+
+TARGET = Target(
+    name=NAME,
+    suffix=SUFFIX,
+    menu=menu,
+    layer_bytes=layer_bytes,
+    scale_dtype=scale_dtype,
+    overhead_bytes=overhead_bytes,
+    write=write,
+    read=read,
+    runner="tflite-runtime",
+    needs=("ai_edge_litert",),
+    extra="tflite",
+)

@@ -73,7 +73,7 @@ def write_probe(name: str, folder: Path) -> Probe:
         codes[layer] = round_layer(weight, record, spec, target.scale_dtype(spec))  # type: ignore[arg-type]
     reference = build_reference(model, codes)
     waveform = np.random.default_rng(0).standard_normal(16_000).astype(np.float32)
-    path = folder / f"probe{target.SUFFIX}"
+    path = folder / f"probe{target.suffix}"
     order = target.write(model, codes, path, ExportOptions(model.min_samples, 32_000))
     check_file(path, target, codes, order, model)
     return Probe(

@@ -10,7 +10,7 @@ from pathlib import Path
 from myqasr.core.errors import UserError
 from myqasr.core.storage import record_hash
 from myqasr.exporters.manifest import Artifact, load_manifest
-from myqasr.exporters.target import HALF_ACTIVATIONS
+from myqasr.exporters.target import load_target
 from myqasr.personalize.run_folder import RunFolder, RunSettings
 from myqasr.runtime_bench.devices.machine import runtime_versions
 from myqasr.runtime_bench.measure.bench import BenchOptions, Progress, bench, no_progress
@@ -96,7 +96,7 @@ def bench_run(
             systems.append(exported.system)
         codes = str(folder.codes(artifact.target))
         name = f"its reference (torch, {artifact.target})"
-        half = artifact.target in HALF_ACTIVATIONS
+        half = load_target(artifact.target).half_activations
         reference = "torch-reference" if half else "torch-reference-float32"
         if exported.system.runner == "coreml":
             reference = "torch-reference-float16"

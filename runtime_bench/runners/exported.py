@@ -6,18 +6,11 @@ from pathlib import Path
 
 from myqasr.core.errors import UserError
 from myqasr.exporters.manifest import Artifact, load_artifact
+from myqasr.exporters.target import all_targets
 from myqasr.runtime_bench.runners.base import System, kind_of, timed_here
 from myqasr.speech.decoding import Tokens
 
-TARGET_RUNNERS = {
-    "xnnpack": "executorch",
-    "executorch": "executorch",
-    "litert": "litert",
-    "tflite-runtime": "tflite-runtime",
-    "coreml": "coreml",
-    "coreml-ios16": "coreml",
-    "coreml-pte": "coreml",
-}
+TARGET_RUNNERS = {target.name: target.runner for target in all_targets()}
 """Export target -> runner of its files."""
 OTHER_RUNNERS = {
     "executorch": ("executorch-cpp", "arm64", "adb"),

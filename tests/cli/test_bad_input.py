@@ -229,6 +229,7 @@ def test_killed_export_leaves_nothing_half_written_and_the_next_one_succeeds(run
 
 
 def test_killed_measuring_goes_on_with_the_clips_it_had(tiny_model, tune_clips, tmp_path):
+    from myqasr.exporters.target import measured_together
     from myqasr.personalize import profiling as planning
     from myqasr.personalize.measuring.sensitivity import ProfileOptions
     from myqasr.personalize.run_folder import RunFolder
@@ -253,15 +254,25 @@ def test_killed_measuring_goes_on_with_the_clips_it_had(tiny_model, tune_clips, 
     planning.SAVE_EVERY_SECONDS = 0.0
     try:
         with pytest.raises(KilledError):
-            planning.profile_speaker(run, model, "m", recordings, options, kill_at_the_tenth_step)
+            planning.profile_speaker(
+                run, model, "m", recordings, measured_together(), options, kill_at_the_tenth_step
+            )
     finally:
         planning.SAVE_EVERY_SECONDS = 10.0
     assert not run.profile.exists()
     partial = json.loads(run.partial_profile.read_text())
     assert len(partial["clips"]) == 4
-    resumed = planning.profile_speaker(run, model, "m", recordings, options, lambda: None)
+    resumed = planning.profile_speaker(
+        run, model, "m", recordings, measured_together(), options, lambda: None
+    )
     fresh = planning.profile_speaker(
-        RunFolder(tmp_path / "carol"), model, "m", recordings, options, lambda: None
+        RunFolder(tmp_path / "carol"),
+        model,
+        "m",
+        recordings,
+        measured_together(),
+        options,
+        lambda: None,
     )
     for one, other in zip(resumed.profile.layers, fresh.profile.layers, strict=True):
         assert one.costs == pytest.approx(other.costs, rel=1e-3)

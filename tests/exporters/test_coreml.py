@@ -133,7 +133,7 @@ def test_packages_for_ios_16_hold_and_compute_their_plans(model, tmp_path):
         draw = random.Random(seed)
         specs = {name: draw.choice(target.menu(shape)[:-1]) for name, shape in shapes.items()}
         codes = random_codes(model, target, specs)
-        path = tmp_path / f"a{target.SUFFIX}"
+        path = tmp_path / f"a{target.suffix}"
         order = target.write(model, codes, path, OPTIONS)
         assert compare(target.read(path), codes, order, model) == []
         assert worst_difference(model, codes, path) < FLOAT32_SUMS

@@ -76,7 +76,7 @@ def test_files_of_palettes_keep_every_budget_from_the_smallest_plan_to_nearly_fl
     used = []
     for budget in equal_ratios(int(1.1 * sizes.smallest_bytes), int(0.9 * sizes.float_bytes), 5):
         plan = plan_for(speaker.profile, target, budget, sizes.overhead_bytes)
-        path = tmp_path / f"{budget}{target.SUFFIX}"
+        path = tmp_path / f"{budget}{target.suffix}"
         written = export_within_budget(model, speaker, plan, target, path, options, print)
         assert size_of(path) == written.artifact.size_bytes <= budget
         used.append(size_of(path) / budget)

@@ -58,7 +58,7 @@ def written(model, path, lengths, target_name="coreml"):
 def test_a_file_says_its_lengths_and_computes_the_filled_input_without_the_frames_beyond_the_clip(
     model, target_name, lengths, tmp_path
 ):
-    path = tmp_path / f"a{load_target(target_name).SUFFIX}"
+    path = tmp_path / f"a{load_target(target_name).suffix}"
     codes = written(model, path, lengths, target_name)
     assert read_programs(path)["main"].lengths == lengths
     reference, runner = build_half_reference(model, codes), reference_of(path)

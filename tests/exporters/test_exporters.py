@@ -11,7 +11,7 @@ from myqasr.core.errors import UserError
 from myqasr.exporters.audit import compare
 from myqasr.exporters.executorch.portable import NAME as PORTABLE
 from myqasr.exporters.executorch.xnnpack import NAME as XNNPACK
-from myqasr.exporters.target import ASKED_FOR, HALF_ACTIVATIONS, TARGETS, ExportOptions, load_target
+from myqasr.exporters.target import TARGETS, ExportOptions, all_targets, load_target
 from myqasr.personalize.planning.plan import FLOAT32, LayerShape, QuantSpec
 from myqasr.personalize.rounding.codes import LayerCodes
 from myqasr.personalize.rounding.reference import build_reference
@@ -58,7 +58,7 @@ KERNEL_WORDS = {
 EXECUTORCH = [name for name in TARGETS if TARGET_RUNNERS[name] == "executorch"]
 """Targets whose whole menus are tried here; others have tests of their own."""
 
-FILES = [name for name in TARGETS if name not in ASKED_FOR]
+FILES = [target.name for target in all_targets() if not target.when_asked]
 """Targets that write a single file; Core ML's packages have tests of their own."""
 
 
@@ -89,13 +89,13 @@ def test_every_precision_on_the_menu_computes_what_it_promises(
     }
     assert spec in specs.values()
     codes = random_codes(model, target, specs)
-    path = tmp_path / f"file{target.SUFFIX}"
+    path = tmp_path / f"file{target.suffix}"
     order = target.write(model, codes, path, OPTIONS)
     stored = target.read(path)
     assert compare(stored, codes, order, model) == []
     kernels = [layer.kernel for layer in stored if layer.codes.spec == spec]
     assert len(kernels) == list(specs.values()).count(spec)
-    reference = build_reference(model, codes, target_name in HALF_ACTIVATIONS)
+    reference = build_reference(model, codes, load_target(target_name).half_activations)
     worst = min(
         signal_to_noise_db(
             run_module(reference, noise(n, seed=1)), run_file(path, noise(n, seed=1))
@@ -125,7 +125,7 @@ def test_the_probe_covers_the_whole_menu(name):
 def test_mixed_plan_comes_back_from_the_file_bit_for_bit(name, seed, tmp_path):
     target, model = load_target(name), traced_once(seed, seed != 1)
     codes = random_codes(model, target, random_specs(model, target, seed))
-    path = tmp_path / f"mixed{target.SUFFIX}"
+    path = tmp_path / f"mixed{target.suffix}"
     order = target.write(model, codes, path, OPTIONS)
     assert set(order) == set(codes)
     stored = target.read(path)
@@ -153,13 +153,13 @@ def test_one_changed_code_in_the_file_is_seen_and_the_layer_named(name, label, t
         for layer, shape in layer_shapes(model).items()
     }
     codes = random_codes(model, target, specs)
-    path = tmp_path / f"file{target.SUFFIX}"
+    path = tmp_path / f"file{target.suffix}"
     order = target.write(model, codes, path, OPTIONS)
     victim = "wav2vec2.encoder.layers.1.feed_forward.intermediate_dense"
     packed = codes[victim].codes
     if spec.bits == 4:
         # Only nibbles of whole bytes are searched for: low nibble first, offset by the zero point.
-        offset = 0 if target.SUFFIX.endswith(".tflite") else 8
+        offset = 0 if target.suffix.endswith(".tflite") else 8
         flat = (packed.flatten().to(torch.int16) + offset & 15).reshape(-1, 2)
         needle = bytes((flat[:, 0] | (flat[:, 1] << 4)).tolist())[:32]
     else:
@@ -212,7 +212,7 @@ def test_bytes_of_a_plan_are_known_before_it_is_written(name, tmp_path):
     overheads = []
     for seed in range(4):
         specs = random_specs(model, target, seed)
-        path = tmp_path / f"{seed}{target.SUFFIX}"
+        path = tmp_path / f"{seed}{target.suffix}"
         target.write(model, random_codes(model, target, specs), path, OPTIONS)
         layers = sum(target.layer_bytes(shapes[layer], spec) for layer, spec in specs.items())
         overheads.append(path.stat().st_size - layers)
@@ -233,7 +233,7 @@ def test_precision_outside_the_menu_is_refused_naming_the_layer(name, tmp_path):
 @pytest.mark.parametrize("keep", [0, 10, 5_000, -1])
 def test_truncated_or_foreign_file_is_named(name, keep, tmp_path):
     target, model = load_target(name), traced_once(0)
-    path = tmp_path / f"file{target.SUFFIX}"
+    path = tmp_path / f"file{target.suffix}"
     if keep == -1:
         path.write_bytes(b"PK\x03\x04 this is a zip" * 100)
     else:

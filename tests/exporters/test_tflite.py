@@ -40,7 +40,7 @@ RIGHT_DB = 45
 """Above this a runtime computes the reference's arithmetic, but for roundings that go the other way."""
 Menu = Callable[[LayerShape], tuple[QuantSpec, ...]]
 
-LITERT, OLD = litert.NAME, tflite_runtime.NAME
+LITERT, OLD = litert.name, tflite_runtime.name
 
 pytestmark = pytest.mark.usefixtures("tflite_runtime")
 
@@ -164,7 +164,7 @@ def test_every_precision_on_the_menu_computes_what_it_promises(
             continue
         for some in alone(specs, spec) if kind != "conv1d" else [specs]:
             codes = random_codes(model, target, some)
-            path = tmp_path / f"file{target.SUFFIX}"
+            path = tmp_path / f"file{target.suffix}"
             order = target.write(model, codes, path, OPTIONS)
             assert compare(target.read(path), codes, order, model) == []
             decibels = worst_db(path, target_name, reference_of(model, codes))

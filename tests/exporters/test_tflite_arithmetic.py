@@ -29,13 +29,13 @@ SAME_CODES = 1e-6
 CHANNELS, FRAMES = 16, 6_000
 
 VERSIONS = {
-    litert.NAME: litert.FULLY_CONNECTED_VERSION,
-    tflite_runtime.NAME: tflite_runtime.FULLY_CONNECTED_VERSION,
+    litert.name: litert.FULLY_CONNECTED_VERSION,
+    tflite_runtime.name: tflite_runtime.FULLY_CONNECTED_VERSION,
 }
 
 
 def run(path: Path, target: Target, x: Tensor) -> np.ndarray:
-    runner = open_system(System("file", TARGET_RUNNERS[target.NAME], str(path)), threads=1)
+    runner = open_system(System("file", TARGET_RUNNERS[target.name], str(path)), threads=1)
     return runner.logits(x.flatten().numpy())
 
 
@@ -46,7 +46,7 @@ def write_layer(path: Path, target: Target, layer: nn.Linear, codes: LayerCodes)
     shape = [1, ROWS, INPUTS]
     rows = graph.call("RESHAPE", [x, graph.ints(*shape)], shape)
     graph.output(
-        LayerWriter(graph, VERSIONS[target.NAME]).linear(rows, Layer("layer", layer, codes))
+        LayerWriter(graph, VERSIONS[target.name]).linear(rows, Layer("layer", layer, codes))
     )
     graph.finish(["input_0"], ["output_0"])
     path.write_bytes(graph.file.packed())
@@ -55,14 +55,14 @@ def write_layer(path: Path, target: Target, layer: nn.Linear, codes: LayerCodes)
 @pytest.mark.parametrize(
     ("target_name", "label"),
     [
-        (litert.NAME, "int2-a8d"),
-        (litert.NAME, "int4-a8d"),
-        (litert.NAME, "int4-g32-a8d"),
-        (litert.NAME, "int4-g128-a8d"),
-        (litert.NAME, "int8-a8d"),
-        (tflite_runtime.NAME, "int4-a8s"),
-        (tflite_runtime.NAME, "int8-a8s"),
-        (tflite_runtime.NAME, "int8"),
+        (litert.name, "int2-a8d"),
+        (litert.name, "int4-a8d"),
+        (litert.name, "int4-g32-a8d"),
+        (litert.name, "int4-g128-a8d"),
+        (litert.name, "int8-a8d"),
+        (tflite_runtime.name, "int4-a8s"),
+        (tflite_runtime.name, "int8-a8s"),
+        (tflite_runtime.name, "int8"),
     ],
 )
 def test_a_layer_rounds_to_the_codes_of_the_reference(target_name, label, tmp_path):
@@ -72,7 +72,7 @@ def test_a_layer_rounds_to_the_codes_of_the_reference(target_name, label, tmp_pa
     x = rows * torch.randn(1, ROWS, INPUTS) + 0.3 * torch.randn(1, ROWS, 1)
     spec = QuantSpec.from_label(label)
     codes = nearest_codes(layer.weight, spec, target, grid(x), grid(layer(x)))
-    path = tmp_path / f"layer{target.SUFFIX}"
+    path = tmp_path / f"layer{target.suffix}"
     write_layer(path, target, layer, codes)
     expected = layer_output(layer, x, codes, codes.dequantized(layer.weight))[0].numpy()
     off = np.abs(run(path, target, x) - expected).max(axis=1) / np.abs(expected).max()
@@ -95,7 +95,7 @@ class Normed(nn.Module):
         return self.norm(self.cut(x[:, None])).transpose(1, 2)
 
 
-@pytest.mark.parametrize("target_name", [litert.NAME, tflite_runtime.NAME])
+@pytest.mark.parametrize("target_name", [litert.name, tflite_runtime.name])
 def test_a_norm_over_a_long_recording_is_as_exact_as_in_torch(target_name, tmp_path):
     """Frames added one after the other would be wrong by more than 1e-6 here."""
     torch.manual_seed(0)
@@ -103,7 +103,7 @@ def test_a_norm_over_a_long_recording_is_as_exact_as_in_torch(target_name, tmp_p
     samples = CHANNELS * FRAMES
     symbols = tuple(map(chr, range(97, 97 + CHANNELS)))
     model = SpeechModel("norm", module, "", Tokens(symbols, 0), False, CHANNELS, CHANNELS)
-    path = tmp_path / f"norm{target.SUFFIX}"
+    path = tmp_path / f"norm{target.suffix}"
     target.write(model, {"cut": LayerCodes(FLOAT32)}, path, ExportOptions(160, samples))
     x = 3 * torch.randn(1, samples) + 1
     expected = module.double()(x.double())[0].numpy()

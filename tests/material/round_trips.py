@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from myqasr.exporters.audit import compare
-from myqasr.exporters.target import HALF_ACTIVATIONS, ExportOptions, load_target
+from myqasr.exporters.target import ExportOptions, load_target
 from myqasr.personalize.rounding.reference import build_reference
 from myqasr.runtime_bench.results.quality import signal_to_noise_db
 from myqasr.runtime_bench.runners.base import System, open_system
@@ -30,7 +30,7 @@ def assert_its_file_computes_the_plan(
     """
     target = load_target(target_name)
     codes = random_codes(model, target, random_specs(model, target, seed))
-    path = folder / f"file{target.SUFFIX}"
+    path = folder / f"file{target.suffix}"
     options = ExportOptions(SHORTEST, LONGEST)
     order = target.write(model, codes, path, options)
     assert compare(target.read(path), codes, order, model) == []
@@ -38,7 +38,7 @@ def assert_its_file_computes_the_plan(
     runner = open_system(
         System("file", TARGET_RUNNERS[target_name], str(path), autoregression=how), threads=1
     )
-    reference = build_reference(model, codes, target_name in HALF_ACTIVATIONS)
+    reference = build_reference(model, codes, target.half_activations)
     for samples in lengths:
         waveform = noise(samples)[0].numpy()
         expected = reference.logits(waveform)

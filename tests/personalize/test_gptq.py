@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from myqasr.core.errors import UserError
+from myqasr.exporters.target import measured_together
 from myqasr.personalize.measuring.sensitivity import ProfileOptions, measure
 from myqasr.personalize.planning.plan import LayerProfile, LayerShape, QuantSpec
-from myqasr.personalize.profiling import union_menu, union_scale_dtype
 from myqasr.personalize.rounding.codes import (
     Rounding,
     load_rounding,
@@ -117,7 +117,15 @@ def divergence_at_4_bits(rounding: str, tune: list[np.ndarray], others: list[np.
     model = load_model("default")
     test = clips_of("synth-gwen", "test", 6)
     options = ProfileOptions(label_draws=1, rounding=rounding)
-    measured = measure(model, tune, union_menu, union_scale_dtype, "clips", options, others=others)
+    measured = measure(
+        model,
+        tune,
+        measured_together().menu,
+        measured_together().scale_dtype,
+        "clips",
+        options,
+        others=others,
+    )
     spec = QuantSpec(4, "int", None, "int8-dynamic")
     codes = {
         layer.shape.name: measured.rounding.codes(layer, spec)

@@ -48,7 +48,7 @@ def written(folder: Path, target_name: str, precision: str) -> str:
         layer: SPECS[precision] if shape.kind == "linear" else FLOAT32
         for layer, shape in layer_shapes(model).items()
     }
-    path = folder / f"{precision}{target.SUFFIX}"
+    path = folder / f"{precision}{target.suffix}"
     target.write(model, random_codes(model, target, specs), path, ExportOptions(2_000, 32_000))
     return str(path)
 

@@ -13,8 +13,8 @@ from tokenizers import pre_tokenizers
 
 from myqasr.core.errors import UserError
 from myqasr.exporters.manifest import load_artifact
+from myqasr.exporters.target import measured_together
 from myqasr.personalize.measuring.sensitivity import ProfileOptions, measure
-from myqasr.personalize.profiling import union_menu, union_scale_dtype
 from myqasr.runtime_bench.measure.kernels import profile_kernels
 from myqasr.runtime_bench.measure.transcription import model_inputs
 from myqasr.runtime_bench.runners.base import open_system
@@ -131,7 +131,12 @@ def test_costs_come_from_the_tokens_it_writes_and_every_layer_has_one(folder):
     model = load_model(str(folder))
     clips = [0.1 * noise(20_000)[0].numpy()]
     measured = measure(
-        model, clips, union_menu, union_scale_dtype, "clips", ProfileOptions(label_draws=4)
+        model,
+        clips,
+        measured_together().menu,
+        measured_together().scale_dtype,
+        "clips",
+        ProfileOptions(label_draws=4),
     )
     profile = measured.profile
     assert profile.frames == len(model.logits(clips[0]))

@@ -5,13 +5,12 @@
 Measured on the first clips of all embedded users. To be made again with every release of the weights.
 """
 
-from functools import partial
 from pathlib import Path
 
 from myqasr.core.storage import save_record
+from myqasr.exporters.target import measured_together
 from myqasr.personalize.measuring.sensitivity import ProfileOptions, measure
 from myqasr.personalize.prior import POPULATION
-from myqasr.personalize.profiling import union_menu, union_scale_dtype
 from myqasr.speech.datasets import audio_hash, find_clips, read_clips
 from myqasr.speech.models import load_model
 
@@ -33,8 +32,8 @@ def main() -> None:
     measured = measure(
         load_model("default"),
         waveforms,
-        partial(union_menu, asked=ASKED),
-        partial(union_scale_dtype, asked=ASKED),
+        measured_together(ASKED).menu,
+        measured_together(ASKED).scale_dtype,
         audio_hash(recordings),
         options,
     )
