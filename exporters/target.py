@@ -68,7 +68,7 @@ class Mismatch:
 class Target(PlanTarget):
     """Everything that the rest of the program asks of a target: its module's `TARGET`.
 
-    suffix: how its files end. runner: the one that runs them, see `runtime_bench.runners`. write(model, codes,
+    suffix: how its files end. runner: the one that runs them, see `runtime_bench`. write(model, codes,
     path, options): writes the file whole or not at all; returns layer names in the order the stored program
     runs them. read(path): every weight-bearing layer of a file, in program order, from the file alone.
 

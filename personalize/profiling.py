@@ -17,7 +17,7 @@ from myqasr.personalize.measuring.sensitivity import (
 )
 from myqasr.personalize.planning.budget import parse_budget
 from myqasr.personalize.planning.exact import size_limits
-from myqasr.personalize.planning.methods import decide
+from myqasr.personalize.planning.methods import make_plan
 from myqasr.personalize.planning.plan import (
     FLOAT32,
     NO_RULES,
@@ -230,7 +230,7 @@ def plan_for(
     menu = allowed_menu(profile, target, rules)
     problem = Problem(profile, target.name, menu, target.layer_bytes, budget_bytes, overhead_bytes)
     method = METHODS.get(profile.method)
-    plan = decide(problem, rules, ranks_only=method is not None and method.ranks_only)
+    plan = make_plan(problem, rules, ranks_only=method is not None and method.ranks_only)
     return replace(plan, rules=rules)
 
 

@@ -23,7 +23,7 @@ from myqasr.core.storage import write_bytes
 from myqasr.exporters.controls import export_controls
 from myqasr.exporters.export import export_run
 from myqasr.exporters.target import load_target
-from myqasr.personalize import profiling as planning
+from myqasr.personalize import profiling
 from myqasr.personalize.run_folder import RunFolder
 from myqasr.runtime_bench.devices.emulator import CPUS
 from myqasr.runtime_bench.measure.run_bench import held_out_recordings
@@ -97,10 +97,10 @@ def write_files(targets: Sequence[str]) -> None:
         if all((RUN / f"{path}{target.suffix}").is_file() for path in FILES.values()):
             continue
         export_controls("default", speaker, target, RUN / "controls", MAX_SECONDS, print)
-        sizes = planning.size_range(folder, load_model("default"), speaker.profile, target)
-        budget_bytes = planning.budget_in_range(BUDGET, sizes, name)
-        plan = planning.plan_for(speaker.profile, target, budget_bytes, sizes.overhead_bytes)
-        planning.save_plan(folder, speaker, plan, target)
+        sizes = profiling.size_range(folder, load_model("default"), speaker.profile, target)
+        budget_bytes = profiling.budget_in_range(BUDGET, sizes, name)
+        plan = profiling.plan_for(speaker.profile, target, budget_bytes, sizes.overhead_bytes)
+        profiling.save_plan(folder, speaker, plan, target)
         export_run(folder, load_model("default"), speaker, target, MAX_SECONDS, print)
 
 

@@ -27,9 +27,9 @@ from benchmarks.results import BUILD, load_result, save_result
 from benchmarks.speakers import Waveform, embedded_users, load_speaker, reserved_speakers
 from myqasr.exporters.export import check_file, export_options, export_plan, export_within_budget
 from myqasr.exporters.target import load_target, measured_together
-from myqasr.personalize import profiling as planning
+from myqasr.personalize import profiling
 from myqasr.personalize.measuring.sensitivity import Measurement, ProfileOptions
-from myqasr.personalize.planning.exact import allocate, plan_mean_bits
+from myqasr.personalize.planning.exact import exact_plan, plan_mean_bits
 from myqasr.personalize.planning.plan import FLOAT16, FLOAT32, LayerShape, QuantSpec
 from myqasr.personalize.planning.problem import Problem
 from myqasr.personalize.rounding.reference import build_reference
@@ -117,16 +117,16 @@ def steps_of(
     options = export_options(model, MAX_SECONDS)
     path = BUILD / "tflite" / f"file{target.suffix}"
     profile, estimate = speaker.profile, target.overhead_bytes(model)
-    smallest, _ = planning.size_limits(profile, target.menu, target.layer_bytes, estimate)
-    first = planning.plan_for(profile, target, smallest, estimate)
+    smallest, _ = profiling.size_limits(profile, target.menu, target.layer_bytes, estimate)
+    first = profiling.plan_for(profile, target, smallest, estimate)
     overhead = export_plan(model, speaker, first, target, path, options).plan.overhead_bytes
-    low, high = planning.size_limits(profile, target.menu, target.layer_bytes, overhead)
+    low, high = profiling.size_limits(profile, target.menu, target.layer_bytes, overhead)
     steps = []
     for index in range(count):
         budget = low + (high - low) * index // (count - 1)
-        plan = planning.plan_for(profile, target, budget, overhead)
+        plan = profiling.plan_for(profile, target, budget, overhead)
         written = export_within_budget(model, speaker, plan, target, path, options, print)
-        codes = planning.round_plan(speaker, written.plan)
+        codes = profiling.round_plan(speaker, written.plan)
         reference = build_reference(model, codes, load_target(name).half_activations)
         expected = [reference.logits(clip) for clip in clips]
         found = by_file(model, path, name, clips)
@@ -171,10 +171,10 @@ def common_plan(model: SpeechModel, speaker: Measurement, times: float) -> dict[
         return (*(spec for spec in litert.menu(shape) if spec in both), FLOAT32)
 
     profile, estimate = speaker.profile, litert.overhead_bytes(model)
-    smallest, _ = planning.size_limits(profile, menu, litert.layer_bytes, estimate)
+    smallest, _ = profiling.size_limits(profile, menu, litert.layer_bytes, estimate)
     budget = int(smallest * times)
-    plan = allocate(Problem(profile, litert.name, menu, litert.layer_bytes, budget, estimate))
-    codes = planning.round_plan(speaker, plan)
+    plan = exact_plan(Problem(profile, litert.name, menu, litert.layer_bytes, budget, estimate))
+    codes = profiling.round_plan(speaker, plan)
     options = export_options(model, MAX_SECONDS)
     paths = {}
     for target in (litert, xnnpack):
@@ -234,7 +234,7 @@ def speaker_of(model: SpeechModel, source: str, clips: int) -> Measurement:
     """Costs and codes on an embedded user."""
     recordings, _ = choose_clips(find_clips(USERS / "synth-ada" / "tune"), clips)
     run = RunFolder(BUILD / "tflite" / model.model_id.replace("/", "_"))
-    return planning.profile_speaker(
+    return profiling.profile_speaker(
         run, model, source, recordings, measured_together(), ProfileOptions(), lambda: None
     )
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from benchmarks.results import BUILD, save_result
 from myqasr.exporters.export import export_options, export_plan, export_within_budget
 from myqasr.exporters.target import load_target, measured_together
-from myqasr.personalize import profiling as planning
+from myqasr.personalize import profiling
 from myqasr.personalize.measuring.sensitivity import ProfileOptions
 from myqasr.personalize.planning.exact import plan_mean_bits
 from myqasr.personalize.run_folder import RunFolder
@@ -52,24 +52,24 @@ def main() -> None:
     model = load_model("default")
     recordings, _ = choose_clips(find_clips(USER), 16)
     run = RunFolder(BUILD / "budgets")
-    speaker = planning.profile_speaker(
+    speaker = profiling.profile_speaker(
         run, model, "default", recordings, measured_together(), ProfileOptions(), lambda: None
     )
     profile = speaker.profile
     export = export_options(model, 15.0)
     path = BUILD / "budgets" / f"file{target.suffix}"
     estimate = target.overhead_bytes(model)
-    smallest, _ = planning.size_limits(profile, target.menu, target.layer_bytes, estimate)
-    first = planning.plan_for(profile, target, smallest, estimate)
+    smallest, _ = profiling.size_limits(profile, target.menu, target.layer_bytes, estimate)
+    first = profiling.plan_for(profile, target, smallest, estimate)
     written = export_plan(model, speaker, first, target, path, export)
-    sizes = planning.SizeRange(0, 0, written.plan.overhead_bytes)
-    smallest, floats = planning.size_limits(
+    sizes = profiling.SizeRange(0, 0, written.plan.overhead_bytes)
+    smallest, floats = profiling.size_limits(
         profile, target.menu, target.layer_bytes, sizes.overhead_bytes
     )
     steps = []
     for index in range(options.steps):
         budget = smallest + (floats - smallest) * index // (options.steps - 1)
-        plan = planning.plan_for(profile, target, budget, sizes.overhead_bytes)
+        plan = profiling.plan_for(profile, target, budget, sizes.overhead_bytes)
         result = export_within_budget(model, speaker, plan, target, path, export, print)
         steps.append(
             Step(

@@ -27,7 +27,7 @@ from myqasr.personalize.measuring.sensitivity import (
     measure_again,
     round_plan,
 )
-from myqasr.personalize.planning.exact import allocate
+from myqasr.personalize.planning.exact import exact_plan
 from myqasr.personalize.planning.plan import Plan
 from myqasr.speech.datasets import evenly
 from myqasr.speech.models import load_model
@@ -67,8 +67,8 @@ def one_speaker(name: str, share: float) -> dict[str, tuple[float, float]]:
         return true_divergence(model, tune, round_plan(measured, plan))
 
     plans = {
-        "fisher": allocate(problem),
-        "kl": allocate(single),
+        "fisher": exact_plan(problem),
+        "kl": exact_plan(single),
         "operating-point": refine(model, tune, problem, measured, ROUNDS).plan,
         f"evolution, {TRIALS} trials": evolve(problem, on_tune, TRIALS),
     }

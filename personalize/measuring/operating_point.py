@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from myqasr.personalize.measuring.brute_force import costs_around, divergence_of
 from myqasr.personalize.measuring.method import ClipCosts, Setting
 from myqasr.personalize.measuring.sensitivity import Measurement, round_plan
-from myqasr.personalize.planning.exact import allocate
+from myqasr.personalize.planning.exact import exact_plan
 from myqasr.personalize.planning.plan import FLOAT32, Plan, Profile
 from myqasr.personalize.planning.problem import Problem
 from myqasr.personalize.rounding.codes import LayerCodes
@@ -48,12 +48,12 @@ def refine(
     problem: whose profile is `measured`'s. waveforms: 16 kHz mono float32 [samples] each. progress: called
     once per clip and round. Raises UserError when nothing fits the budget.
     """
-    plan = allocate(problem)
+    plan = exact_plan(problem)
     tried = [(true_divergence(model, waveforms, round_plan(measured, plan)), problem, plan)]
     for _ in range(rounds):
         profile = _around(model, waveforms, problem, measured, plan, progress)
         problem = replace(problem, profile=profile)
-        plan = allocate(problem)
+        plan = exact_plan(problem)
         codes = round_plan(measured, plan)
         tried.append((true_divergence(model, waveforms, codes), problem, plan))
         if plan.layers == tried[-2][2].layers:

@@ -7,7 +7,7 @@ what is better. It starts from the exact plan, so that it can only gain, on the 
 import random
 from collections.abc import Callable, Sequence
 
-from myqasr.personalize.planning.exact import allocate
+from myqasr.personalize.planning.exact import exact_plan
 from myqasr.personalize.planning.plan import Plan
 from myqasr.personalize.planning.problem import Choice, Problem, undominated
 
@@ -23,7 +23,7 @@ def evolve(
     """
     rng = random.Random(seed)
     rows = [undominated(row) for row in problem.choices()]
-    start = allocate(problem)
+    start = exact_plan(problem)
     best = [
         next(choice for choice in row if choice.spec == spec)
         for row, spec in zip(rows, start.layers.values(), strict=True)

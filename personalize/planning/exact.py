@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 from myqasr.core.errors import UserError
 from myqasr.core.storage import record_hash
-from myqasr.personalize.planning.knapsack import Allocation, cost_bound, solve
+from myqasr.personalize.planning.knapsack import Solution, cost_bound, solve
 from myqasr.personalize.planning.plan import (
     FLOAT32,
     LayerShape,
@@ -28,7 +28,7 @@ from myqasr.personalize.planning.problem import (
 )
 
 
-def allocate(problem: Problem, tied: bool = False, most_precisions: int | None = None) -> Plan:
+def exact_plan(problem: Problem, tied: bool = False, most_precisions: int | None = None) -> Plan:
     """The plan of least expected divergence whose file keeps the budget.
 
     tied: layers that read the same tensor (q, k and v of an attention) get the same precision.
@@ -81,7 +81,7 @@ def _together(rows: Sequence[Sequence[Choice]]) -> tuple[Choice, ...]:
 
 def _of_few(
     rows: Sequence[Sequence[Choice]], capacity_bytes: int, most_precisions: int
-) -> Allocation:
+) -> Solution:
     """The cheapest selection with at most so many different precisions besides float32.
 
     Every set of them is bounded; those whose bound beats the best so far are solved, best bound first.
@@ -107,7 +107,7 @@ def _of_few(
         found = solve(narrowed, capacity_bytes)
         lower_bound = min(lower_bound, found.lower_bound)
         best = min(best, found, key=lambda each: each.cost)
-    return Allocation(best.choices, min(lower_bound, best.cost))
+    return Solution(best.choices, min(lower_bound, best.cost))
 
 
 def size_limits(

@@ -22,7 +22,7 @@ from myqasr.personalize.planning.problem import Choice, undominated
 
 
 @dataclass(frozen=True, slots=True)
-class Allocation:
+class Solution:
     """One choice per layer. lower_bound: proven; no selection within the budget costs less."""
 
     choices: tuple[Choice, ...]
@@ -39,7 +39,7 @@ class Allocation:
         return sum(choice.size_bytes for choice in self.choices)
 
 
-def solve(options: Sequence[Sequence[Choice]], capacity_bytes: int) -> Allocation:
+def solve(options: Sequence[Sequence[Choice]], capacity_bytes: int) -> Solution:
     """The cheapest selection of one choice per row within `capacity_bytes`.
 
     Raises UserError naming both numbers when even the smallest selection doesn't fit.
@@ -52,20 +52,20 @@ def solve(options: Sequence[Sequence[Choice]], capacity_bytes: int) -> Allocatio
         )
     if sum(row[-1].size_bytes for row in rows) <= capacity_bytes:
         best = tuple(row[-1] for row in rows)
-        return Allocation(best, sum(choice.cost for choice in best))
+        return Solution(best, sum(choice.cost for choice in best))
     if smallest == capacity_bytes:
         best = tuple(row[0] for row in rows)
-        return Allocation(best, sum(choice.cost for choice in best))
+        return Solution(best, sum(choice.cost for choice in best))
     known, contenders = _contenders(rows, capacity_bytes)
     found = _solve_program(contenders, capacity_bytes)
     if found.cost <= known.cost:
         return found
-    return Allocation(known.choices, min(found.lower_bound, known.cost))
+    return Solution(known.choices, min(found.lower_bound, known.cost))
 
 
 def _contenders(
     rows: Sequence[Sequence[Choice]], capacity_bytes: int
-) -> tuple[Allocation, list[list[Choice]]]:
+) -> tuple[Solution, list[list[Choice]]]:
     """A good selection, and the choices that a better one could have.
 
     With a price per byte, choices are independent; the price at which their bytes just fit gives a bound on
@@ -106,10 +106,10 @@ def _contenders(
         ]
         for row, row_losses, kept in zip(rows, losses, good, strict=True)
     ]
-    return Allocation(tuple(good), min(bound, cost)), contenders
+    return Solution(tuple(good), min(bound, cost)), contenders
 
 
-def _solve_program(rows: Sequence[Sequence[Choice]], capacity_bytes: int) -> Allocation:
+def _solve_program(rows: Sequence[Sequence[Choice]], capacity_bytes: int) -> Solution:
     """The 0/1 program. Only what exceeds each row's smallest bytes and cost enters: numbers stay small."""
     smallest = sum(row[0].size_bytes for row in rows)
     flat = [(index, choice) for index, row in enumerate(rows) for choice in row]
@@ -148,7 +148,7 @@ def _solve_program(rows: Sequence[Sequence[Choice]], capacity_bytes: int) -> All
     bound = cost if slack == capacity_bytes - smallest and result.mip_gap == 0 else 0.0
     if bound == 0.0 and result.mip_dual_bound is not None:
         bound = min(cost, float(result.mip_dual_bound) * scale / 1e4 + sum(least))
-    return Allocation(tuple(improved), bound)
+    return Solution(tuple(improved), bound)
 
 
 @contextlib.contextmanager

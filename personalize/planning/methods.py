@@ -1,13 +1,13 @@
 """From costs to a plan by the method that the user, or the kind of costs, asks for."""
 
 from myqasr.core.errors import UserError
-from myqasr.personalize.planning.exact import allocate
+from myqasr.personalize.planning.exact import exact_plan
 from myqasr.personalize.planning.heuristics import greedy, min_max, ranked, sweep
 from myqasr.personalize.planning.plan import Plan, PlanRules
 from myqasr.personalize.planning.problem import Problem
 
 
-def decide(problem: Problem, rules: PlanRules, ranks_only: bool) -> Plan:
+def make_plan(problem: Problem, rules: PlanRules, ranks_only: bool) -> Plan:
     """A plan within the budget.
 
     ranks_only: the costs only order layers; then the sweep decides.
@@ -26,4 +26,4 @@ def decide(problem: Problem, rules: PlanRules, ranks_only: bool) -> Plan:
         return min_max(problem)
     if how == "sweep":
         return sweep(problem, ranked(problem.profile), f"sweep by {problem.profile.method}")
-    return allocate(problem, rules.tied, rules.most_precisions)
+    return exact_plan(problem, rules.tied, rules.most_precisions)

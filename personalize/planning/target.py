@@ -16,7 +16,7 @@ class PlanTarget:
 
     menu: precisions that its kernels really run for a layer, fp32 last. layer_bytes: bytes of the file that
     a choice is answerable for: weights, scales, bias, bookkeeping. scale_dtype: how the file stores a
-    precision's scales (`float32`, `bfloat16`, `float16`, or two joined by `+`: values that both hold), so that
+    precision's scales (`float32`, `bfloat16`, `float16`, or two joined by `+`: values both hold), so that
     codes are chosen for those. overhead_bytes: estimate of the bytes that no plan changes, replaced by the
     measured figure after an export. when_asked: its precisions are many, and are measured only for who
     plans for it.

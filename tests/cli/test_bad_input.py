@@ -230,7 +230,7 @@ def test_killed_export_leaves_nothing_half_written_and_the_next_one_succeeds(run
 
 def test_killed_measuring_goes_on_with_the_clips_it_had(tiny_model, tune_clips, tmp_path):
     from myqasr.exporters.target import measured_together
-    from myqasr.personalize import profiling as planning
+    from myqasr.personalize import profiling
     from myqasr.personalize.measuring.sensitivity import ProfileOptions
     from myqasr.personalize.run_folder import RunFolder
     from myqasr.speech.datasets import choose_clips, find_clips
@@ -251,21 +251,21 @@ def test_killed_measuring_goes_on_with_the_clips_it_had(tiny_model, tune_clips, 
 
     options = ProfileOptions(label_draws=6)
     model = load_model(str(tiny_model))
-    planning.SAVE_EVERY_SECONDS = 0.0
+    profiling.SAVE_EVERY_SECONDS = 0.0
     try:
         with pytest.raises(KilledError):
-            planning.profile_speaker(
+            profiling.profile_speaker(
                 run, model, "m", recordings, measured_together(), options, kill_at_the_tenth_step
             )
     finally:
-        planning.SAVE_EVERY_SECONDS = 10.0
+        profiling.SAVE_EVERY_SECONDS = 10.0
     assert not run.profile.exists()
     partial = json.loads(run.partial_profile.read_text())
     assert len(partial["clips"]) == 4
-    resumed = planning.profile_speaker(
+    resumed = profiling.profile_speaker(
         run, model, "m", recordings, measured_together(), options, lambda: None
     )
-    fresh = planning.profile_speaker(
+    fresh = profiling.profile_speaker(
         RunFolder(tmp_path / "carol"),
         model,
         "m",

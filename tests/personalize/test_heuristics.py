@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from myqasr.core.errors import UserError
 from myqasr.exporters.executorch import xnnpack
-from myqasr.personalize.planning.exact import allocate
+from myqasr.personalize.planning.exact import exact_plan
 from myqasr.personalize.planning.heuristics import greedy, min_max, ranked, shuffled, sweep
 from myqasr.personalize.planning.plan import FLOAT32, LayerProfile, LayerShape, Profile
 from myqasr.personalize.planning.problem import Problem
@@ -46,7 +46,7 @@ def test_no_method_exceeds_the_budget_and_none_beats_the_exact_one(widths, fill,
     smallest, largest = limits(profile)
     budget = smallest + int(fill * (largest - smallest))
     problem = problem_of(profile, budget)
-    best = allocate(problem)
+    best = exact_plan(problem)
     rivals = [greedy(problem), min_max(problem)]
     for ranking in (ranked(profile), shuffled(profile, seed)):
         try:

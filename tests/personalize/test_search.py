@@ -11,7 +11,7 @@ from myqasr.exporters.executorch import xnnpack
 from myqasr.personalize.measuring.operating_point import refine, true_divergence
 from myqasr.personalize.measuring.search import evolve, mutated
 from myqasr.personalize.measuring.sensitivity import measure, round_plan
-from myqasr.personalize.planning.exact import allocate
+from myqasr.personalize.planning.exact import exact_plan
 from myqasr.personalize.planning.problem import Problem, undominated
 from tests.personalize.test_heuristics import limits, problem_of, profile_of
 from tests.personalize.test_sensitivity import sharpened, speech_like
@@ -24,7 +24,7 @@ def test_no_plan_that_the_search_tries_exceeds_the_budget(widths, fill, seed):
     smallest, largest = limits(profile)
     problem = problem_of(profile, smallest + int(fill * (largest - smallest)))
     rows = [undominated(row) for row in problem.choices()]
-    specs = allocate(problem).layers.values()
+    specs = exact_plan(problem).layers.values()
     chosen = [next(c for c in row if c.spec == spec) for row, spec in zip(rows, specs, strict=True)]
     rng = random.Random(seed)
     for _ in range(20):
@@ -37,7 +37,7 @@ def test_the_search_finds_what_summed_costs_do_not_know():
     profile = profile_of([64] * 6, 3)
     smallest, largest = limits(profile)
     problem = problem_of(profile, smallest + (largest - smallest) // 12)
-    start = allocate(problem)
+    start = exact_plan(problem)
     # In truth only the layer that looks cheapest matters.
     cheapest = min(profile.layers, key=lambda layer: max(layer.costs.values())).shape.name
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from myqasr.core.errors import UserError
-from myqasr.personalize.planning.exact import allocate, size_limits, uniform_plan
+from myqasr.personalize.planning.exact import exact_plan, size_limits, uniform_plan
 from myqasr.personalize.planning.knapsack import solve
 from myqasr.personalize.planning.plan import (
     FLOAT32,
@@ -119,7 +119,7 @@ def layer_bytes(shape: LayerShape, spec: QuantSpec) -> int:
 
 
 def test_the_sensitive_layer_gets_the_bits():
-    plan = allocate(Problem(tiny_profile(), "t", menu, layer_bytes, 100 + 2048 + 4096, 100))
+    plan = exact_plan(Problem(tiny_profile(), "t", menu, layer_bytes, 100 + 2048 + 4096, 100))
     assert plan.layers["b"].bits == 8
     assert plan.layers["a"].bits == 4
     assert plan.predicted_bytes == plan.budget_bytes
@@ -128,7 +128,7 @@ def test_the_sensitive_layer_gets_the_bits():
 
 def test_budget_below_the_smallest_plan_names_both_numbers():
     with pytest.raises(UserError, match=r"smallest plan for t is 4,196 bytes; budget is 4,195"):
-        allocate(Problem(tiny_profile(), "t", menu, layer_bytes, 4195, 100))
+        exact_plan(Problem(tiny_profile(), "t", menu, layer_bytes, 4195, 100))
     assert size_limits(tiny_profile(), menu, layer_bytes, 100) == (4196, 100 + 2 * 64 * 64 * 4)
 
 
@@ -170,7 +170,7 @@ def every_plan(problem):
 @settings(max_examples=60, deadline=None)
 @given(small_problems(), st.integers(1, 3))
 def test_a_plan_of_few_precisions_is_the_best_of_them(problem, most):
-    plan = allocate(problem, most_precisions=most)
+    plan = exact_plan(problem, most_precisions=most)
     assert len({*plan.layers.values()} - {FLOAT32}) <= most
     best = min(cost for cost, specs in every_plan(problem) if len({*specs} - {FLOAT32}) <= most)
     assert plan.expected_cost == pytest.approx(best, rel=1e-6, abs=1e-7)
@@ -180,7 +180,7 @@ def test_a_plan_of_few_precisions_is_the_best_of_them(problem, most):
 @settings(max_examples=60, deadline=None)
 @given(small_problems())
 def test_layers_that_share_their_input_get_one_precision_when_tied_and_no_plan_is_better(problem):
-    plan = allocate(problem, tied=True)
+    plan = exact_plan(problem, tied=True)
     groups = [layer.share_group for layer in problem.profile.layers]
 
     def is_tied(specs):
