@@ -31,8 +31,9 @@ from myqasr.runtime_bench.measure.run_bench import (
 )
 from myqasr.runtime_bench.results.compare import Measured, compare
 from myqasr.runtime_bench.results.report import BenchReport
-from myqasr.runtime_bench.runners.base import REMOTE_RUNNERS, runner_module, timed_here
+from myqasr.runtime_bench.runners.base import runner_module
 from myqasr.runtime_bench.runners.exported import Exported, exported_file, runners_of
+from myqasr.runtime_bench.runners.records import runs_here
 from myqasr.speech.datasets import find_clips
 
 USER = Path("speech/default_users/synth-ada")
@@ -144,7 +145,7 @@ def usable_runners(target: str, skipped: dict[str, str]) -> list[str]:
     """Runners that run a target's files and work here; why the others don't goes into `skipped`."""
     found = []
     for runner in runners_of(target):
-        if not timed_here(runner) or runner in REMOTE_RUNNERS:
+        if not runs_here(runner):
             continue  # emulation has a table of its own, a device is not here
         try:
             runner_module(runner)

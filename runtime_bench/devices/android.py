@@ -121,6 +121,21 @@ def need_adb() -> str:
     return program
 
 
+def need_device() -> str:
+    """What adb lists, a device that can be used among it: `SERIAL (device), ...`.
+
+    Raises NotInstalledError where there is no adb or no such device, UserError when adb doesn't answer.
+    """
+    devices = listed_devices(need_adb())
+    names = ", ".join(f"{serial} ({state})" for serial, state in devices.items())
+    if "device" not in devices.values():
+        raise NotInstalledError(
+            f"no device that allows debugging; adb lists: {names or 'none'}",
+            "switch USB debugging on in the phone's developer options, connect it, then: adb devices",
+        )
+    return names
+
+
 def connect(serial: str) -> Adb:
     """A device that answers; raises UserError saying what to do when there is none such."""
     program = need_adb()

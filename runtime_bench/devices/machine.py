@@ -8,6 +8,7 @@ import contextlib
 import importlib.metadata
 import os
 import platform
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -170,3 +171,24 @@ def _cpu_name() -> str:
             if key.strip() in ("model name", "Hardware") and value.strip():
                 return value.strip()
     return platform.processor() or platform.machine()
+
+
+def peak_rss_bytes() -> int:
+    """Highest resident memory of this process so far."""
+    status = Path("/proc/self/status")
+    if status.is_file():
+        for line in status.read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    import resource  # Windows has none
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def forget_peak() -> None:
+    """Let the peak start from now; where the system can't, the peak of the imports stays in it."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return

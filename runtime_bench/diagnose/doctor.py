@@ -1,6 +1,5 @@
 """What works on this machine: each target and runner, tried on kilobyte models, and how to mend the rest."""
 
-import importlib.metadata
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -10,25 +9,13 @@ import numpy as np
 
 from myqasr.core.errors import NotInstalledError, UserError
 from myqasr.exporters.target import TARGETS
-from myqasr.runtime_bench.devices import emulator_files as arm64_files
-from myqasr.runtime_bench.devices.android import adb_version, listed_devices, need_adb
-from myqasr.runtime_bench.devices.emulator import emulator_version, need_compiler, need_emulator
-from myqasr.runtime_bench.devices.environments import ENVIRONMENTS
-from myqasr.runtime_bench.devices.native import runtime_version
+from myqasr.runtime_bench.devices.android import need_device
 from myqasr.runtime_bench.diagnose.probe import Probe, run_probe, write_probe
 from myqasr.runtime_bench.runners.base import System, open_system
 from myqasr.runtime_bench.runners.exported import TARGET_RUNNERS, runners_of
+from myqasr.runtime_bench.runners.records import RUNNERS, RunnerRecord
 
 REINSTALL = "pip install --force-reinstall myqasr"
-VERSIONS: dict[str, Callable[[], str]] = {
-    "executorch": runtime_version,
-    "executorch-cpp": runtime_version,
-    "litert": lambda: importlib.metadata.version("ai-edge-litert"),
-    "tflite-runtime": lambda: ENVIRONMENTS["tflite-runtime"][0].partition("==")[2],
-    "coreml": lambda: importlib.metadata.version("coremltools"),
-    "arm64": lambda: f"QEMU {emulator_version(need_emulator())}",
-}
-"""Runner of exported files -> version of its runtime or emulator."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,16 +35,30 @@ class Finding:
 
 def examine() -> list[Finding]:
     """Try everything; takes half a minute, nothing is fetched or installed."""
+    of_files = [name for name in RUNNERS if _targets(name)]
+    here = [name for name in of_files if not RUNNERS[name].remote]
     with tempfile.TemporaryDirectory() as folder:
         probes: dict[str, Probe] = {}
         targets = [
             _tried(f"target {name}", _target(name, Path(folder), probes)) for name in TARGETS
         ]
         missing = {target.what: target for target in targets if not target.works}
-        runners = [_tried(f"runner {name}", _runner(name, probes, missing)) for name in VERSIONS]
+        runners = [
+            _tried(f"runner {name}", _runner(RUNNERS[name], probes, missing))
+            for name in sorted(
+                here, key=lambda name: RUNNERS[name].timed_on == ()
+            )  # emulators last
+        ]
     torch = _tried("runner torch", _torch_runner)
-    adb = _tried("runner adb", _adb)
-    return [_torch(), *targets, torch, *runners, adb, _tried("embedded model", _default_model)]
+    remote = [
+        _tried(f"runner {name}", _remote(RUNNERS[name])) for name in of_files if name not in here
+    ]
+    return [_torch(), *targets, torch, *runners, *remote, _tried("embedded model", _default_model)]
+
+
+def _targets(runner: str) -> list[str]:
+    """Targets whose files a runner runs."""
+    return [target for target in TARGETS if runner in runners_of(target)]
 
 
 Outcome = tuple[str, str]  # detail, version
@@ -99,53 +100,51 @@ def _target(name: str, folder: Path, probes: dict[str, Probe]) -> Callable[[], O
 
 
 def _runner(
-    name: str, probes: Mapping[str, Probe], missing: Mapping[str, Finding]
+    record: RunnerRecord, probes: Mapping[str, Probe], missing: Mapping[str, Finding]
 ) -> Callable[[], Outcome]:
     """Run all files of a runner's targets; missing: targets that failed."""
 
     def attempt() -> Outcome:
-        if name == "arm64":
-            need_compiler()
-            need_emulator()
-            arm64_files.need_all()
-        targets = [target for target in TARGETS if name in runners_of(target)]
-        ran = {target: run_probe(probes[target], name) for target in targets if target in probes}
+        for check in record.needs:
+            check()
+        targets = _targets(record.name)
+        ran = {
+            target: run_probe(probes[target], record.name) for target in targets if target in probes
+        }
         if not ran:
             target = missing[f"target {targets[0]}"]
             raise NotInstalledError(target.detail, target.mend)
         who = "; ".join(dict.fromkeys(description for description, _ in ran.values()))
         near = ", ".join(f"{target} at {snr_db:.0f} dB" for target, (_, snr_db) in ran.items())
-        return f"{who} ran {near} of the reference", VERSIONS[name]()
+        return f"{who} ran {near} of the reference", record.version()
 
     return attempt
 
 
 def _torch_runner() -> Outcome:
-    """The embedded model as it is, and with torch's own dynamic int8."""
-    import torch
-
+    """The embedded model on all that run models: as it is, and with torch's own dynamic int8."""
     noise = np.random.default_rng(0).standard_normal(16_000).astype(np.float32)
+    records = [record for record in RUNNERS.values() if record.source == "model"]
     ran = []
-    for name in ("torch-float", "torch-int8-dynamic"):
-        runner = open_system(System(name, name, "default"), 1)
+    for record in records:
+        runner = open_system(System(record.name, record.name, "default"), 1)
         if not np.isfinite(runner.logits(noise)).all():
             raise UserError(f"{runner.description} gives no numbers")
         ran.append(runner.description)
-    return f"ran {', '.join(ran)}", torch.__version__
+    versions = dict.fromkeys(record.version() for record in records)
+    return f"ran {', '.join(ran)}", ", ".join(versions)
 
 
-def _adb() -> Outcome:
+def _remote(record: RunnerRecord) -> Callable[[], Outcome]:
     """Whether a device is there; nothing is pushed to it."""
-    program = need_adb()
-    devices = listed_devices(program)
-    names = ", ".join(f"{serial} ({state})" for serial, state in devices.items())
-    if "device" not in devices.values():
-        raise NotInstalledError(
-            f"no device that allows debugging; adb lists: {names or 'none'}",
-            "switch USB debugging on in the phone's developer options, connect it, then: adb devices",
-        )
-    need_compiler()
-    return f"devices: {names}; not tried: myqasr bench --runner adb:SERIAL", adb_version(program)
+
+    def attempt() -> Outcome:
+        for check in record.needs:
+            check()
+        how = f"not tried: myqasr bench --runner {record.name}:SERIAL"
+        return f"devices: {need_device()}; {how}", record.version()
+
+    return attempt
 
 
 def _default_model() -> Outcome:

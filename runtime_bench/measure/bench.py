@@ -7,7 +7,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from myqasr.core.errors import UserError
-from myqasr.runtime_bench.devices.android import RemoteDevice
 from myqasr.runtime_bench.devices.machine import (
     core_times,
     idle_cores,
@@ -47,16 +46,9 @@ from myqasr.runtime_bench.results.report import (
     Utterance,
 )
 from myqasr.runtime_bench.results.validity import timing_problems
-from myqasr.runtime_bench.runners.base import (
-    REMOTE_RUNNERS,
-    Runner,
-    System,
-    kind_of,
-    open_system,
-    own_seconds,
-)
+from myqasr.runtime_bench.runners.base import Runner, System, open_system, own_seconds
 from myqasr.runtime_bench.runners.exported import AudioInput
-from myqasr.runtime_bench.runners.process import ProcessRunner
+from myqasr.runtime_bench.runners.records import record_of
 from myqasr.speech.datasets import Recording, evenly, read_clips
 from myqasr.speech.decoding import Tokens
 
@@ -152,7 +144,7 @@ def bench(
         here = {
             system.name: runners[system.name]
             for system in systems
-            if system.timed and kind_of(system.runner) not in REMOTE_RUNNERS
+            if system.timed and not record_of(system.runner).remote
         }
         whole = _whole_turns(here, material, options, on_progress)
     lengths = [recordings[index].seconds for index in timed]
@@ -170,7 +162,7 @@ def bench(
             end_to_end=_latency(whole, result.name, lengths),
             seconds=turns.seconds.get(result.name, ()),
             startup=startups.get(result.name),
-            device=_device(runners[result.name]),
+            device=runners[result.name].device(),
         )
         for result in results
     )
@@ -233,10 +225,6 @@ def _latency(turns: Turns, name: str, lengths: Sequence[float]) -> Latency | Non
     """Figures of one system; None when it wasn't timed."""
     seconds = turns.seconds.get(name)
     return summarize(turns.utterances, seconds, lengths) if seconds else None
-
-
-def _device(runner: Runner) -> RemoteDevice | None:
-    return runner.device() if isinstance(runner, ProcessRunner) else None
 
 
 def _startups(

@@ -9,6 +9,7 @@ from myqasr.runtime_bench.measure.kernels import KernelTime, profile_kernels
 from myqasr.runtime_bench.measure.transcription import model_inputs
 from myqasr.runtime_bench.results.report import BenchReport, OperationTime
 from myqasr.runtime_bench.runners.exported import Exported
+from myqasr.runtime_bench.runners.records import runs_here
 from myqasr.speech.datasets import Recording
 
 
@@ -32,7 +33,7 @@ def with_operations(
     found: dict[str, tuple[OperationTime, ...]] = {}
     profiled: set[str] = set()  # a file that several runners run is profiled once
     for file in files:
-        here = file.system.runner in ("executorch", "executorch-cpp")  # the same kernels
+        here = runs_here(file.system.runner)  # with the same kernels as the C++ runner
         if here and file.artifact.target == "xnnpack" and file.artifact.sha256 not in profiled:
             profiled.add(file.artifact.sha256)
             longest = max(model_inputs(typical.waveform, file.audio), key=len)

@@ -6,7 +6,6 @@ JSON line.
 
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -21,16 +20,10 @@ from numpy.typing import NDArray
 
 from myqasr.core.errors import UserError
 from myqasr.core.storage import converter
+from myqasr.runtime_bench.devices.machine import forget_peak
 from myqasr.runtime_bench.results.report import Startup
-from myqasr.runtime_bench.runners.base import (
-    REMOTE_RUNNERS,
-    Runner,
-    System,
-    kind_of,
-    open_system,
-    runner_module,
-)
-from myqasr.runtime_bench.runners.process import ProcessRunner
+from myqasr.runtime_bench.runners.base import Runner, System, open_system, runner_module
+from myqasr.runtime_bench.runners.records import record_of
 
 TIMEOUT_SECONDS = 900
 LOADS, LOAD_SECONDS = 5, 2.0
@@ -76,19 +69,14 @@ def startup_here(system: System, features: NDArray[np.float32], threads: int) ->
     """The same in this process; only a fresh one gives figures that mean something."""
     runner_module(system.runner)
     baseline = psutil.Process().memory_info().rss
-    _forget_peak()
+    forget_peak()
     runner, load_ms = _load(system, threads)
-    if isinstance(runner, ProcessRunner):
-        startup = runner.startup(features)
-    else:
-        start = time.perf_counter()
-        runner.logits(features)
-        first_ms = 1e3 * (time.perf_counter() - start)
-        startup = Startup(load_ms, first_ms, baseline, _peak_rss_bytes())
+    startup = runner.startup(features, load_ms, baseline)
     loads = [load_ms]
-    again = 1 if kind_of(system.runner) in REMOTE_RUNNERS else LOADS
+    again = 1 if record_of(system.runner).remote else LOADS
     while len(loads) < again and sum(loads) < 1e3 * LOAD_SECONDS:
-        del runner  # which also ends its process
+        runner.close()
+        del runner  # before there is another one
         runner, load_ms = _load(system, threads)
         loads.append(load_ms)
     return replace(startup, load_ms=statistics.median(loads), loads=len(loads))
@@ -99,26 +87,7 @@ def _load(system: System, threads: int) -> tuple[Runner, float]:
     start = time.perf_counter()
     runner = open_system(system, threads)
     took = 1e3 * (time.perf_counter() - start)
-    return runner, runner.load_ms if isinstance(runner, ProcessRunner) else took
-
-
-def _peak_rss_bytes() -> int:
-    """Highest resident memory of this process so far."""
-    status = Path("/proc/self/status")
-    if status.is_file():
-        for line in status.read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
-
-
-def _forget_peak() -> None:
-    """Let the peak start from now; where the system can't, the peak of the imports stays in it."""
-    try:
-        Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        return
+    return runner, took if runner.load_ms is None else runner.load_ms
 
 
 def main(arguments: list[str]) -> int:

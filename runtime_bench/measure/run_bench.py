@@ -18,6 +18,7 @@ from myqasr.runtime_bench.measure.operations import with_operations
 from myqasr.runtime_bench.results.report import BenchReport, MeasuredFile, Provenance, add_report
 from myqasr.runtime_bench.runners.base import System
 from myqasr.runtime_bench.runners.exported import Exported, common_input, exported_file
+from myqasr.runtime_bench.runners.records import record_of
 from myqasr.speech.datasets import Clip, Recording, audio_hash, evenly, read_clips
 
 FLOAT_NAME = "float (torch)"
@@ -98,11 +99,12 @@ def bench_run(
         name = f"its reference (torch, {artifact.target})"
         half = load_target(artifact.target).half_activations
         reference = "torch-reference" if half else "torch-reference-float32"
-        if exported.system.runner == "coreml":
+        float16_runner = record_of(exported.system.runner).float16_runner
+        if float16_runner is not None:
             reference = "torch-reference-float16"
             rounded = f"{exported.system.name}, float16 results"
             systems.append(
-                replace(exported.system, name=rounded, runner="coreml-float16", timed=False)
+                replace(exported.system, name=rounded, runner=float16_runner, timed=False)
             )
         systems.append(System(name, reference, settings.model, codes, timed=False))
     return bench_files(folder, systems, files, heard, options, on_progress)

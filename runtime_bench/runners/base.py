@@ -1,61 +1,30 @@
 """What a runner offers, and how to open one: a model in memory, a waveform in, logits out."""
 
 import importlib
-import sys
+import time
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from myqasr.core.errors import NotInstalledError, UserError
 from myqasr.exporters.target import remedy
-from myqasr.runtime_bench.runners.process import ProcessRunner
+from myqasr.runtime_bench.devices.android import RemoteDevice
+from myqasr.runtime_bench.devices.machine import peak_rss_bytes
+from myqasr.runtime_bench.results.report import Startup
+from myqasr.runtime_bench.runners.records import record_of
 from myqasr.speech.decoding import Autoregression
-
-RUNNERS = {
-    "executorch": "myqasr.runtime_bench.runners.executorch",
-    "executorch-cpp": "myqasr.runtime_bench.runners.executorch_cpp",
-    "arm64": "myqasr.runtime_bench.runners.arm64",
-    "adb": "myqasr.runtime_bench.runners.adb",
-    "litert": "myqasr.runtime_bench.runners.litert",
-    "tflite-runtime": "myqasr.runtime_bench.runners.tflite_runtime",
-    "coreml": "myqasr.runtime_bench.runners.coreml.reference",
-    "coreml-float16": "myqasr.runtime_bench.runners.coreml.reference",
-    "torch-float": "myqasr.runtime_bench.runners.torch_models",
-    "torch-int8-dynamic": "myqasr.runtime_bench.runners.torch_models",
-    "torch-reference": "myqasr.runtime_bench.runners.torch_models",
-    "torch-reference-float32": "myqasr.runtime_bench.runners.torch_models",
-    "torch-reference-float16": "myqasr.runtime_bench.runners.torch_models",
-}
-"""Runner name -> module with `open_runner(system, threads) -> Runner`. Importing it loads the runtime.
-
-What follows a colon says where: `arm64:cortex-a53`, `adb:SERIAL`.
-"""
-TIMED_ON: dict[str, tuple[str, ...]] = {
-    "arm64": (),
-    "torch-reference": (),
-    "torch-reference-float32": (),
-    "torch-reference-float16": (),
-    "coreml": ("darwin",),
-    "coreml-float16": (),
-}
-"""Runner -> operating systems, as `sys.platform` calls them, where it is the runtime itself.
-
-Elsewhere it emulates or simulates, and its latency says nothing. Those not listed are themselves everywhere.
-"""
-REMOTE_RUNNERS = ("adb",)
-"""On another device."""
 
 
 @dataclass(frozen=True, slots=True)
 class System:
     """One row of a benchmark: what to run and how, in words that another process understands.
 
-    runner: a key of RUNNERS, perhaps with a place after a colon. source: an exported file, or a model's
+    runner: of `records.RUNNERS`, perhaps with a place after a colon. source: an exported file, or a model's
     folder or id. codes: safetensors of the plan's integers, for `torch-reference` (float16 layers round
     activations, too), its float32 kind (they don't) and its float16 kind (everything is float16).
     sha256, size_bytes: of the file, where there is one. timed: False for simulations, whose latency says
@@ -72,33 +41,53 @@ class System:
     autoregression: Autoregression | None = None
 
 
-class Runner(Protocol):
-    """A loaded model. `threads` is what the runtime itself reports."""
+@dataclass(frozen=True, slots=True)
+class Runner(ABC):
+    """A loaded model, by default in this process, with no clock of its own and nothing to clean up.
 
-    @property
-    def description(self) -> str:
-        """Runtime and precision in a few words."""
-        ...
+    description: runtime and precision in a few words. threads: that an inference uses, as the runtime
+    itself reports.
+    """
 
-    @property
-    def threads(self) -> int:
-        """Threads that an inference uses."""
-        ...
+    description: str
+    threads: int
 
+    @abstractmethod
     def logits(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Logits [frames, vocab], or [tokens written, vocab], of one utterance's features [samples]."""
-        ...
+        """Logits [frames, vocab], or [tokens written, vocab], of one utterance's features [samples].
 
+        Raises UserError when the model can't take or run them.
+        """
 
-def kind_of(runner: str) -> str:
-    """A runner's name without the place after the colon."""
-    return runner.partition(":")[0]
+    def seconds(self, features: NDArray[np.float32]) -> float | None:
+        """Run the model on features [samples]; the time by its own clock, None where the caller's counts."""
+        self.logits(features)
+        return None
 
+    @property
+    def load_ms(self) -> float | None:
+        """Time from file to model in memory by its own clock; None where the caller's counts."""
+        return None
 
-def timed_here(runner: str) -> bool:
-    """Whether a runner's latency on this machine says anything."""
-    systems = TIMED_ON.get(kind_of(runner))
-    return systems is None or sys.platform in systems
+    def startup(
+        self, features: NDArray[np.float32], load_ms: float, baseline_rss_bytes: int
+    ) -> Startup:
+        """Time of the first inference and peak memory of the process that the model lives in: this one.
+
+        features: [samples], the first there are. load_ms, baseline_rss_bytes: what this process measured
+        as it loaded the model, and before.
+        """
+        start = time.perf_counter()
+        self.logits(features)
+        first_ms = 1e3 * (time.perf_counter() - start)
+        return Startup(load_ms, first_ms, baseline_rss_bytes, peak_rss_bytes())
+
+    def device(self) -> RemoteDevice | None:
+        """The device that the model runs on and its state by now; None for this machine."""
+        return None
+
+    def close(self) -> None:  # noqa: B027  most have nothing to free
+        """Free what outlives this object; logits can't be computed any more where there is such."""
 
 
 def existing_file(system: System) -> Path:
@@ -111,11 +100,9 @@ def existing_file(system: System) -> Path:
 
 def own_seconds(runner: Runner, inputs: Sequence[NDArray[np.float32]]) -> float | None:
     """Run the model on all inputs; the time by its own clock, None for a runner without one."""
-    if isinstance(runner, ProcessRunner):
-        return sum(runner.seconds(features) for features in inputs)
-    for features in inputs:
-        runner.logits(features)
-    return None
+    times = [runner.seconds(features) for features in inputs]
+    known = [seconds for seconds in times if seconds is not None]
+    return sum(known) if known else None
 
 
 def runner_module(name: str) -> ModuleType:
@@ -123,11 +110,9 @@ def runner_module(name: str) -> ModuleType:
 
     Raises UserError listing the known names, NotInstalledError saying what to install.
     """
-    module = RUNNERS.get(kind_of(name))
-    if module is None:
-        raise UserError(f"unknown runner {name!r}; known: {', '.join(RUNNERS)}")
+    record = record_of(name)
     try:
-        return importlib.import_module(module)
+        return importlib.import_module(record.module)
     except ImportError as error:
         raise NotInstalledError(f"runner {name} needs {error.name}", remedy(error)) from error
 

@@ -16,18 +16,16 @@ import executorch.extension.pybindings._C as runtime  # noqa: N811  # isort: ski
 import executorch.kernels.quantized  # noqa: F401  # isort: skip
 
 from myqasr.core.errors import UserError
-from myqasr.runtime_bench.runners.base import System, existing_file
+from myqasr.runtime_bench.runners.base import Runner, System, existing_file
 from myqasr.speech.decoding import Autoregression, greedy_logits
 
 _MISSING_KERNEL = re.compile(r"Missing operator: \[\d+\] ([\w:.]+)")
 
 
 @dataclass(frozen=True, slots=True)
-class ExecuTorchRunner:
+class ExecuTorchRunner(Runner):
     """A loaded program's methods by name. `program` is kept because they point into it."""
 
-    description: str
-    threads: int
     program: Any
     methods: dict[str, Any]
     autoregression: Autoregression | None = None

@@ -7,17 +7,12 @@ from pathlib import Path
 from myqasr.core.errors import UserError
 from myqasr.exporters.manifest import Artifact, load_artifact
 from myqasr.exporters.target import all_targets
-from myqasr.runtime_bench.runners.base import System, kind_of, timed_here
+from myqasr.runtime_bench.runners.base import System
+from myqasr.runtime_bench.runners.records import kind_of, others_running, timed_here
 from myqasr.speech.decoding import Tokens
 
 TARGET_RUNNERS = {target.name: target.runner for target in all_targets()}
 """Export target -> runner of its files."""
-OTHER_RUNNERS = {
-    "executorch": ("executorch-cpp", "arm64", "adb"),
-    "litert": ("arm64",),
-    "tflite-runtime": ("arm64",),
-}
-"""Runner -> others that run the same files; see `RUNNERS`."""
 
 
 def runners_of(target: str) -> tuple[str, ...]:
@@ -27,7 +22,7 @@ def runners_of(target: str) -> tuple[str, ...]:
         raise UserError(
             f"no runner here for target {target}; there are runners for: {', '.join(TARGET_RUNNERS)}"
         )
-    return own, *OTHER_RUNNERS.get(own, ())
+    return own, *others_running(own)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,15 +8,13 @@ from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
 from myqasr.core.errors import UserError
-from myqasr.runtime_bench.runners.base import System, existing_file
+from myqasr.runtime_bench.runners.base import Runner, System, existing_file
 
 
 @dataclass(frozen=True, slots=True)
-class LiteRtRunner:
+class LiteRtRunner(Runner):
     """An interpreter; its input is resized whenever the length changes."""
 
-    description: str
-    threads: int
     interpreter: Any
 
     def logits(self, features: NDArray[np.float32]) -> NDArray[np.float32]:

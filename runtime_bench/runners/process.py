@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from myqasr.core.errors import UserError
-from myqasr.runtime_bench.devices.android import RemoteDevice
 from myqasr.runtime_bench.devices.session import Session
 from myqasr.runtime_bench.results.report import Startup
+from myqasr.runtime_bench.runners.base import Runner
 
 _LOGITS = "logits.f32"
 
@@ -66,11 +66,9 @@ def new_folder(name: str, command: tuple[str, ...]) -> Folder:
 
 
 @dataclass(frozen=True, slots=True)
-class ProcessRunner:
+class ProcessRunner(Runner):
     """A model in a process that times itself: what the transport costs is in no figure."""
 
-    description: str
-    threads: int
     session: Session
 
     def logits(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -86,8 +84,10 @@ class ProcessRunner:
         """Time of one inference, by the process's own clock."""
         return float(self.session.run(features, "-")["ms"][0]) / 1e3
 
-    def startup(self, features: NDArray[np.float32]) -> Startup:
-        """Load time and peak memory of the process, whose first inference this is."""
+    def startup(
+        self, features: NDArray[np.float32], load_ms: float, baseline_rss_bytes: int
+    ) -> Startup:
+        """Load time and memory by the process itself, whose first inference this is."""
         first_ms = float(self.session.run(features, "-")["ms"][0])
         memory = self.session.command("memory")
         return Startup(
@@ -101,10 +101,6 @@ class ProcessRunner:
     def load_ms(self) -> float:
         """Time from file to model in memory, without starting the process."""
         return float(self.session.loaded["load_ms"])
-
-    def device(self) -> RemoteDevice | None:
-        """The device that the process runs on and its state by now; None for this machine."""
-        return None
 
     def close(self) -> None:
         """End the process and remove what it left; logits can't be computed any more."""

@@ -1,7 +1,9 @@
 """The same model in torch: float, int8 by torch itself, and the plan as the runtime would compute it."""
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,20 +13,26 @@ from torch import nn
 
 import myqasr.speech.models.wav2vec2  # noqa: F401  so that loading a model isn't importing transformers
 from myqasr.core.errors import UserError
-from myqasr.personalize.rounding.codes import load_codes
+from myqasr.personalize.rounding.codes import LayerCodes, load_codes
 from myqasr.personalize.rounding.reference import build_half_reference, build_reference
-from myqasr.runtime_bench.runners.base import System
+from myqasr.runtime_bench.runners.base import Runner, System
+from myqasr.runtime_bench.runners.records import kind_of
 from myqasr.speech.decoding import Tokens
 from myqasr.speech.models import load_model
-from myqasr.speech.models.base import run
+from myqasr.speech.models.base import SpeechModel, run
+
+REFERENCES: dict[str, Callable[[SpeechModel, dict[str, LayerCodes]], SpeechModel]] = {
+    "torch-reference": build_reference,
+    "torch-reference-float32": partial(build_reference, half_activations=False),
+    "torch-reference-float16": build_half_reference,
+}
+"""Runner -> the plan as it computes it."""
 
 
 @dataclass(frozen=True, slots=True)
-class TorchRunner:
+class TorchRunner(Runner):
     """The module of a `SpeechModel`, perhaps at another precision, and its tokens."""
 
-    description: str
-    threads: int
     module: nn.Module
     tokens: Tokens
 
@@ -35,21 +43,19 @@ class TorchRunner:
 
 def open_runner(system: System, threads: int) -> TorchRunner:
     """Load the model and bring it to the precision that `system.runner` stands for."""
+    name = kind_of(system.runner)
     torch.set_num_threads(threads)
     model = load_model(system.source)
     used = torch.get_num_threads()
-    if system.runner == "torch-float":
+    if name == "torch-float":
         return TorchRunner("torch eager fp32", used, model.module, model.tokens)
-    if system.runner == "torch-int8-dynamic":
+    if name == "torch-int8-dynamic":
         module = dynamic_int8(model.module)
         return TorchRunner("torch dynamic int8 linears", used, module, model.tokens)
     if system.codes is None:
         raise UserError(f"{system.name}: a {system.runner} needs the file with the plan's codes")
     codes, _ = load_codes(Path(system.codes))
-    if system.runner.endswith("float16"):
-        reference = build_half_reference(model, codes)
-    else:
-        reference = build_reference(model, codes, not system.runner.endswith("float32"))
+    reference = REFERENCES[name](model, codes)
     return TorchRunner("torch simulation of the plan", used, reference.module, model.tokens)
 
 

@@ -39,6 +39,7 @@ TORCH_FREE = [
     "myqasr.exporters.coreml.ios16",
     "myqasr.exporters.coreml.pte",
     "myqasr.runtime_bench.results.report",
+    "myqasr.runtime_bench.runners.records",
     "myqasr.runtime_bench.results.protocol",
     "myqasr.runtime_bench.results.compare",
     "myqasr.runtime_bench.results.coreml_report",

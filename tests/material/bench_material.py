@@ -20,14 +20,12 @@ LETTERS = Tokens(("<pad>", "|", "a", "b"), blank=0)
 QUICK = TimingOptions(warmup=1, runs=9, seconds=0.0)
 
 
-@dataclass(frozen=True)
-class FakeRunner:
+@dataclass(frozen=True, slots=True)
+class FakeRunner(Runner):
     """Hears one letter per piece."""
 
     letter: int
     seen: list[int]
-    description: str = "fake"
-    threads: int = 1
 
     def logits(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         self.seen.append(len(features))
@@ -66,10 +64,12 @@ def fake_bench(
     created: str = "2026-11-21T12:00:00+00:00",
 ) -> tuple[BenchReport, dict[str, Runner]]:
     """Systems `a` and `b` hear those letters whatever is said; three utterances are timed, three times."""
-    runners: dict[str, Runner] = {name: FakeRunner(2 + "ab".index(name), []) for name in systems}
+    runners: dict[str, Runner] = {
+        name: FakeRunner("fake", 1, 2 + "ab".index(name), []) for name in systems
+    }
     stages: list[str] = []
     report = bench(
-        [System(name, "fake", "nowhere", size_bytes=1_000) for name in systems],
+        [System(name, "torch-float", "nowhere", size_bytes=1_000) for name in systems],
         recordings,
         AudioInput(True, 400, 16_000),
         LETTERS,

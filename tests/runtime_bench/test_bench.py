@@ -143,7 +143,7 @@ def test_a_system_that_computes_nan_is_an_error_not_an_empty_transcript():
             return np.full((3, 4), np.nan, np.float32)
 
     with pytest.raises(UserError, match="broken gives NaN"):
-        transcribe(Broken(2, [], "broken"), [noise_features(400)], LETTERS)
+        transcribe(Broken("broken", 1, 2, []), [noise_features(400)], LETTERS)
 
 
 def test_bench_of_nothing_is_refused():

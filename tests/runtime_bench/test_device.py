@@ -98,7 +98,7 @@ def test_a_bench_runs_on_the_device_and_leaves_nothing_there(device, run_copy, t
 
 
 def test_load_time_and_memory_are_the_devices(device, pte):
-    startup = opened(pte).startup(features())
+    startup = opened(pte).startup(features(), 0.0, 0)
     assert startup.load_ms > 0 and startup.first_inference_ms > 0
     assert startup.peak_rss_bytes > startup.baseline_rss_bytes > 0
 

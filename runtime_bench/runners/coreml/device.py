@@ -15,11 +15,9 @@ from myqasr.speech.decoding import Autoregression, greedy_logits
 
 
 @dataclass(frozen=True, slots=True)
-class CoreMLRunner:
+class CoreMLRunner(Runner):
     """A compiled package's functions by name. threads: as asked for; Core ML decides itself."""
 
-    description: str
-    threads: int
     functions: dict[str, Any]
     autoregression: Autoregression | None
     lengths: ListedLengths
@@ -39,11 +37,9 @@ class CoreMLRunner:
 
 
 @dataclass(frozen=True, slots=True)
-class DelegateRunner:
+class DelegateRunner(Runner):
     """A .pte of Core ML's in ExecuTorch's runtime."""
 
-    description: str
-    threads: int
     runtime: Runner
     lengths: ListedLengths
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from myqasr.core.errors import UserError
 from myqasr.exporters.coreml.mlpackage import MAIN, Constant, Operation, Program, read_programs
 from myqasr.exporters.coreml.read import PARTS, layer_codes, parts
-from myqasr.runtime_bench.runners.base import System
+from myqasr.runtime_bench.runners.base import Runner, System
 from myqasr.runtime_bench.runners.coreml.lengths import listed_lengths
 from myqasr.runtime_bench.runners.coreml.ops import OPERATIONS
 from myqasr.speech.decoding import Autoregression, greedy_logits
@@ -28,11 +28,9 @@ ROUNDED = "coreml-float16"
 
 
 @dataclass(frozen=True, slots=True)
-class CoreMLReference:
+class CoreMLReference(Runner):
     """A package's functions in torch, by name."""
 
-    description: str
-    threads: int
     functions: "dict[str, Evaluator]"
     autoregression: Autoregression | None = None
 
@@ -119,7 +117,7 @@ def _value(value: Any) -> Any:
     return tensor.float() if tensor.is_floating_point() else tensor
 
 
-def open_runner(system: System, threads: int) -> Any:
+def open_runner(system: System, threads: int) -> Runner:
     """Load a package; raises UserError when it is damaged or has an operation that isn't known here."""
     path = Path(system.source)
     if sys.platform == "darwin" and system.runner != ROUNDED:
