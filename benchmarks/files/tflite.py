@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from benchmarks.results import BUILD, load_result, save_result
 from benchmarks.speakers import Waveform, embedded_users, load_speaker, reserved_speakers
+from myqasr.api import measure_speaker
 from myqasr.exporters.export import check_file, export_options, export_plan, export_within_budget
 from myqasr.exporters.target import HALF_ACTIVATIONS, load_target
 from myqasr.personalize import profiling as planning
@@ -230,11 +231,11 @@ def _common_test(
     return {"clips": len(clips), "words": sum(words), "systems": systems}
 
 
-def speaker_of(model: SpeechModel, source: str, clips: int) -> Measurement:
+def speaker_of(model: SpeechModel, clips: int) -> Measurement:
     """Costs and codes on an embedded user."""
     recordings, _ = choose_clips(find_clips(USERS / "synth-ada" / "tune"), clips)
     run = RunFolder(BUILD / "tflite" / model.model_id.replace("/", "_"))
-    return planning.profile_speaker(run, model, source, recordings, ProfileOptions(), lambda: None)
+    return measure_speaker(run, model, recordings, ProfileOptions())
 
 
 def main() -> None:
@@ -249,7 +250,7 @@ def main() -> None:
         figures[name] = {**figures.get(name, {}), **found}
     if options.only in (None, COMMON):
         model = load_model("default")
-        speaker = speaker_of(model, "default", 8)
+        speaker = speaker_of(model, 8)
         figures["common plans"] = [common_plan(model, speaker, times) for times in COMMON_BUDGETS]
     print(
         save_result("tflite", f"python -m benchmarks.files.tflite --steps {options.steps}", figures)
@@ -278,7 +279,7 @@ def at_all_budgets(
             save_model(name, Path(sources[name]))
         for name, source in sources.items():
             model = load_model(source)
-            speaker = speaker_of(model, source, 8)
+            speaker = speaker_of(model, 8)
             figures[name] = {
                 target: steps_of(model, speaker, target, waveforms, steps) for target in targets
             }
