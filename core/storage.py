@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import cattrs
 from cattrs.preconf.json import make_converter
 
-from myqasr.core.errors import UserError
+from myqasr.core.errors import BrokenFileError, UserError
 
 RecordT = TypeVar("RecordT")
 
@@ -159,6 +159,6 @@ def load_record(path: Path, kind: type[RecordT]) -> RecordT:
         cattrs.errors.ForbiddenExtraKeysError,
         cattrs.errors.StructureHandlerNotFoundError,
     ) as error:
-        raise UserError(
+        raise BrokenFileError(
             f"{path} is not a {kind.__name__} of this version ({error}); delete it and run again"
         ) from error

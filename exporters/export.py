@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
-from myqasr.core.errors import UserError
+from myqasr.core.errors import BrokenFileError, BudgetError, UserError
 from myqasr.core.storage import move, record_hash, remove, save_record, sha256_of, size_of
 from myqasr.exporters.audit import compare
 from myqasr.exporters.manifest import (
@@ -152,7 +152,7 @@ def export_within_budget(
                 "planning again with the measured overhead"
             )
             plan = best
-    raise UserError(
+    raise BudgetError(
         f"no file within {plan.budget_bytes:,} bytes after {MAX_ATTEMPTS} attempts, the last had "
         f"{found.size_bytes:,}; raise --budget by {found.size_bytes - plan.budget_bytes:,} bytes"
     )
@@ -201,7 +201,7 @@ def check_file(
     if mismatches:
         shown = "; ".join(f"{m.layer}: {m.reason}" for m in mismatches[:3])
         more = f"; and {len(mismatches) - 3} more" if len(mismatches) > 3 else ""
-        raise UserError(
+        raise BrokenFileError(
             f"{path} does not hold the plan: {shown}{more}; export again, and report this if it stays"
         )
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from myqasr.core.errors import UserError
+from myqasr.core.errors import BrokenFileError, UserError
 from myqasr.core.storage import load_record, save_record, sha256_of
 from myqasr.personalize.planning.plan import QuantSpec
 from myqasr.speech.decoding import Tokens
@@ -85,7 +85,7 @@ def load_artifact(path: Path) -> tuple[Manifest, Artifact]:
         if artifact.file == path.name:
             found = sha256_of(path)
             if found != artifact.sha256:
-                raise UserError(
+                raise BrokenFileError(
                     f"{path} is not the file that was exported: manifest.json says sha256 "
                     f"{artifact.sha256}, the file has {found}; run `myqasr export` again"
                 )

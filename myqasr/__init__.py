@@ -1,1 +1,51 @@
-"""Fit a speech recogniser to one person's phone: label-free mixed precision under a byte budget."""
+"""Fit a speech recogniser to one person's phone: label-free mixed precision under a byte budget.
+
+    run = myqasr.personalize_model("default", "recordings", budget="4MB", out="out/alice")
+    (written,) = myqasr.export(run)
+
+The names below are all there is to call; each is loaded when it is first used, and torch with it.
+"""
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from myqasr.api import (
+        FoundLayer,
+        Personalized,
+        Transcript,
+        bench,
+        export,
+        inspect,
+        load_model,
+        personalize_model,
+        transcribe,
+    )
+    from myqasr.core.errors import UserError
+
+__all__ = [
+    "FoundLayer",
+    "Personalized",
+    "Transcript",
+    "UserError",
+    "bench",
+    "export",
+    "inspect",
+    "load_model",
+    "personalize_model",
+    "transcribe",
+]
+
+
+def __getattr__(name: str) -> object:
+    """A name of the interface, from the module that has it."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    home = "myqasr.core.errors" if name == "UserError" else "myqasr.api"
+    value: object = getattr(importlib.import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

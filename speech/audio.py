@@ -8,7 +8,7 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
-from myqasr.core.errors import UserError
+from myqasr.core.errors import AudioError
 
 SAMPLE_RATE = 16_000
 AUDIO_SUFFIXES = (".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus")
@@ -28,24 +28,24 @@ def load_audio(path: Path, encoded: bytes | None = None) -> NDArray[np.float32]:
         # [samples, channels]
         samples, rate = soundfile.read(_source(path, encoded), dtype="float32", always_2d=True)
     except (soundfile.SoundFileError, OSError, ValueError) as error:
-        raise UserError(
+        raise AudioError(
             f"{path}: can't be decoded as audio ({_reason(error)}); supported: "
             f"{', '.join(AUDIO_SUFFIXES)}"
         ) from error
     if samples.shape[0] == 0:
-        raise UserError(f"{path}: holds no samples")
+        raise AudioError(f"{path}: holds no samples")
     if not np.isfinite(samples).all():
-        raise UserError(f"{path}: holds NaN or infinite samples; record or convert it again")
+        raise AudioError(f"{path}: holds NaN or infinite samples; record or convert it again")
     waveform: NDArray[np.float32] = samples.mean(axis=1, dtype=np.float32)
     if rate != SAMPLE_RATE:
         waveform = soxr.resample(waveform, rate, SAMPLE_RATE, quality="HQ").astype(np.float32)
     if len(waveform) < MIN_SECONDS * SAMPLE_RATE:
-        raise UserError(
+        raise AudioError(
             f"{path}: lasts {len(waveform) / SAMPLE_RATE:.3f} s, the shortest usable is {MIN_SECONDS} s"
         )
     peak = float(np.abs(waveform).max())
     if peak < SILENT_PEAK:
-        raise UserError(
+        raise AudioError(
             f"{path}: is silent (peak {peak:.1e}, speech is above {SILENT_PEAK:.0e}); "
             "check the microphone"
         )
@@ -57,7 +57,7 @@ def audio_seconds(path: Path, encoded: bytes | None = None) -> float:
     try:
         info = soundfile.info(_source(path, encoded))
     except (soundfile.SoundFileError, OSError, ValueError) as error:
-        raise UserError(f"{path}: can't be decoded as audio ({_reason(error)})") from error
+        raise AudioError(f"{path}: can't be decoded as audio ({_reason(error)})") from error
     return float(info.frames) / float(info.samplerate)
 
 
@@ -76,7 +76,7 @@ def _source(path: Path, encoded: bytes | None) -> str | io.BytesIO:
     if encoded is not None:
         return io.BytesIO(encoded)
     if not path.is_file():
-        raise UserError(f"{path}: there is no such file")
+        raise AudioError(f"{path}: there is no such file")
     return str(path)
 
 

@@ -15,7 +15,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from myqasr.core.errors import UserError
+from myqasr.core.errors import AudioError, UserError
 from myqasr.speech.audio import (
     AUDIO_SUFFIXES,
     MIN_SECONDS,
@@ -107,7 +107,7 @@ def find_clips(
     sources = [source] if isinstance(source, Path) else list(source)
     found = dict.fromkeys(clip for path in sources for clip in _clips_of(path))
     if not found:
-        raise UserError(f"no recordings in {_listing(sources)}; looked for {_LOOKED_FOR}")
+        raise AudioError(f"no recordings in {_listing(sources)}; looked for {_LOOKED_FOR}")
     chosen = tuple(clip for clip in found if selection.takes(clip))
     if not chosen:
         asked = [
@@ -115,7 +115,7 @@ def find_clips(
             for field in ("speakers", "gender", "language", "split")
             if (value := getattr(selection, field)) is not None
         ]
-        raise UserError(
+        raise AudioError(
             f"no recordings of {'; '.join(asked)} in {_listing(sources)}; there are "
             f"{_known('speakers', [clip.speaker for clip in found])}; "
             f"{_known('genders', [clip.gender for clip in found])}; "
@@ -137,7 +137,7 @@ def read_clips(
     for clip in clips:
         try:
             if need_text and clip.text is None:
-                raise UserError("no transcript in a manifest.csv, .trans.txt or .txt")
+                raise AudioError("no transcript in a manifest.csv, .trans.txt or .txt")
             recordings.append(Recording(clip, _waveform(clip)))
         except UserError as error:
             skipped.append((clip.path, str(error).removeprefix(f"{clip.path}: ")))
@@ -222,7 +222,7 @@ def _waveform(clip: Clip) -> NDArray[np.float32]:
     start, length = (round(seconds * SAMPLE_RATE) for seconds in clip.window)
     part = waveform[start : start + length]
     if len(part) < MIN_SECONDS * SAMPLE_RATE:
-        raise UserError(
+        raise AudioError(
             f"{clip.path}: {clip.window[1]} s from {clip.window[0]} s on are not in it; "
             f"it lasts {len(waveform) / SAMPLE_RATE:.2f} s"
         )
@@ -234,7 +234,7 @@ def _refuse_none(recordings: list[Recording], skipped: list[tuple[Path, str]]) -
         return
     shown = "; ".join(f"{path}: {reason}" for path, reason in skipped[:3])
     more = f"; and {len(skipped) - 3} more" if len(skipped) > 3 else ""
-    raise UserError(f"none of {len(skipped)} recordings can be used: {shown}{more}")
+    raise AudioError(f"none of {len(skipped)} recordings can be used: {shown}{more}")
 
 
 def _known(what: str, values: Iterable[str | None]) -> str:
@@ -258,7 +258,7 @@ def _clips_of(source: Path) -> list[Clip]:
         # A manifest may list recordings that live elsewhere.
         return described or (read_csv(manifest) if manifest.is_file() else [])
     if not source.is_file():
-        raise UserError(f"{source} does not exist; expected {_LOOKED_FOR}")
+        raise AudioError(f"{source} does not exist; expected {_LOOKED_FOR}")
     suffix = source.suffix.lower()
     if suffix in AUDIO_SUFFIXES:
         return _describe([source])
@@ -266,7 +266,7 @@ def _clips_of(source: Path) -> list[Clip]:
         return _describe(read_list(source))
     if suffix in _READERS:
         return _READERS[suffix](source)
-    raise UserError(f"{source} is none of: {_LOOKED_FOR}")
+    raise AudioError(f"{source} is none of: {_LOOKED_FOR}")
 
 
 def _describe(paths: Sequence[Path]) -> list[Clip]:

@@ -19,11 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.results import BUILD, RESULTS, ROOT, load_result, save_result
+from myqasr.api import plan_speaker
 from myqasr.core.storage import write_bytes
 from myqasr.exporters.controls import export_controls
 from myqasr.exporters.export import export_run
 from myqasr.exporters.target import load_target
-from myqasr.personalize import profiling
 from myqasr.personalize.run_folder import RunFolder
 from myqasr.runtime_bench.devices.emulator import CPUS
 from myqasr.runtime_bench.measure.run_bench import held_out_recordings
@@ -97,10 +97,7 @@ def write_files(targets: Sequence[str]) -> None:
         if all((RUN / f"{path}{target.suffix}").is_file() for path in FILES.values()):
             continue
         export_controls("default", speaker, target, RUN / "controls", MAX_SECONDS, print)
-        sizes = profiling.size_range(folder, load_model("default"), speaker.profile, target)
-        budget_bytes = profiling.budget_in_range(BUDGET, sizes, name)
-        plan = profiling.plan_for(speaker.profile, target, budget_bytes, sizes.overhead_bytes)
-        profiling.save_plan(folder, speaker, plan, target)
+        plan_speaker(folder, load_model("default"), speaker, budget=BUDGET, target=name)
         export_run(folder, load_model("default"), speaker, target, MAX_SECONDS, print)
 
 

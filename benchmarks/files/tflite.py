@@ -25,8 +25,9 @@ from torch import Tensor, nn
 
 from benchmarks.results import BUILD, load_result, save_result
 from benchmarks.speakers import Waveform, embedded_users, load_speaker, reserved_speakers
+from myqasr.api import measure_speaker
 from myqasr.exporters.export import check_file, export_options, export_plan, export_within_budget
-from myqasr.exporters.target import load_target, measured_together
+from myqasr.exporters.target import load_target
 from myqasr.personalize import profiling
 from myqasr.personalize.measuring.sensitivity import Measurement, ProfileOptions
 from myqasr.personalize.planning.exact import exact_plan, plan_mean_bits
@@ -230,13 +231,11 @@ def _common_test(
     return {"clips": len(clips), "words": sum(words), "systems": systems}
 
 
-def speaker_of(model: SpeechModel, source: str, clips: int) -> Measurement:
+def speaker_of(model: SpeechModel, clips: int) -> Measurement:
     """Costs and codes on an embedded user."""
     recordings, _ = choose_clips(find_clips(USERS / "synth-ada" / "tune"), clips)
     run = RunFolder(BUILD / "tflite" / model.model_id.replace("/", "_"))
-    return profiling.profile_speaker(
-        run, model, source, recordings, measured_together(), ProfileOptions(), lambda: None
-    )
+    return measure_speaker(run, model, recordings, ProfileOptions())
 
 
 def main() -> None:
@@ -251,7 +250,7 @@ def main() -> None:
         figures[name] = {**figures.get(name, {}), **found}
     if options.only in (None, COMMON):
         model = load_model("default")
-        speaker = speaker_of(model, "default", 8)
+        speaker = speaker_of(model, 8)
         figures["common plans"] = [common_plan(model, speaker, times) for times in COMMON_BUDGETS]
     print(
         save_result("tflite", f"python -m benchmarks.files.tflite --steps {options.steps}", figures)
@@ -280,7 +279,7 @@ def at_all_budgets(
             save_model(name, Path(sources[name]))
         for name, source in sources.items():
             model = load_model(source)
-            speaker = speaker_of(model, source, 8)
+            speaker = speaker_of(model, 8)
             figures[name] = {
                 target: steps_of(model, speaker, target, waveforms, steps) for target in targets
             }

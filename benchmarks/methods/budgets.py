@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.results import BUILD, save_result
+from myqasr.api import measure_speaker
 from myqasr.exporters.export import export_options, export_plan, export_within_budget
-from myqasr.exporters.target import load_target, measured_together
+from myqasr.exporters.target import load_target
 from myqasr.personalize import profiling
 from myqasr.personalize.measuring.sensitivity import ProfileOptions
 from myqasr.personalize.planning.exact import plan_mean_bits
@@ -51,10 +52,7 @@ def main() -> None:
     target = load_target(options.target)
     model = load_model("default")
     recordings, _ = choose_clips(find_clips(USER), 16)
-    run = RunFolder(BUILD / "budgets")
-    speaker = profiling.profile_speaker(
-        run, model, "default", recordings, measured_together(), ProfileOptions(), lambda: None
-    )
+    speaker = measure_speaker(RunFolder(BUILD / "budgets"), model, recordings, ProfileOptions())
     profile = speaker.profile
     export = export_options(model, 15.0)
     path = BUILD / "budgets" / f"file{target.suffix}"

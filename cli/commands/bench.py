@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from myqasr.cli.terminal.output import print_json, print_skipped, say, stage_progress
+from myqasr.cli.terminal.output import listening, print_json, say
 
 if TYPE_CHECKING:
     from myqasr.speech.datasets import Selection
@@ -25,30 +25,19 @@ def run(
     runners: list[str],
 ) -> None:
     """Bench the exported files of a run on labelled clips that it wasn't fitted on."""
+    from myqasr.api import bench
     from myqasr.cli.terminal.bench_table import print_report
     from myqasr.personalize.run_folder import RunFolder
-    from myqasr.runtime_bench.measure.bench import BenchOptions
-    from myqasr.runtime_bench.measure.run_bench import (
-        bench_run,
-        exported_files,
-        held_out_recordings,
-    )
-    from myqasr.runtime_bench.results.protocol import TimingOptions
-    from myqasr.speech.datasets import find_clips
+    from myqasr.runtime_bench.results.report import report_path
 
-    folder = RunFolder(run_folder)
-    settings = folder.load_settings()
-    exported_files(folder, target)  # before the recordings are decoded, which may take long
-    heard = held_out_recordings(settings, find_clips(data, selection), limit)
-    print_skipped(list(heard.skipped))
-    if heard.tuned:
-        say(f"left out {heard.tuned} clips that the run was fitted on")
-    timing = TimingOptions(runs=runs, seconds=seconds)
-    options = BenchOptions(threads=threads, timing=timing, operations=operations)
-    with stage_progress("benching") as on_progress:
-        report, path = bench_run(folder, heard, target, options, on_progress, runners)
+    with listening("benching") as listener:
+        report = bench(
+            run_folder, data, target=target, limit=limit, runners=runners, threads=threads, runs=runs,
+            seconds=seconds, operations=operations, selection=selection, listener=listener,
+        )  # fmt: skip
     if as_json:
         print_json(report)
         return
-    print_report(report, f"{run_folder.name} on {len(heard.recordings)} test clips")
+    print_report(report, f"{run_folder.name} on {len(report.utterances)} test clips")
+    path = report_path(report, RunFolder(run_folder).bench)
     say(f"result: {path}; as a page: myqasr report {run_folder}")

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from myqasr.cli.terminal.output import print_json, progress_bar, say, stage_progress, tell
+from myqasr.cli.terminal.output import listening, print_json, say, stage_progress, tell
 from myqasr.core.errors import UserError
 
 DEFAULT_USER = "synth-ada"
@@ -12,13 +12,12 @@ MAX_SECONDS = 15.0
 
 def run(out: Path, user: str | None, budget: str, threads: int, as_json: bool) -> None:
     """Measure one user, write float, uniform and personalised files, and bench them in one run."""
+    from myqasr.api import load_model, personalize_model
     from myqasr.cli.terminal.bench_table import print_report
     from myqasr.exporters.controls import export_controls
     from myqasr.exporters.export import export_run
-    from myqasr.exporters.target import load_target, measured_together
-    from myqasr.personalize import profiling as planning
+    from myqasr.exporters.target import load_target
     from myqasr.personalize.measuring.sensitivity import ProfileOptions
-    from myqasr.personalize.prior import load_prior
     from myqasr.personalize.run_folder import RunFolder
     from myqasr.runtime_bench.measure.bench import BenchOptions
     from myqasr.runtime_bench.measure.run_bench import (
@@ -28,29 +27,21 @@ def run(out: Path, user: str | None, budget: str, threads: int, as_json: bool) -
     )
     from myqasr.runtime_bench.runners.exported import exported_file
     from myqasr.speech.datasets import choose_clips, find_clips
-    from myqasr.speech.models import load_model
 
     clips = _user_folder(user if user is not None else DEFAULT_USER)
-    target = load_target("xnnpack")
-    folder = RunFolder(out)
-    model = load_model("default")
     recordings, _ = choose_clips(find_clips(clips / "tune"), CLIPS)
     say(f"listening to {len(recordings)} unlabelled clips of {clips.name}")
-    with progress_bar() as progress:
-        task = progress.add_task("measuring", total=2 * len(recordings))
-        measured = planning.profile_speaker(
-            folder, model, "default", recordings, measured_together(), ProfileOptions(),
-            lambda: progress.advance(task), load_prior(None, model),
+    with listening("measuring") as listener:
+        speaker = personalize_model(
+            "default", recordings, budget=budget, out=out, options=ProfileOptions(),
+            listener=listener,
         )  # fmt: skip
-    profile = measured.profile
-    sizes = planning.size_range(folder, model, profile, target)
-    budget_bytes = planning.budget_in_range(budget, sizes, target.name)
-    plan = planning.plan_for(profile, target, budget_bytes, sizes.overhead_bytes)
-    planning.save_plan(folder, measured, plan, target)
-    files = export_controls("default", measured, target, folder.path / "controls", MAX_SECONDS, say)
+    folder, target = RunFolder(out), load_target(speaker.target)
+    controls = folder.path / "controls"
+    files = export_controls("default", speaker.measured, target, controls, MAX_SECONDS, say)
     say("writing personalised")
     files["personalised"] = export_run(
-        folder, load_model("default"), measured, target, MAX_SECONDS, say
+        folder, load_model("default"), speaker.measured, target, MAX_SECONDS, say
     )
     exported = [exported_file(item.path, name) for name, item in files.items()]
     settings = folder.load_settings()

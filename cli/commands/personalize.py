@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from myqasr.cli.terminal.output import print_json, print_skipped, progress_bar, tell
+from myqasr.cli.terminal.output import listening, print_json, tell
 
 if TYPE_CHECKING:
-    from myqasr.personalize.planning.plan import Plan, PlanRules, Profile
-    from myqasr.personalize.profiling import SizeRange
+    from myqasr.api import Personalized
+    from myqasr.personalize.planning.plan import PlanRules
     from myqasr.speech.datasets import Selection
 
 
@@ -40,65 +40,36 @@ def run(
     as_json: bool,
 ) -> None:
     """Measure, allocate, round, and say in words what was found."""
-    from myqasr.exporters.target import load_target, measured_together
-    from myqasr.personalize import profiling as planning
-    from myqasr.personalize.measuring.sensitivity import ProfileOptions, pick_device
-    from myqasr.personalize.prior import load_prior
-    from myqasr.personalize.run_folder import RunFolder
-    from myqasr.speech.datasets import choose_clips, find_clips
-    from myqasr.speech.models import load_model
+    from myqasr.api import personalize_model
+    from myqasr.personalize.measuring.sensitivity import ProfileOptions
 
-    target = load_target(target_name)
     options = ProfileOptions(
-        pick_device(measuring.device),
+        measuring.device,
         measuring.seed,
         rounding=measuring.rounding,
         method=measuring.sensitivity,
         scales=measuring.scales,
         ranges=measuring.ranges,
     )
-    recordings, skipped = choose_clips(find_clips(audio, selection), clips)
-    print_skipped(skipped)
-    model = load_model(model_source)
-    prior = load_prior(prior_source, model)
-    folder = RunFolder(out)
-    with progress_bar() as progress:
-        task = progress.add_task("measuring", total=2 * len(recordings))
-        measured = planning.profile_speaker(
-            folder,
-            model,
-            model_source,
-            recordings,
-            measured_together(target.name),
-            options,
-            lambda: progress.advance(task),
-            prior,
-        )
-    profile = measured.profile
-    sizes = planning.size_range(folder, model, profile, target, rules)
-    budget_bytes = planning.budget_in_range(budget, sizes, target.name)
-    plan = planning.plan_for(profile, target, budget_bytes, sizes.overhead_bytes, rules)
-    planning.save_plan(folder, measured, plan, target)
-    generic = None
-    if prior is not None and prior.profile.method == profile.method:
-        generic = planning.plan_for(
-            prior.profile, target, budget_bytes, sizes.overhead_bytes, rules
-        )
+    with listening("measuring") as listener:
+        found = personalize_model(
+            model_source, audio, budget=budget, out=out, target=target_name, clips=clips,
+            selection=selection, options=options, prior=prior_source, rules=rules, listener=listener,
+        )  # fmt: skip
     if as_json:
-        print_json(plan)
+        print_json(found.plan)
     else:
-        _print_findings(profile, plan, generic, sizes, out)
+        _print_findings(found, out)
 
 
-def _print_findings(
-    profile: Profile, plan: Plan, generic: Plan | None, sizes: SizeRange, out: Path
-) -> None:
+def _print_findings(found: Personalized, out: Path) -> None:
     from myqasr.personalize.planning.budget import format_bytes
     from myqasr.personalize.planning.describe import most_sensitive, precision_counts
     from myqasr.personalize.planning.exact import plan_mean_bits
     from myqasr.personalize.planning.shrinkage import expected_cost, own_share
 
-    share = plan.predicted_bytes / sizes.float_bytes
+    profile, plan, generic = found.profile, found.plan, found.generic
+    share = plan.predicted_bytes / found.sizes.float_bytes
     tell(
         f"Listened to [bold]{profile.seconds:.0f} s[/] of speech in {profile.clips} recordings; "
         "no transcript was read.",

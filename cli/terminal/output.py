@@ -7,7 +7,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from typing import Any, ParamSpec
+from typing import TYPE_CHECKING, Any, ParamSpec
 
 import typer
 from rich.console import Console
@@ -15,6 +15,9 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from myqasr.core.errors import UserError
+
+if TYPE_CHECKING:
+    from myqasr.api import Listener
 
 Parameters = ParamSpec("Parameters")
 
@@ -72,6 +75,15 @@ def stage_progress(title: str) -> Iterator[Callable[[str, int, int], None]]:
         yield lambda stage, done, total: progress.update(
             task, description=stage, completed=done, total=total
         )
+
+
+@contextlib.contextmanager
+def listening(title: str) -> Iterator["Listener"]:
+    """What the interface tells, on standard error: lines, unusable recordings, and a bar."""
+    from myqasr.api import Listener
+
+    with stage_progress(title) as on_progress:
+        yield Listener(say, print_skipped, on_progress)
 
 
 def tell(text: str) -> None:

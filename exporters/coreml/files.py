@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from myqasr.core.errors import UserError
+from myqasr.core.errors import BrokenFileError, UserError
 from myqasr.core.flatbuffer import DamagedFileError
 from myqasr.exporters.coreml.inmemory_files import unflattened
 from myqasr.exporters.executorch.pte import DelegateCall, Method, Pte
@@ -35,7 +35,7 @@ def package_files(path: Path) -> Files:
     try:
         files = _delegated(Pte(data))
     except (DamagedFileError, IndexError, OverflowError, ValueError, KeyError, TypeError) as error:
-        raise UserError(
+        raise BrokenFileError(
             f"{path} is not a complete .pte of Core ML's ({error}); export it again"
         ) from error
     return {

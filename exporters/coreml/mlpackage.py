@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from myqasr.core.errors import UserError
+from myqasr.core.errors import BrokenFileError
 from myqasr.exporters.coreml.files import Files, package_files
 
 MODEL = Path("Data", "com.apple.CoreML", "model.mlmodel")
@@ -109,14 +109,16 @@ def read_programs(path: Path) -> dict[str, Program]:
 
     files = package_files(path)
     if str(MODEL) not in files:
-        raise UserError(f"{path} is no .mlpackage: it has no {MODEL.name}")
+        raise BrokenFileError(f"{path} is no .mlpackage: it has no {MODEL.name}")
     try:
         spec = Model_pb2.Model.FromString(bytes(files[str(MODEL)]))
         if spec.WhichOneof("Type") != "mlProgram":
             raise ValueError(f"it holds a {spec.WhichOneof('Type')}, not an ML program")
         return {name: _parse(spec, files, path, name) for name in sorted(spec.mlProgram.functions)}
     except (DecodeError, ValueError, KeyError, IndexError, struct.error) as error:
-        raise UserError(f"{path} is damaged or no ML program ({error}); export it again") from error
+        raise BrokenFileError(
+            f"{path} is damaged or no ML program ({error}); export it again"
+        ) from error
 
 
 def _parse(spec: Any, files: Files, path: Path, name: str) -> Program:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from myqasr.core.errors import UserError
+from myqasr.core.errors import BrokenFileError, UserError
 from myqasr.core.flatbuffer import DamagedFileError
 from myqasr.exporters.executorch.pte import KernelCall, Pte
 from myqasr.exporters.executorch.pte_kernels import KernelReader
@@ -30,5 +30,7 @@ def read_layers(path: Path) -> tuple[StoredLayer, ...]:
                 elif call.backend == "XnnpackBackend":
                     layers += delegate_layers(pte, call.data)
     except (DamagedFileError, IndexError, OverflowError) as error:
-        raise UserError(f"{path} is not a complete .pte file: {error}; export it again") from error
+        raise BrokenFileError(
+            f"{path} is not a complete .pte file: {error}; export it again"
+        ) from error
     return tuple(layers)

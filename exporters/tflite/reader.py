@@ -12,7 +12,7 @@ from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 from torch import Tensor
 
-from myqasr.core.errors import UserError
+from myqasr.core.errors import BrokenFileError, UserError
 from myqasr.exporters.target import StoredLayer
 from myqasr.exporters.tflite.file import IDENTIFIER
 from myqasr.exporters.tflite.layers import WEIGHT
@@ -37,14 +37,14 @@ def read_layers(path: Path) -> tuple[StoredLayer, ...]:
     except OSError as error:
         raise UserError(f"{path} can't be read: {error.strerror}") from error
     if data[4:8] != IDENTIFIER:
-        raise UserError(f"{path} is no TFLite file")
+        raise BrokenFileError(f"{path} is no TFLite file")
     try:
         model = schema.ModelT.InitFromPackedBuf(data, 0)
         return tuple(
             layer for subgraph in model.subgraphs for layer in _Subgraph(model, subgraph).layers()
         )
     except (struct.error, IndexError, TypeError, ValueError, AttributeError, KeyError) as error:
-        raise UserError(f"{path} is damaged ({error}); export it again") from error
+        raise BrokenFileError(f"{path} is damaged ({error}); export it again") from error
 
 
 @dataclass(frozen=True, slots=True)

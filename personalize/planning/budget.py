@@ -3,7 +3,7 @@
 import re
 from fractions import Fraction
 
-from myqasr.core.errors import UserError
+from myqasr.core.errors import BudgetError
 
 UNITS = {
     "": 1,
@@ -22,7 +22,7 @@ def parse_budget(text: str, float_bytes: int) -> int:
     """Whole bytes, rounded down. `float_bytes` is what ratios refer to. Raises UserError on other text."""
     match = _SIZE.fullmatch(text.strip().lower().replace(",", "").replace("_", ""))
     if match is None or match[2] not in (*UNITS, "x"):
-        raise UserError(
+        raise BudgetError(
             f"can't read the size {text!r}; write e.g. 4MB, 3.5MiB, 900KB, 1200000 or 0.2x "
             "(of the float size)"
         )
@@ -30,7 +30,7 @@ def parse_budget(text: str, float_bytes: int) -> int:
     unit = float_bytes if match[2] == "x" else UNITS[match[2]]
     budget_bytes = int(Fraction(match[1]) * unit)
     if budget_bytes < 1:
-        raise UserError(f"a budget of {text!r} leaves no room for anything")
+        raise BudgetError(f"a budget of {text!r} leaves no room for anything")
     return budget_bytes
 
 

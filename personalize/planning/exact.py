@@ -8,7 +8,7 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 
-from myqasr.core.errors import UserError
+from myqasr.core.errors import BudgetError
 from myqasr.core.storage import record_hash
 from myqasr.personalize.planning.knapsack import Solution, cost_bound, solve
 from myqasr.personalize.planning.plan import (
@@ -95,7 +95,7 @@ def _of_few(
             kept = [undominated(row) for row in narrowed]
             sets.append((cost_bound(kept, capacity_bytes), narrowed))
     if not sets:
-        raise UserError(
+        raise BudgetError(
             f"no plan with {most_precisions} precisions fits the budget; allow more, or raise --budget"
         )
     sets.sort(key=lambda each: each[0])

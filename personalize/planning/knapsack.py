@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import csr_array
 
-from myqasr.core.errors import UserError
+from myqasr.core.errors import BudgetError, UserError
 from myqasr.personalize.planning.problem import Choice, undominated
 
 
@@ -47,7 +47,7 @@ def solve(options: Sequence[Sequence[Choice]], capacity_bytes: int) -> Solution:
     rows = [undominated(row) for row in options]
     smallest = sum(row[0].size_bytes for row in rows)
     if smallest > capacity_bytes:
-        raise UserError(
+        raise BudgetError(
             f"the smallest choice of precisions takes {smallest:,} bytes; {capacity_bytes:,} are left"
         )
     if sum(row[-1].size_bytes for row in rows) <= capacity_bytes:

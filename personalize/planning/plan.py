@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Literal
 
-from myqasr.core.errors import UserError
+from myqasr.core.errors import BudgetError, UserError
 from myqasr.core.storage import converter
 
 Scheme = Literal["int", "lut", "float"]
@@ -257,7 +257,7 @@ class Plan:
 
     def __post_init__(self) -> None:
         if self.predicted_bytes > self.budget_bytes:
-            raise UserError(
+            raise BudgetError(
                 f"plan of {self.predicted_bytes:,} bytes exceeds its budget of {self.budget_bytes:,}"
             )
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from myqasr.core.errors import UserError
+from myqasr.core.errors import BudgetError, UserError
 from myqasr.core.storage import record_hash
 from myqasr.personalize.planning.plan import (
     FLOAT32,
@@ -63,7 +63,7 @@ class Problem:
         of: whose smallest plan it is, when another method's may be smaller.
         """
         if self.budget_bytes < smallest_bytes:
-            raise UserError(
+            raise BudgetError(
                 f"smallest plan for {self.target}{of} is {smallest_bytes:,} bytes; budget is "
                 f"{self.budget_bytes:,}; raise --budget or take a smaller model"
             )

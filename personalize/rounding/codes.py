@@ -8,7 +8,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from myqasr.core.errors import UserError
+from myqasr.core.errors import BrokenFileError, UserError
 from myqasr.core.storage import replacing
 from myqasr.personalize.planning.plan import LayerProfile, QuantSpec
 
@@ -136,11 +136,11 @@ def load_rounding(path: Path, key: str) -> Rounding:
             shapes = dict(file.metadata() or {})
             stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError) as error:
-        raise UserError(
+        raise BrokenFileError(
             f"{path} can't be read ({error}); run `myqasr personalize` again"
         ) from error
     if shapes.pop("key", None) != key:
-        raise UserError(
+        raise BrokenFileError(
             f"{path} belongs to other recordings or weights; run `myqasr personalize` again"
         )
     layers: dict[str, dict[str, tuple[Tensor, Tensor]]] = {}
@@ -190,7 +190,7 @@ def load_codes(path: Path) -> tuple[dict[str, LayerCodes], str]:
             metadata = file.metadata() or {}
             stored = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError) as error:
-        raise UserError(
+        raise BrokenFileError(
             f"{path} can't be read ({error}); run `myqasr personalize` again"
         ) from error
     layers = {}

@@ -132,7 +132,7 @@ def _pip(command: str, *words: str) -> None:
     platforms = [word for name in PLATFORMS for word in ("--platform", name)]
     done = subprocess.run(
         [
-            *(sys.executable, "-m", "pip", command, "--quiet", "--disable-pip-version-check"),
+            *(sys.executable, "-P", "-m", "pip", command, "--quiet", "--disable-pip-version-check"),
             *("--only-binary=:all:", "--python-version", "3.11", "--implementation", "cp"),
             *(*platforms, *words),
         ],

@@ -49,7 +49,16 @@ def install_environment(name: str) -> Path:
     try:
         venv.create(draft, with_pip=True)
         done = subprocess.run(
-            [_python(draft), "-m", "pip", "install", "--quiet", "--only-binary=:all:", *packages],
+            [
+                _python(draft),
+                "-P",
+                "-m",
+                "pip",
+                "install",
+                "--quiet",
+                "--only-binary=:all:",
+                *packages,
+            ],
             capture_output=True,
             text=True,
             errors="replace",

@@ -42,6 +42,7 @@ def measure_startup(system: System, features: NDArray[np.float32], threads: int)
             done = subprocess.run(
                 [
                     sys.executable,
+                    "-P",  # what lies in the user's folder isn't ours to import
                     "-m",
                     "myqasr.runtime_bench.measure.peak_memory",
                     json.dumps(converter.unstructure(system)),

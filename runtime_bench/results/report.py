@@ -210,13 +210,17 @@ class BenchReport:
 
 def add_report(report: BenchReport, folder: Path) -> Path:
     """Write the report as a new file of the folder, whole or not at all; files there stay as they are."""
-    content = record_hash(report)
-    stamp = report.provenance.created.replace("-", "").replace(":", "").replace("+0000", "Z")
-    path = folder / f"{stamp}-{content[:8]}.json"
+    path = report_path(report, folder)
     if not path.exists():  # else it is this very report
-        stored = {"sha256": content, **converter.unstructure(report)}
+        stored = {"sha256": record_hash(report), **converter.unstructure(report)}
         write_bytes(path, (to_json(stored) + "\n").encode())
     return path
+
+
+def report_path(report: BenchReport, folder: Path) -> Path:
+    """Where in a folder a report is kept: named by its time and content."""
+    stamp = report.provenance.created.replace("-", "").replace(":", "").replace("+0000", "Z")
+    return folder / f"{stamp}-{record_hash(report)[:8]}.json"
 
 
 def load_report(path: Path) -> BenchReport:

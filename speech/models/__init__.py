@@ -4,7 +4,7 @@ import importlib
 import json
 from pathlib import Path
 
-from myqasr.core.errors import UserError
+from myqasr.core.errors import ModelError
 from myqasr.core.storage import sha256_of_file
 from myqasr.speech.models.base import SpeechModel
 
@@ -54,7 +54,7 @@ def load_model(source: str) -> SpeechModel:
     architecture = _architecture(name)
     module = ARCHITECTURES.get(architecture)
     if module is None:
-        raise UserError(
+        raise ModelError(
             f"{source} is a {architecture}, which isn't supported; supported: {', '.join(ARCHITECTURES)}, "
             "and torchaudio:NAME for its pipelines"
         )
@@ -72,7 +72,7 @@ def check_hashes(folder: Path) -> None:
         path = folder / name
         found = sha256_of_file(path) if path.is_file() else "nothing"
         if found != expected:
-            raise UserError(
+            raise ModelError(
                 f"{path} has sha256 {found}, {listed} says {expected}: the file is damaged or was "
                 f"replaced; fetch it again, or delete {HASHES} if the change is yours"
             )
@@ -86,23 +86,23 @@ def _architecture(source: str) -> str:
         if (path / SPEECHBRAIN).is_file() and not config.is_file():
             return "EncoderASR"
         if not config.is_file():
-            raise UserError(
+            raise ModelError(
                 f"{source} is not a model: no config.json in it; pass the folder that holds "
                 "config.json and model.safetensors, or a hub id"
             )
         try:
             architectures = json.loads(config.read_text()).get("architectures") or []
         except (ValueError, AttributeError) as error:
-            raise UserError(f"{config} is not valid JSON: {error}") from error
+            raise ModelError(f"{config} is not valid JSON: {error}") from error
     else:
         from transformers import AutoConfig
 
         try:
             architectures = AutoConfig.from_pretrained(source).architectures or []
         except (OSError, ValueError) as error:
-            raise UserError(
+            raise ModelError(
                 f"{source} is neither a folder here nor a model that can be fetched from the hub"
             ) from error
     if not architectures:
-        raise UserError(f"{source}: config.json names no model class under 'architectures'")
+        raise ModelError(f"{source}: config.json names no model class under 'architectures'")
     return str(architectures[0])

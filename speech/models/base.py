@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from myqasr.core.errors import UserError
+from myqasr.core.errors import ModelError
 from myqasr.speech.decoding import Tokens, best_tokens, greedy_logits, greedy_text
 
 SAMPLE_RATE = 16_000
@@ -95,7 +95,7 @@ class SpeechModel:
         """Raise UserError naming the first parameter that holds NaN or infinity."""
         for name, tensor in self.module.state_dict().items():
             if tensor.is_floating_point() and not torch.isfinite(tensor).all():
-                raise UserError(
+                raise ModelError(
                     f"{self.model_id}: weight {name.removeprefix(self.layer_prefix)} holds NaN or "
                     "infinite values; the checkpoint is damaged, fetch or train it again"
                 )

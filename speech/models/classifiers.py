@@ -4,7 +4,7 @@ import math
 
 from torch import Tensor, nn
 
-from myqasr.core.errors import UserError
+from myqasr.core.errors import ModelError
 from myqasr.speech.decoding import Tokens
 from myqasr.speech.models.base import SpeechModel, min_input_samples
 from myqasr.speech.models.pretrained import (
@@ -39,7 +39,7 @@ def load(source: str, model_id: str, architecture: str) -> SpeechModel:
 def label_tokens(labels: dict[str, int], source: str) -> Tokens:
     """Labels by id as what each output writes; raises UserError when there are fewer than two."""
     if len(labels) < 2:
-        raise UserError(f"{source} tells {len(labels)} labels apart; a classifier has two or more")
+        raise ModelError(f"{source} tells {len(labels)} labels apart; a classifier has two or more")
     return Tokens(in_id_order(labels, source), blank=None)
 
 

@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from myqasr.core.errors import UserError
+from myqasr.core.errors import ModelError
 from myqasr.speech.models.base import SAMPLE_RATE, SpeechModel
 from myqasr.speech.models.classifiers import label_tokens
 from myqasr.speech.models.pretrained import fold_batch_norm
@@ -63,17 +63,17 @@ def load(source: str, model_id: str, architecture: str) -> SpeechModel:
     config = json.loads((folder / "config.json").read_text())
     rate = config.get("sample_rate", SAMPLE_RATE)
     if rate != SAMPLE_RATE:
-        raise UserError(f"{model_id} wants {rate} Hz audio; only 16 kHz is supported")
+        raise ModelError(f"{model_id} wants {rate} Hz audio; only 16 kHz is supported")
     labels = config.get("labels")
     if not isinstance(labels, list):
-        raise UserError(f"{folder / 'config.json'} has no list of 'labels'")
+        raise ModelError(f"{folder / 'config.json'} has no list of 'labels'")
     stride = config.get("stride", 16)
     model = M5(len(labels), config.get("channels", 32), stride)
     try:
         model.load_state_dict(load_file(folder / "model.safetensors"))
     except (OSError, SafetensorError, RuntimeError) as error:
         reason = " ".join(str(error).split())
-        raise UserError(f"{model_id} can't be loaded as {architecture}: {reason}") from error
+        raise ModelError(f"{model_id} can't be loaded as {architecture}: {reason}") from error
     model.eval().requires_grad_(False)
     for block in range(1, BLOCKS + 1):
         fold_batch_norm(model.get_submodule(f"conv{block}"), model.get_submodule(f"bn{block}"))  # type: ignore[arg-type]

@@ -14,7 +14,7 @@ from torch.nn.utils import parametrize
 from transformers import AutoFeatureExtractor, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
-from myqasr.core.errors import UserError
+from myqasr.core.errors import ModelError
 from myqasr.speech.decoding import Tokens
 from myqasr.speech.models.base import SAMPLE_RATE
 
@@ -51,7 +51,7 @@ def load_pretrained(source: str, model_id: str, architecture: str) -> Any:
         )
     missing = sorted(key for key in found["missing_keys"] if not key.endswith(NOT_NEEDED))
     if missing:
-        raise UserError(
+        raise ModelError(
             f"{model_id}: the weights file has no {missing[0]} ({len(missing)} weights missing); they "
             "would be random: pass a fine-tuned checkpoint, saved whole"
         )
@@ -65,14 +65,14 @@ def refused(model_id: str, architecture: str) -> Iterator[None]:
         yield
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"{model_id} can't be loaded as {architecture}: {reason}") from error
+        raise ModelError(f"{model_id} can't be loaded as {architecture}: {reason}") from error
 
 
 def feature_extractor(source: str) -> Any:
     """The model's feature extractor; raises UserError when it wants another rate than 16 kHz."""
     extractor = AutoFeatureExtractor.from_pretrained(source)
     if extractor.sampling_rate != SAMPLE_RATE:
-        raise UserError(
+        raise ModelError(
             f"{source} wants {extractor.sampling_rate} Hz audio; only 16 kHz is supported"
         )
     return extractor
@@ -95,7 +95,7 @@ def in_id_order(vocabulary: dict[str, int], source: str) -> tuple[str, ...]:
     """Symbols of a vocabulary by id; raises UserError when an id has no symbol."""
     by_id = {index: symbol for symbol, index in vocabulary.items()}
     if sorted(by_id) != list(range(len(by_id))):
-        raise UserError(f"{source}: token ids have gaps")
+        raise ModelError(f"{source}: token ids have gaps")
     return tuple(by_id[index] for index in range(len(by_id)))
 
 
@@ -139,7 +139,7 @@ def batch_norm_terms(norm: nn.BatchNorm1d) -> tuple[Tensor, Tensor]:
     """
     mean, variance = norm.running_mean, norm.running_var
     if mean is None or variance is None:
-        raise UserError("a batch norm without running statistics can't be exported")
+        raise ModelError("a batch norm without running statistics can't be exported")
     gain = (variance.double() + norm.eps).rsqrt()
     shift = -mean.double() * gain
     if norm.affine:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from myqasr.core.errors import UserError
+from myqasr.core.errors import ModelError, NotInstalledError
 from myqasr.speech.decoding import Tokens
 from myqasr.speech.models.base import SpeechModel, min_input_samples
 from myqasr.speech.models.pretrained import batch_norm_terms, fold_weight_norm, plain_layer_norm
@@ -24,8 +24,8 @@ def load(source: str, model_id: str, architecture: str) -> SpeechModel:
     try:
         from speechbrain.inference.ASR import EncoderASR
     except (ImportError, OSError) as error:
-        raise UserError(
-            f"{model_id} is a SpeechBrain model ({error}): pip install 'myqasr[speechbrain]'"
+        raise NotInstalledError(
+            f"{model_id} is a SpeechBrain model ({error})", "pip install 'myqasr[speechbrain]'"
         ) from error
     try:
         with tempfile.TemporaryDirectory() as scratch:
@@ -33,17 +33,19 @@ def load(source: str, model_id: str, architecture: str) -> SpeechModel:
             asr = EncoderASR.from_hparams(source=source, savedir=scratch)
     except (OSError, ValueError, RuntimeError, AttributeError, KeyError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"{model_id} can't be loaded as {architecture}: {reason}") from error
+        raise ModelError(f"{model_id} can't be loaded as {architecture}: {reason}") from error
     stages = list(asr.mods.encoder.values())
     lobe = stages[0]
     config = getattr(getattr(lobe, "model", None), "config", None)
     if config is None or not hasattr(config, "conv_stride"):
-        raise UserError(
+        raise ModelError(
             f"{model_id}: its encoder starts with a {type(lobe).__name__}; supported are encoders that "
             "start with a wav2vec 2.0 or HuBERT of transformers"
         )
     if lobe.output_all_hiddens:
-        raise UserError(f"{model_id} reads all hidden layers of its encoder, which isn't supported")
+        raise ModelError(
+            f"{model_id} reads all hidden layers of its encoder, which isn't supported"
+        )
     lobe.model.set_attn_implementation("eager")
     fold_weight_norm(lobe.model)
     module = WaveformToLogits(lobe, stages[1:]).eval().requires_grad_(False)
@@ -124,4 +126,4 @@ def _tokens(asr: Any, model_id: str) -> Tokens:
     if hasattr(tokenizer, "ind2lab"):
         labels = [str(tokenizer.ind2lab[index]) for index in range(len(tokenizer.ind2lab))]
         return Tokens(tuple(labels), blank, " ")
-    raise UserError(f"{model_id} has a tokenizer that isn't supported: {type(tokenizer).__name__}")
+    raise ModelError(f"{model_id} has a tokenizer that isn't supported: {type(tokenizer).__name__}")

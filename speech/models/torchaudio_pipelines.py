@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from myqasr.core.errors import UserError
+from myqasr.core.errors import ModelError, NotInstalledError
 from myqasr.speech.decoding import Tokens
 from myqasr.speech.models.base import SAMPLE_RATE, SpeechModel, min_input_samples
 from myqasr.speech.models.pretrained import fold_weight_norm, plain_layer_norm
@@ -25,11 +25,13 @@ def load(name: str, model_id: str) -> SpeechModel:
         model = bundle.get_model()
     except (OSError, RuntimeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(
+        raise ModelError(
             f"the weights of {model_id} can't be fetched or loaded: {reason}"
         ) from error
     if bundle.sample_rate != SAMPLE_RATE:
-        raise UserError(f"{model_id} wants {bundle.sample_rate} Hz audio; only 16 kHz is supported")
+        raise ModelError(
+            f"{model_id} wants {bundle.sample_rate} Hz audio; only 16 kHz is supported"
+        )
     # Pipelines that normalise their input wrap the model; the wrapper can't be traced.
     plain = getattr(model, "model", model)
     plain.requires_grad_(False)
@@ -68,9 +70,9 @@ def _bundle(name: str, model_id: str) -> Any:
     try:
         from torchaudio import pipelines
     except (ImportError, OSError) as error:
-        raise UserError(
-            f"{model_id} needs torchaudio for this build of torch ({error}): "
-            "pip install 'myqasr[torchaudio]' beside a CUDA build"
+        raise NotInstalledError(
+            f"{model_id} needs torchaudio for this build of torch ({error})",
+            "pip install 'myqasr[torchaudio]' beside a CUDA build",
         ) from error
     bundle = getattr(pipelines, name, None)
     if not isinstance(bundle, pipelines.Wav2Vec2ASRBundle):
@@ -79,5 +81,5 @@ def _bundle(name: str, model_id: str) -> Any:
             for each in dir(pipelines)
             if isinstance(getattr(pipelines, each), pipelines.Wav2Vec2ASRBundle)
         )
-        raise UserError(f"torchaudio has no recogniser {name}; it has: {', '.join(recognisers)}")
+        raise ModelError(f"torchaudio has no recogniser {name}; it has: {', '.join(recognisers)}")
     return bundle

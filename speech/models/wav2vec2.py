@@ -7,7 +7,7 @@ wav2vec 2.0 (Baevski et al., NeurIPS 2020), HuBERT (Hsu et al., TASLP 2021) and 
 import math
 from typing import Any
 
-from myqasr.core.errors import UserError
+from myqasr.core.errors import ModelError
 from myqasr.speech.decoding import Tokens
 from myqasr.speech.models.base import SpeechModel, min_input_samples
 from myqasr.speech.models.pretrained import (
@@ -55,6 +55,6 @@ def from_module(model: Any, tokens: Tokens, normalize: bool, model_id: str) -> S
 def check_vocabulary(model_id: str, outputs: int, tokens: Tokens) -> None:
     """Raise UserError when the head and the tokenizer don't fit."""
     if outputs != len(tokens.symbols):
-        raise UserError(
+        raise ModelError(
             f"{model_id}: the head has {outputs} outputs but the tokenizer {len(tokens.symbols)} tokens"
         )

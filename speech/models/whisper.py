@@ -14,7 +14,7 @@ from torch.nn import functional
 from transformers import AutoTokenizer
 from transformers.models.whisper.tokenization_whisper import TO_LANGUAGE_CODE
 
-from myqasr.core.errors import UserError
+from myqasr.core.errors import ModelError
 from myqasr.speech.decoding import Autoregression, Tokens
 from myqasr.speech.models.base import SpeechModel, TokenEmbedding
 from myqasr.speech.models.pretrained import feature_extractor, in_id_order, load_pretrained, refused
@@ -44,7 +44,7 @@ def load(source: str, model_id: str, architecture: str) -> SpeechModel:
     samples = extractor.n_samples
     frames = samples // extractor.hop_length // 2
     if frames != model.config.max_source_positions:
-        raise UserError(
+        raise ModelError(
             f"{model_id}: the feature extractor gives {frames} positions, the encoder wants "
             f"{model.config.max_source_positions}"
         )
@@ -69,7 +69,7 @@ def autoregression(model: Any, vocabulary: dict[str, int], model_id: str) -> Aut
 
     def token(name: str) -> int:
         if f"<|{name}|>" not in vocabulary:
-            raise UserError(
+            raise ModelError(
                 f"{model_id}: the tokenizer has no token <|{name}|>; pass a folder with Whisper's own"
             )
         return vocabulary[f"<|{name}|>"]

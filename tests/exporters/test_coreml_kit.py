@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import torch
 
+from myqasr import api
 from myqasr.cli.commands.curve import equal_ratios
-from myqasr.cli.commands.inspect import inspect_file
 from myqasr.core.errors import UserError
 from myqasr.core.storage import sha256_of, size_of
 from myqasr.exporters.coreml.kit import write_kit
@@ -60,7 +60,7 @@ def test_the_package_keeps_its_budget_and_the_manifest_names_its_bytes(coreml_ru
     assert artifact.size_bytes == size_of(package) <= artifact.budget_bytes
     assert artifact.sha256 == sha256_of(package)
     assert {spec.scheme for spec in artifact.layers.values()} >= {"lut"}
-    rows = inspect_file(package)
+    rows = api.inspect(package)
     assert [row.layer for row in rows] == list(artifact.layers)
     assert [row.precision for row in rows] == [spec.label for spec in artifact.layers.values()]
 

@@ -1,0 +1,342 @@
+"""What the command line does, to call from Python: recordings to a plan, a file, a result, a text.
+
+Sources of recordings are what the commands take (docs/data.md): a folder, files, a list, a data set as it
+unpacks, a zip, a CSV or NeMo manifest. All that can be wrong with what was asked is raised as a UserError,
+most of it as one of its children in `myqasr.core.errors`. Nothing is printed; a `Listener` is told what goes
+on.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from myqasr.core.errors import BudgetError, UserError
+from myqasr.exporters.export import Written, export_run
+from myqasr.exporters.manifest import MANIFEST_NAME, load_artifact
+from myqasr.exporters.target import load_target, measured_together, target_for_file
+from myqasr.personalize import profiling
+from myqasr.personalize.measuring.sensitivity import Measurement, ProfileOptions, pick_device
+from myqasr.personalize.planning.budget import format_bytes
+from myqasr.personalize.planning.plan import NO_RULES, Plan, PlanRules, Profile
+from myqasr.personalize.prior import Prior, load_prior
+from myqasr.personalize.run_folder import RunFolder
+from myqasr.runtime_bench.measure import transcription
+from myqasr.runtime_bench.measure.bench import BenchOptions
+from myqasr.runtime_bench.measure.run_bench import bench_run, exported_files, held_out_recordings
+from myqasr.runtime_bench.results.protocol import TimingOptions
+from myqasr.runtime_bench.results.report import BenchReport
+from myqasr.runtime_bench.runners.base import open_system
+from myqasr.runtime_bench.runners.exported import exported_file
+from myqasr.speech import models
+from myqasr.speech.datasets import Recording, Selection, choose_clips, find_clips, read_clips
+from myqasr.speech.models.base import SpeechModel
+
+PathLike = str | Path
+Skipped = list[tuple[Path, str]]
+"""Recordings that can't be used, each with the reason."""
+
+EVERY_CLIP = Selection()
+WHERE_FASTEST = ProfileOptions(device="auto")
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """Who is told what goes on, while it does; deaf when nothing is given.
+
+    say: a line of text. skipped: recordings that can't be used. progress: stage, steps done, steps in all.
+    """
+
+    say: Callable[[str], None] = lambda text: None
+    skipped: Callable[[Skipped], None] = lambda clips: None
+    progress: Callable[[str, int, int], None] = lambda stage, done, total: None
+
+
+NOBODY = Listener()
+
+
+@dataclass(frozen=True, slots=True)
+class Personalized:
+    """A run folder with a plan for one target, and what the plan was made from.
+
+    plan: a precision for every layer; its expected_cost is in nats per frame for most methods.
+    generic: the plan of the same size for speakers in general; None when their costs aren't known.
+    sizes: bytes of the smallest file there can be, and of the float one. skipped: recordings not used.
+    """
+
+    path: Path
+    target: str
+    plan: Plan
+    generic: Plan | None
+    sizes: profiling.SizeRange
+    measured: Measurement
+    skipped: tuple[tuple[Path, str], ...] = ()
+
+    @property
+    def profile(self) -> Profile:
+        """Cost of every precision of every layer for this speaker."""
+        return self.measured.profile
+
+
+@dataclass(frozen=True, slots=True)
+class Transcript:
+    """One audio file, its length in seconds, and what was heard in it."""
+
+    file: str
+    seconds: float
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class FoundLayer:
+    """One weight-bearing layer found in a file. weights: how many; payload_bytes: with scales, packed."""
+
+    layer: str
+    kernel: str
+    precision: str
+    weights: int
+    payload_bytes: int
+
+
+def load_model(source: PathLike = "default") -> SpeechModel:
+    """A speech model in float32: its `transcribe` takes a waveform [samples], mono, 16 kHz, float32.
+
+    source: `default` for the embedded model, a folder with config.json, a hub id, or `torchaudio:` and the
+    name of a pipeline. Raises ModelError when it is none, isn't supported, or has weights that can't be used;
+    NotInstalledError when it needs an extra.
+    """
+    return models.load_model(str(source))
+
+
+def personalize_model(
+    model: PathLike | SpeechModel,
+    audio: PathLike | Sequence[PathLike] | Sequence[Recording],
+    *,
+    budget: str | int,
+    out: PathLike,
+    target: str = "xnnpack",
+    clips: int = 32,
+    selection: Selection = EVERY_CLIP,
+    options: ProfileOptions = WHERE_FASTEST,
+    prior: PathLike | None = None,
+    rules: PlanRules = NO_RULES,
+    listener: Listener = NOBODY,
+) -> Personalized:
+    """Measure what each precision costs this speaker, spend the budget best, and keep both in `out`.
+
+    model: as for `load_model`, or what it returned. audio: unlabelled recordings; those that are decoded
+    already (mono, 16 kHz) are all used, of others `clips`. budget: bytes, or text as `4MB` or `0.2x` of the
+    float size. out: run folder, whose name names the files; one that was measured on the same recordings
+    isn't measured again. options: how costs are measured; device `auto` takes CUDA where there is one. prior:
+    a run on many speakers, for less than a minute of speech. rules: what else the plan must keep to.
+
+    Raises BudgetError naming both sizes when the budget is out of range; ModelError, AudioError when the
+    model or every recording is unusable; UserError for a target, device or rule that doesn't exist.
+    """
+    load_target(target)
+    options = replace(options, device=pick_device(options.device))
+    recordings, skipped = _recordings(audio, selection, clips)
+    listener.skipped(skipped)
+    loaded = model if isinstance(model, SpeechModel) else load_model(model)
+    known = load_prior(None if prior is None else Path(prior), loaded)
+    folder = RunFolder(Path(out))
+    measured = measure_speaker(folder, loaded, recordings, options, known, target, listener)
+    found = plan_speaker(
+        folder, loaded, measured, budget=budget, target=target, prior=known, rules=rules
+    )
+    return replace(found, skipped=tuple(skipped))
+
+
+def measure_speaker(
+    folder: RunFolder,
+    model: SpeechModel,
+    recordings: Sequence[Recording],
+    options: ProfileOptions,
+    prior: Prior | None = None,
+    target: str | None = None,
+    listener: Listener = NOBODY,
+) -> Measurement:
+    """The first half of `personalize_model`: costs and codes, kept in the folder, for any plan to come."""
+    done = 0
+
+    def step() -> None:
+        nonlocal done
+        done += 1
+        listener.progress("measuring", done, 2 * len(recordings))
+
+    together = measured_together(target)
+    return profiling.profile_speaker(
+        folder, model, model.model_id, recordings, together, options, step, prior
+    )
+
+
+def plan_speaker(
+    folder: RunFolder,
+    model: SpeechModel,
+    measured: Measurement,
+    *,
+    budget: str | int,
+    target: str,
+    prior: Prior | None = None,
+    rules: PlanRules = NO_RULES,
+) -> Personalized:
+    """The second half: the best plan within the budget, kept in the folder with its codes."""
+    runtime = load_target(target)
+    profile = measured.profile
+    sizes = profiling.size_range(folder, model, profile, runtime, rules)
+    try:
+        budget_bytes = profiling.budget_in_range(str(budget), sizes, target)
+    except UserError as error:
+        raise BudgetError(str(error)) from error
+    plan = profiling.plan_for(profile, runtime, budget_bytes, sizes.overhead_bytes, rules)
+    profiling.save_plan(folder, measured, plan, runtime)
+    generic = None
+    if prior is not None and prior.profile.method == profile.method:
+        generic = profiling.plan_for(
+            prior.profile, runtime, budget_bytes, sizes.overhead_bytes, rules
+        )
+    return Personalized(folder.path, target, plan, generic, sizes, measured)
+
+
+def export(
+    run: PathLike | Personalized,
+    *,
+    target: str | None = None,
+    max_seconds: float = 15.0,
+    lengths: Sequence[float] = (),
+    listener: Listener = NOBODY,
+) -> list[Written]:
+    """Write a run's planned files, read each back, and prove that it holds its plan within the budget.
+
+    target: one with a plan; none: all of them. max_seconds: of audio, the longest input. lengths: seconds
+    that the file takes and no others, for Core ML. Returns path, plan and manifest entry of each file. Raises
+    BudgetError when no file keeps the budget, BrokenFileError when what was read back isn't the plan,
+    NotInstalledError when the target needs an extra, UserError when this isn't a run, the target has no plan,
+    or the model has changed.
+    """
+    folder = _run_folder(run)
+    settings = folder.load_settings()
+    names = [target] if target is not None else folder.planned_targets()
+    targets = {name: load_target(name) for name in names}
+    plans = {name: folder.load_plan(name) for name in names}
+    measured = folder.load_measurement()
+    written = []
+    for name in names:
+        # A fresh model each time: tracing may leave cached tables behind.
+        model = load_model(settings.model)
+        listener.say(f"writing {format_bytes(plans[name].predicted_bytes)} for {name}")
+        written.append(
+            export_run(folder, model, measured, targets[name], max_seconds, listener.say, lengths)
+        )
+    return written
+
+
+def bench(
+    run: PathLike | Personalized,
+    data: PathLike | Sequence[PathLike],
+    *,
+    target: str | None = None,
+    limit: int | None = None,
+    runners: Sequence[str] = (),
+    threads: int = 2,
+    runs: int = 50,
+    seconds: float = 5.0,
+    operations: bool = False,
+    selection: Selection = EVERY_CLIP,
+    listener: Listener = NOBODY,
+) -> BenchReport:
+    """Word errors, latency and memory of a run's files on their runtimes, beside the float model.
+
+    data: labelled recordings; those that the run was fitted on are left out. limit: use so many. target: one
+    of the exported ones; none: all. runners: all that each file runs on; none: its target's own. runs,
+    seconds: each system is timed so often, and so long, at least. operations: time each kernel, too. The
+    report is also kept in the run's folder. Raises AudioError when no recording is usable, UserError when
+    nothing was exported or a file can't be run, BrokenFileError when it isn't the one that was exported.
+    """
+    folder = _run_folder(run)
+    settings = folder.load_settings()
+    exported_files(folder, target)  # before the recordings are decoded, which may take long
+    heard = held_out_recordings(settings, find_clips(_paths(data), selection), limit)
+    listener.skipped(list(heard.skipped))
+    if heard.tuned:
+        listener.say(f"left out {heard.tuned} clips that the run was fitted on")
+    timing = TimingOptions(runs=runs, seconds=seconds)
+    options = BenchOptions(threads=threads, timing=timing, operations=operations)
+    report, _ = bench_run(folder, heard, target, options, listener.progress, runners)
+    return report
+
+
+def transcribe(
+    file: PathLike,
+    audio: PathLike | Sequence[PathLike],
+    *,
+    threads: int = 2,
+    listener: Listener = NOBODY,
+) -> list[Transcript]:
+    """Text of recordings, by an exported file on its own runtime.
+
+    file: with its manifest.json beside it. Raises BrokenFileError when it isn't the one that was exported,
+    AudioError when no recording is usable, NotInstalledError when its runtime isn't there.
+    """
+    exported = exported_file(Path(file))
+    recordings, skipped = read_clips(find_clips(_paths(audio)))
+    listener.skipped(skipped)
+    runner = open_system(exported.system, threads)
+    return [
+        Transcript(
+            str(recording.clip.path),
+            round(recording.seconds, 3),
+            transcription.transcribe(
+                runner,
+                transcription.model_inputs(recording.waveform, exported.audio),
+                exported.tokens,
+            ),
+        )
+        for recording in recordings
+    ]
+
+
+def inspect(file: PathLike, *, listener: Listener = NOBODY) -> list[FoundLayer]:
+    """What is really in a file, from its own bytes: every layer in the order the program runs them.
+
+    Names come from the manifest.json beside it; without one, layers are numbered. Raises BrokenFileError when
+    it is damaged or isn't the exported one, UserError when it is of no target.
+    """
+    path = Path(file)
+    names: list[str] = []
+    if (path.parent / MANIFEST_NAME).is_file():
+        _, artifact = load_artifact(path)
+        names, target = list(artifact.layers), load_target(artifact.target)
+    else:
+        listener.say("no manifest.json beside the file: layers are numbered in program order")
+        target = target_for_file(path)
+    stored = target.read(path)
+    if not names:
+        names = [f"#{index}" for index in range(len(stored))]
+    found = []
+    for name, layer in zip(names, stored, strict=True):
+        held = layer.codes.codes if layer.codes.codes is not None else layer.weight
+        weights = 0 if held is None else held.numel()
+        label = layer.codes.spec.label
+        found.append(FoundLayer(name, layer.kernel, label, weights, layer.payload_bytes))
+    return found
+
+
+def _run_folder(run: PathLike | Personalized) -> RunFolder:
+    return RunFolder(run.path if isinstance(run, Personalized) else Path(run))
+
+
+def _paths(source: PathLike | Sequence[PathLike]) -> list[Path]:
+    return [Path(source)] if isinstance(source, str | Path) else [Path(each) for each in source]
+
+
+def _recordings(
+    audio: PathLike | Sequence[PathLike] | Sequence[Recording], selection: Selection, clips: int
+) -> tuple[list[Recording], Skipped]:
+    """Recordings as they were given, or chosen and decoded from where they lie."""
+    if isinstance(audio, str | Path):
+        return choose_clips(find_clips(Path(audio), selection), clips)
+    decoded = [each for each in audio if isinstance(each, Recording)]
+    if decoded:
+        return decoded, []
+    paths = [Path(each) for each in audio if not isinstance(each, Recording)]
+    return choose_clips(find_clips(paths, selection), clips)
