@@ -76,7 +76,7 @@ def main() -> None:
     path = BUILD / "base.mlpackage"
     timed(
         "conversion of the float model",
-        lambda: float_packages(model, lengths, coreml.name, frozenset()),
+        lambda: float_packages(model, lengths, coreml.NAME, frozenset()),
     )
     order = timed("carrying codes, writing", lambda: coreml.write(model, codes, path, lengths))
     stored = timed("reading back", lambda: coreml.read(path))

@@ -40,7 +40,7 @@ RIGHT_DB = 45
 """Above this a runtime computes the reference's arithmetic, but for roundings that go the other way."""
 Menu = Callable[[LayerShape], tuple[QuantSpec, ...]]
 
-LITERT, OLD = litert.name, tflite_runtime.name
+LITERT, OLD = litert.NAME, tflite_runtime.NAME
 
 pytestmark = pytest.mark.usefixtures("tflite_runtime")
 

@@ -29,8 +29,8 @@ SAME_CODES = 1e-6
 CHANNELS, FRAMES = 16, 6_000
 
 VERSIONS = {
-    litert.name: litert.FULLY_CONNECTED_VERSION,
-    tflite_runtime.name: tflite_runtime.FULLY_CONNECTED_VERSION,
+    litert.NAME: litert.FULLY_CONNECTED_VERSION,
+    tflite_runtime.NAME: tflite_runtime.FULLY_CONNECTED_VERSION,
 }
 
 
@@ -55,14 +55,14 @@ def write_layer(path: Path, target: Target, layer: nn.Linear, codes: LayerCodes)
 @pytest.mark.parametrize(
     ("target_name", "label"),
     [
-        (litert.name, "int2-a8d"),
-        (litert.name, "int4-a8d"),
-        (litert.name, "int4-g32-a8d"),
-        (litert.name, "int4-g128-a8d"),
-        (litert.name, "int8-a8d"),
-        (tflite_runtime.name, "int4-a8s"),
-        (tflite_runtime.name, "int8-a8s"),
-        (tflite_runtime.name, "int8"),
+        (litert.NAME, "int2-a8d"),
+        (litert.NAME, "int4-a8d"),
+        (litert.NAME, "int4-g32-a8d"),
+        (litert.NAME, "int4-g128-a8d"),
+        (litert.NAME, "int8-a8d"),
+        (tflite_runtime.NAME, "int4-a8s"),
+        (tflite_runtime.NAME, "int8-a8s"),
+        (tflite_runtime.NAME, "int8"),
     ],
 )
 def test_a_layer_rounds_to_the_codes_of_the_reference(target_name, label, tmp_path):
@@ -95,7 +95,7 @@ class Normed(nn.Module):
         return self.norm(self.cut(x[:, None])).transpose(1, 2)
 
 
-@pytest.mark.parametrize("target_name", [litert.name, tflite_runtime.name])
+@pytest.mark.parametrize("target_name", [litert.NAME, tflite_runtime.NAME])
 def test_a_norm_over_a_long_recording_is_as_exact_as_in_torch(target_name, tmp_path):
     """Frames added one after the other would be wrong by more than 1e-6 here."""
     torch.manual_seed(0)

@@ -123,10 +123,10 @@ def test_a_ranking_is_not_taken_for_costs(model, fisher):
     options = ProfileOptions(method="median", rounding="nearest")
     ranking = measure(model, CLIPS, xnnpack.menu, xnnpack.scale_dtype, "audio", options).profile
     _, floats = size_limits(ranking, xnnpack.menu, xnnpack.layer_bytes, 1_000)
-    plan = plan_for(ranking, xnnpack, floats // 2, 1_000, NO_RULES)
+    plan = plan_for(ranking, xnnpack.TARGET, floats // 2, 1_000, NO_RULES)
     assert plan.method == "sweep by median"
     with pytest.raises(UserError, match="--allocation sweep"):
-        plan_for(ranking, xnnpack, floats // 2, 1_000, PlanRules(allocation="exact"))
+        plan_for(ranking, xnnpack.TARGET, floats // 2, 1_000, PlanRules(allocation="exact"))
 
 
 def test_scales_by_inputs_are_refused_where_inputs_are_not_asked_for():
