@@ -8,6 +8,7 @@ import typer
 from myqasr.cli.terminal.output import reports_user_errors
 from myqasr.cli.terminal.rules import rules_of
 from myqasr.cli.terminal.selection import Gender, Language, Speakers, Split, selection_of
+from myqasr.exporters.target import TARGETS
 
 app = typer.Typer(
     name="myqasr",
@@ -20,8 +21,7 @@ app = typer.Typer(
 Target = Annotated[
     str,
     typer.Option(
-        help="Runtime to write for: xnnpack, executorch, litert, tflite-runtime, coreml, coreml-ios16 or "
-        "coreml-pte."
+        help=f"Runtime to write for: {', '.join(list(TARGETS)[:-1])} or {list(TARGETS)[-1]}."
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
