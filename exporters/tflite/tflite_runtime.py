@@ -1,15 +1,15 @@
 """TFLite files for tflite-runtime 2.14.0, the last wheel of that name, and for apps as old.
 
 It runs what it doesn't know and computes garbage: 8-bit fully connected weights with a scale for every
-channel (it reads the first), 4 bits in groups (it crashes). So only what it computes right is on the menu:
+channel (it reads the first). It crashed on some precisions that `litert` has. So only what it computes
+right is on the menu:
 
 - int4 and int8 `-a8s` of layers that have rows: a convolution of width 1, whose kernels have a scale for
   every channel, and 4 bits. As fast as float on x86.
 - int8: the weight is made float when the file is loaded: time and memory are those of fp32.
 - `-a8s` of other convolutions, fp16: as in `exporters.tflite.litert`.
-Left out: int8 activations found at run time (on ARM64 cores with dot products the runtime crashes on inputs
-of up to 32 frames, and on x86 they take two and a half times as long as float), weight-only 4 bits and 2 bits
-(refused).
+Left out: int8 activations found at run time (on emulated ARM64 the runtime crashed in its kernel for them;
+on x86 they take two and a half times as long as float), weight-only 4 bits and 2 bits (refused).
 """
 
 from pathlib import Path

@@ -99,7 +99,7 @@ def test_executorchs_own_reader_finds_model_and_metadata_where_its_delegate_look
 @given(
     st.dictionaries(
         st.sampled_from(["a", "b.json", "c/d", "c/e.bin", "c/f/g", "h/i j"]),
-        st.binary(min_size=1, max_size=40),  # ExecuTorch's writer crashes on empty files
+        st.binary(min_size=1, max_size=40),
         min_size=1,
     )
 )
