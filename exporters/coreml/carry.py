@@ -16,8 +16,8 @@ from coremltools.models.utils import _apply_graph_pass
 from numpy.typing import NDArray
 from torch import Tensor
 
+from myqasr.core import packing
 from myqasr.core.errors import UserError
-from myqasr.exporters.coreml.mlpackage import packed_bits
 from myqasr.exporters.graph.float_program import quiet
 from myqasr.personalize.rounding.codes import LayerCodes
 
@@ -129,7 +129,7 @@ def _old_constant(layer: LayerCodes, scales: NDArray[np.float16], constant: Any)
     codes = layer.codes.numpy()  # type: ignore[union-attr]
     if layer.spec.scheme == "lut":
         return Builder.constexpr_lut_to_dense(
-            indices=packed_bits(codes, layer.spec.bits),
+            indices=packing.pack(codes, layer.spec.bits, first="low"),
             lut=scales[0],
             shape=np.array(codes.shape, np.uint32),
             before_op=constant,

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from myqasr.core import packing
 from myqasr.core.errors import BrokenFileError
 from myqasr.exporters.coreml.files import Files, package_files
 
@@ -209,21 +210,16 @@ def blob(weights: bytes | memoryview, offset: int, kind: str) -> bytes:
     return bytes(weights[start : start + size])
 
 
-def packed_bits(values: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:
-    """Values of so many bits one after the other, least significant bit first, in bytes."""
-    planes = (values.reshape(-1, 1) >> np.arange(bits, dtype=np.uint8)) & 1
-    return np.packbits(planes.astype(np.uint8), bitorder="little")
-
-
 def unpacked_bits(data: bytes, bits: int, count: int, dtype: type[np.generic]) -> NDArray[Any]:
-    """Inverse of `packed_bits`, flat, signed if `dtype` is; raises ValueError for another number of bytes."""
-    if len(data) != -(-count * bits // 8):
-        raise ValueError(f"{count} values of {bits} bits don't take {len(data)} bytes")
-    if bits >= 8:
+    """Values of so many bits, the first in the lowest, flat, signed if `dtype` is.
+
+    Raises ValueError for another number of bytes.
+    """
+    if bits > 8:
+        if len(data) * 8 != count * bits:
+            raise ValueError(f"{count} values of {bits} bits don't take {len(data)} bytes")
         return np.frombuffer(data, dtype)
-    planes = np.unpackbits(np.frombuffer(data, np.uint8), count=count * bits, bitorder="little")
-    values = (planes.reshape(count, bits) << np.arange(bits, dtype=np.uint8)).sum(1, dtype=np.uint8)
+    values = packing.unpack(np.frombuffer(data, np.uint8), bits, count, first="low")
     if np.issubdtype(dtype, np.signedinteger):
-        top = np.uint8(1 << (bits - 1))
-        return (values ^ top).astype(np.int8) - np.int8(top)
-    return values
+        return packing.from_twos_complement(values, bits)
+    return values.view(dtype)

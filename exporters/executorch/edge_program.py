@@ -75,11 +75,8 @@ def _edge(program: ExportedProgram) -> ExportedProgram:
         module_call_graph=program.module_call_graph,
         example_inputs=program.example_inputs,
         constants=program.constants,
-        verifiers=[
-            EXIREdgeDialectVerifier(
-                edge_compile_config=CONFIG, class_only=True, preserve_ops=CONFIG.preserve_ops
-            )
-        ],
+        # `preserve_ops` stays in the configuration: the verifier extends a list given here in place.
+        verifiers=[EXIREdgeDialectVerifier(edge_compile_config=CONFIG, class_only=True)],
     )
     lift_constant_tensor_pass(edge)
     edge.graph.eliminate_dead_code()

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from myqasr.core import packing
 from myqasr.core.flatbuffer import DamagedFileError, Table
 from myqasr.exporters.executorch.pte import Pte, tensor_from
 from myqasr.exporters.target import StoredLayer
@@ -158,9 +159,10 @@ def _as_torch(kind: int, weight: Tensor) -> Tensor:
 def _nibbles(data: memoryview, shape: list[int]) -> Tensor:
     """4-bit codes: the first of each pair in the low half of a byte, stored with 8 added."""
     rows, columns = shape
-    packed = tensor_from(data, torch.uint8, [rows, (columns + 1) // 2])
-    pairs = torch.stack((packed & 15, packed >> 4), dim=2).reshape(rows, -1)
-    return pairs[:, :columns].to(torch.int8) - 8
+    even = columns + columns % 2  # every row begins in a byte of its own
+    packed = tensor_from(data, torch.uint8, [rows, even // 2]).numpy()
+    codes = packing.from_offset(packing.unpack(packed, 4, rows * even, first="low"), 4)
+    return torch.from_numpy(codes.reshape(rows, even)[:, :columns])
 
 
 def _scales(graph: _Graph, weight: _Value) -> tuple[Tensor, int | None, int]:

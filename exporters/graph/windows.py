@@ -12,21 +12,16 @@ from typing import Any
 
 import torch
 from executorch.exir.dialects._ops import ops as exir_ops
-from torch import Tensor, fx
+from torch import fx
 from torch.export import ExportedProgram
 
 from myqasr.exporters.graph.layers import LayerEditor, constant_value, dynamic_linear, half_linear
-from myqasr.personalize.rounding.codes import LayerCodes
+from myqasr.personalize.rounding.codes import LayerCodes, window_rows
 
 _ATEN = exir_ops.edge.aten
 _TO_THE_END = 2**63 - 1
 _ELEMENTWISE = ("aten.gelu.default", "aten.relu.default", "aten.sigmoid.default")
 _SWAPPED = [0, 2, 1]
-
-
-def window_rows(weight: Tensor) -> Tensor:
-    """[out, in, taps] -> [out, taps * in], as the windows are laid out: all channels of a tap together."""
-    return weight.transpose(1, 2).flatten(1).contiguous()
 
 
 def float_windows(editor: LayerEditor, _layer: LayerCodes) -> None:

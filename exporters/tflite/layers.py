@@ -11,8 +11,9 @@ from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from myqasr.core import packing
 from myqasr.exporters.tflite.file import GraphWriter, Size, Value
-from myqasr.personalize.rounding.codes import ActivationRange, LayerCodes
+from myqasr.personalize.rounding.codes import ActivationRange, LayerCodes, window_rows
 
 WEIGHT = ".weight"
 """Ends the names of weight tensors; before it stands the layer's name."""
@@ -206,22 +207,9 @@ class LayerWriter:
         return entry
 
 
-def window_rows(weight: Tensor) -> Tensor:
-    """[out, in, taps] -> [out, taps * in], as windows of channels-last frames lie in memory."""
-    return weight.transpose(1, 2).flatten(1).contiguous()
-
-
 def packed_codes(codes: NDArray[np.int8], bits: int) -> NDArray[np.uint8]:
     """Codes as the file holds them: 4 and 2 bits several in a byte, the first in the lowest bits."""
-    flat = codes.reshape(-1).view(np.uint8)
-    in_a_byte = 8 // bits
-    if in_a_byte == 1:
-        return flat
-    padded = np.pad(flat, (0, -len(flat) % in_a_byte)) & (2**bits - 1)
-    packed = np.zeros(len(padded) // in_a_byte, np.uint8)
-    for place in range(in_a_byte):
-        packed |= padded[place::in_a_byte] << (bits * place)
-    return packed
+    return packing.pack(packing.to_twos_complement(codes, bits), bits, first="low")
 
 
 def _scales(codes: LayerCodes) -> NDArray[np.float32]:

@@ -12,6 +12,7 @@ from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 from torch import Tensor
 
+from myqasr.core import packing
 from myqasr.core.errors import BrokenFileError, UserError
 from myqasr.exporters.target import StoredLayer
 from myqasr.exporters.tflite.file import IDENTIFIER
@@ -144,14 +145,8 @@ _SCALE_BYTES = 12
 
 
 def unpacked_codes(data: NDArray[np.uint8], bits: int, count: int) -> NDArray[np.int8]:
-    """Inverse of `packed_codes`, the first `count`."""
-    in_a_byte = 8 // bits
-    spread = np.empty(len(data) * in_a_byte, np.uint8)
-    for place in range(in_a_byte):
-        # Shifted to the top, then down again with the sign.
-        spread[place::in_a_byte] = data << (8 - bits * (place + 1))
-    codes: NDArray[np.int8] = spread.view(np.int8)[:count] >> (8 - bits)
-    return codes
+    """Inverse of `packed_codes`; raises ValueError for another number of bytes."""
+    return packing.from_twos_complement(packing.unpack(data, bits, count, first="low"), bits)
 
 
 def _arrange(weight: Tensor, operator: str) -> Tensor:

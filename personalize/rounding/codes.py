@@ -8,6 +8,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from myqasr.core import packing
 from myqasr.core.errors import BrokenFileError, UserError
 from myqasr.core.storage import replacing
 from myqasr.personalize.planning.plan import LayerProfile, QuantSpec
@@ -157,13 +158,20 @@ def load_rounding(path: Path, key: str) -> Rounding:
 
 def packed(codes: Tensor) -> Tensor:
     """Codes of -8 to 7, an even number of them, two in a byte: the first in the high half, 8 added."""
-    pairs = (codes.flatten() + 8).to(torch.uint8)
-    return (pairs[::2] << 4 | pairs[1::2]).contiguous()
+    return torch.from_numpy(
+        packing.pack(packing.to_offset(codes.cpu().numpy(), 4), 4, first="high")
+    )
 
 
 def unpacked(nibbles: Tensor) -> Tensor:
     """Inverse of `packed`, flat, int8."""
-    return torch.stack((nibbles >> 4, nibbles & 15), dim=-1).flatten().to(torch.int8) - 8
+    values = packing.unpack(nibbles.cpu().numpy(), 4, 2 * nibbles.numel(), first="high")
+    return torch.from_numpy(packing.from_offset(values, 4))
+
+
+def window_rows(weight: Tensor) -> Tensor:
+    """[out, in, taps] -> [out, taps * in], as windows of channels-last frames lie in memory."""
+    return weight.transpose(1, 2).flatten(1).contiguous()
 
 
 def save_codes(layers: dict[str, LayerCodes], plan_hash: str, path: Path) -> None:

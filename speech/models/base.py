@@ -101,6 +101,12 @@ class SpeechModel:
                 )
 
 
+def need_sample_rate(model_id: object, rate: int) -> None:
+    """Raises ModelError unless a model hears 16 kHz."""
+    if rate != SAMPLE_RATE:
+        raise ModelError(f"{model_id} wants {rate} Hz audio; only 16 kHz is supported")
+
+
 def run(module: nn.Module, features: Tensor, tokens: Tokens) -> NDArray[np.float32]:
     """Logits [frames, vocab], or of greedy decoding [tokens written, vocab], of features [1, samples].
 

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from myqasr.core.errors import ModelError
-from myqasr.speech.models.base import SAMPLE_RATE, SpeechModel
+from myqasr.speech.models.base import SAMPLE_RATE, SpeechModel, need_sample_rate
 from myqasr.speech.models.classifiers import label_tokens
 from myqasr.speech.models.pretrained import fold_batch_norm
 
@@ -61,9 +61,7 @@ def load(source: str, model_id: str, architecture: str) -> SpeechModel:
     """Load a folder as described above; raises UserError when files are missing or don't fit."""
     folder = Path(source)
     config = json.loads((folder / "config.json").read_text())
-    rate = config.get("sample_rate", SAMPLE_RATE)
-    if rate != SAMPLE_RATE:
-        raise ModelError(f"{model_id} wants {rate} Hz audio; only 16 kHz is supported")
+    need_sample_rate(model_id, config.get("sample_rate", SAMPLE_RATE))
     labels = config.get("labels")
     if not isinstance(labels, list):
         raise ModelError(f"{folder / 'config.json'} has no list of 'labels'")

@@ -16,7 +16,7 @@ from transformers.utils import logging as transformers_logging
 
 from myqasr.core.errors import ModelError
 from myqasr.speech.decoding import Tokens
-from myqasr.speech.models.base import SAMPLE_RATE
+from myqasr.speech.models.base import need_sample_rate
 
 LAYER_NORM_EPSILON = 1e-5
 """torch's default."""
@@ -71,10 +71,7 @@ def refused(model_id: str, architecture: str) -> Iterator[None]:
 def feature_extractor(source: str) -> Any:
     """The model's feature extractor; raises UserError when it wants another rate than 16 kHz."""
     extractor = AutoFeatureExtractor.from_pretrained(source)
-    if extractor.sampling_rate != SAMPLE_RATE:
-        raise ModelError(
-            f"{source} wants {extractor.sampling_rate} Hz audio; only 16 kHz is supported"
-        )
+    need_sample_rate(source, extractor.sampling_rate)
     return extractor
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from myqasr.core.errors import ModelError, NotInstalledError
 from myqasr.speech.decoding import Tokens
-from myqasr.speech.models.base import SAMPLE_RATE, SpeechModel, min_input_samples
+from myqasr.speech.models.base import SpeechModel, min_input_samples, need_sample_rate
 from myqasr.speech.models.pretrained import fold_weight_norm, plain_layer_norm
 
 
@@ -28,10 +28,7 @@ def load(name: str, model_id: str) -> SpeechModel:
         raise ModelError(
             f"the weights of {model_id} can't be fetched or loaded: {reason}"
         ) from error
-    if bundle.sample_rate != SAMPLE_RATE:
-        raise ModelError(
-            f"{model_id} wants {bundle.sample_rate} Hz audio; only 16 kHz is supported"
-        )
+    need_sample_rate(model_id, bundle.sample_rate)
     # Pipelines that normalise their input wrap the model; the wrapper can't be traced.
     plain = getattr(model, "model", model)
     plain.requires_grad_(False)

@@ -7,14 +7,13 @@ import sys
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
+from myqasr.core import packing
 from myqasr.core.errors import UserError
 from myqasr.core.storage import sha256_of, size_of
 from myqasr.exporters.audit import compare
 from myqasr.exporters.coreml import ios18 as coreml
-from myqasr.exporters.coreml.mlpackage import MODEL, WEIGHTS, packed_bits, unpacked_bits
+from myqasr.exporters.coreml.mlpackage import MODEL, WEIGHTS
 from myqasr.exporters.target import ExportOptions, load_target
 from myqasr.personalize.planning.plan import FLOAT32, LayerShape, QuantSpec
 from myqasr.personalize.rounding.reference import build_half_reference
@@ -173,7 +172,7 @@ def test_one_changed_byte_of_the_weights_is_seen_and_the_layer_named(model, tmp_
     victim = "wav2vec2.encoder.layers.1.feed_forward.intermediate_dense"
     codes, order = written(model, dict.fromkeys(layer_shapes(model), QuantSpec(3, "lut")), path)
     data = bytearray((path / WEIGHTS).read_bytes())
-    place = data.find(packed_bits(codes[victim].codes.numpy(), 3).tobytes())
+    place = data.find(packing.pack(codes[victim].codes.numpy(), 3, first="low").tobytes())
     assert place > 0, "the indices lie in the file as they are"
     data[place + 5] ^= 0x10
     (path / WEIGHTS).write_bytes(bytes(data))
@@ -258,20 +257,6 @@ def test_a_model_class_comes_back_bit_for_bit_and_computes_its_plan(case, tmp_pa
     order = TARGET.write(model, codes, path, ExportOptions(1_300, 32_000))
     assert compare(TARGET.read(path), codes, order, model) == []
     assert worst_difference(model, codes, path) < FLOAT32_SUMS
-
-
-@settings(max_examples=60, deadline=None)
-@given(
-    st.integers(1, 8).flatmap(
-        lambda bits: st.tuples(st.just(bits), st.lists(st.integers(0, 2**bits - 1), max_size=70))
-    )
-)
-def test_packed_bits_come_back_whatever_their_number(given_values):
-    bits, values = given_values
-    array = np.array(values, np.uint8)
-    data = packed_bits(array, bits).tobytes()
-    assert len(data) == -(-len(values) * bits // 8)
-    assert unpacked_bits(data, bits, len(values), np.uint8).tolist() == values
 
 
 def test_the_runner_for_macs_asks_core_ml_for_the_right_functions(tmp_path, monkeypatch):

@@ -242,3 +242,14 @@ def test_truncated_or_foreign_file_is_named(name, keep, tmp_path):
         path.write_bytes(path.read_bytes()[:keep])
     with pytest.raises(UserError, match=r"file\."):
         target.read(path)
+
+
+def test_exporting_one_model_after_the_other_takes_no_more_memory_each_time(tmp_path):
+    """A list that doubled with every program had a process of thirty exports out of memory."""
+    from myqasr.exporters.executorch import edge_program
+
+    options = ExportOptions(1_300, 32_000)
+    before = list(edge_program.CONFIG.preserve_ops)
+    for seed in range(3):
+        edge_program.edge_programs(tiny_ctc(seed), options)
+    assert edge_program.CONFIG.preserve_ops == before

@@ -9,16 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from myqasr.core.errors import NotInstalledError, UserError
 from myqasr.core.storage import record_hash
 from myqasr.exporters.audit import compare
 from myqasr.exporters.target import ExportOptions, load_target
 from myqasr.exporters.tflite import litert, tflite_runtime
-from myqasr.exporters.tflite.layers import packed_codes
-from myqasr.exporters.tflite.reader import unpacked_codes
 from myqasr.personalize.planning.plan import FLOAT32, LayerShape, QuantSpec
 from myqasr.personalize.rounding.codes import LayerCodes
 from myqasr.personalize.rounding.layers import round_weight
@@ -282,16 +278,6 @@ def test_a_missing_schema_says_how_to_install_it(tmp_path, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(NotInstalledError, match=r"pip install 'myqasr\[tflite\]'"):
         litert.read(tmp_path / "file.litert.tflite")
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.sampled_from([2, 4, 8]), st.integers(1, 40), st.integers(0, 2**32 - 1))
-def test_packed_codes_come_back(bits, count, seed):
-    largest = 2 ** (bits - 1) - 1
-    codes = np.random.default_rng(seed).integers(-largest - 1, largest, count, endpoint=True)
-    packed = packed_codes(codes.astype(np.int8), bits)
-    assert len(packed) == -(-count * bits // 8)
-    assert unpacked_codes(packed, bits, count).tolist() == codes.tolist()
 
 
 def test_the_file_tells_what_it_is(linear_plan, tmp_path):
