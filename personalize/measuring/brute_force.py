@@ -35,7 +35,7 @@ def costs_around(
     tried in float32. What ran before the layer isn't computed again: it gives what it gave.
     """
     modules = setting.model.layers()
-    inputs = setting.model.inputs(waveform, setting.device)
+    inputs = setting.heard(waveform)
     others = {name: with_codes(modules[name], codes) for name, codes in planned.items()}
     costs: dict[str, dict[str, float]] = {}
     with torch.inference_mode():

@@ -132,9 +132,11 @@ def clip_costs(
                 found[codes.spec.label] = found.get(codes.spec.label, 0.0) + value
 
     if figure.needs_gradient:
-        frames = backward(setting, waveform, seed, add)
+        frames = backward(
+            setting, waveform, seed, lambda name, module, x, y: partial(add, name, module, x, y)
+        )
     else:
-        inputs = setting.model.inputs(waveform, setting.device)
+        inputs = setting.heard(waveform)
         with hooks(setting.model, watch), torch.inference_mode():
             frames = int(setting.model.module(*inputs).shape[1])
     return ClipCosts(

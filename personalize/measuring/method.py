@@ -1,6 +1,6 @@
 """What a sensitivity method is: what each precision of each layer costs, said for one clip at a time."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from myqasr.personalize.rounding.codes import LayerCodes
-from myqasr.personalize.rounding.observe import hooks
+from myqasr.personalize.rounding.observe import Inputs, hooks
 from myqasr.speech.models.base import SpeechModel
 
 
@@ -26,13 +26,22 @@ class Setting:
     """What a method is given beside the clip.
 
     model: the float model, on `device`. rounded: layer, in the order in which they run -> codes of every
-    precision to be costed. draws: label sequences to draw, for methods that need labels.
+    precision to be costed; they may be read from a file whenever they are asked for. draws: label sequences
+    to draw, for methods that need labels. inputs: waveform [samples] -> all that the module takes for it, on
+    the device; `SpeechModel.inputs` if not given.
     """
 
     model: SpeechModel
-    rounded: dict[str, list[LayerCodes]]
+    rounded: Mapping[str, Sequence[LayerCodes]]
     draws: int
     device: str
+    inputs: Inputs | None = None
+
+    def heard(self, waveform: NDArray[np.float32]) -> tuple[Tensor, ...]:
+        """What the model's module takes for one waveform [samples]."""
+        if self.inputs is not None:
+            return self.inputs(waveform)
+        return self.model.inputs(waveform, self.device)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,29 +75,36 @@ def divergence(p: Tensor, q: Tensor) -> float:
     return float(terms.masked_fill(p == -torch.inf, 0.0).sum())
 
 
+Take = Callable[[Tensor], None]
+"""Takes the gradient of one draw's log-likelihood at a layer's output, shaped like it."""
+
+
 def backward(
     setting: Setting,
     waveform: NDArray[np.float32],
     seed: int,
-    add: Callable[[str, nn.Module, Tensor, Tensor, Tensor], None],
+    watch: Callable[[str, nn.Module, Tensor, Tensor], Take | None],
 ) -> int:
     """One forward pass, and a backward pass for each draw of labels from the posteriors; gives the frames.
 
-    add: called for every layer and draw with its name, module, input, output and the gradient of the labels'
-    log-likelihood at the output. `seed` alone decides which labels are drawn.
+    watch: called for every layer, as it runs, with its name, module, input and output; gives what takes the
+    gradients at that output, one draw after the other, or None. `seed` alone decides which labels are drawn.
     """
 
-    def watch(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
+    def watching(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
         def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-            x, y = inputs[0].detach(), output.detach()
+            with torch.no_grad():
+                take = watch(name, module, inputs[0].detach(), output.detach())
+            if take is None:
+                return
             if not output.requires_grad:  # a layer that reads positions, not the audio
                 output.requires_grad_()
-            output.register_hook(lambda gradient: add(name, module, x, y, gradient))
+            output.register_hook(take)
 
         return hook
 
-    features, *written = setting.model.inputs(waveform, setting.device)
-    with hooks(setting.model, watch), torch.enable_grad():
+    features, *written = setting.heard(waveform)
+    with hooks(setting.model, watching), torch.enable_grad():
         posteriors = log_posteriors(setting.model, (features.requires_grad_(), *written))
         drawn = torch.multinomial(
             posteriors.detach().exp().cpu(),

@@ -16,12 +16,14 @@ from myqasr.personalize.planning.shrinkage import own_share
 from myqasr.personalize.rounding.codes import LayerCodes, Rounding
 from myqasr.personalize.rounding.layers import SCALES, round_model
 from myqasr.personalize.rounding.observe import (
+    Inputs,
     RowWeights,
     Waveforms,
     by_difference,
     equal_weights,
     mix_moments,
     observe,
+    remembering,
 )
 from myqasr.personalize.rounding.ranges import RANGES
 from myqasr.speech.models.base import SAMPLE_RATE, SpeechModel
@@ -168,7 +170,10 @@ def measure(
     model.module.to(options.device)
     try:
         moments_by = ROUNDINGS[options.rounding]
-        observed = observe(model, waveforms, options.device, progress, moments_by, options.ranges)
+        inputs = remembering(model, options.device)
+        observed = observe(
+            model, waveforms, options.device, progress, moments_by, options.ranges, inputs
+        )
         own = sum(len(waveform) for waveform in waveforms) / SAMPLE_RATE
         if moments_by is not None and others and own_share(own) < 1:
             mix_moments(model, observed, own, others, own_share(own), options.device, moments_by)
@@ -179,7 +184,7 @@ def measure(
         )
         del observed  # its moments are large
         layers, frames = _with_costs(
-            model, waveforms, menu, layers, rounding, options, progress, known, on_clip
+            model, waveforms, menu, layers, rounding, options, progress, known, on_clip, inputs
         )
     finally:
         model.module.to("cpu")
@@ -230,11 +235,12 @@ def _with_costs(
     progress: Callable[[], None],
     known: Mapping[int, ClipCosts] = MappingProxyType({}),
     on_clip: Callable[[int, ClipCosts], None] = lambda index, costs: None,
+    inputs: Inputs | None = None,
 ) -> tuple[tuple[LayerProfile, ...], int]:
     """The layers with costs, and output frames. The model and the codes lie on the device."""
     draws = max(1, math.ceil(options.label_draws / len(waveforms)))
     rounded = _candidates(layers, menu, rounding)
-    setting = Setting(model, rounded, draws, options.device)
+    setting = Setting(model, rounded, draws, options.device, inputs)
     clips = dict(known)
     for index, waveform in enumerate(waveforms):
         if index not in clips:

@@ -1,6 +1,6 @@
 """The integers: codes and scales of every layer, the same in every exported file."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -52,6 +52,15 @@ class LayerCodes:
         out_channels, groups = self.scales.shape
         grouped = self.codes.reshape(out_channels, groups, -1).float() * self.scales[:, :, None]
         return grouped.reshape(weight.shape)
+
+    def some(self, channels: Tensor) -> "LayerCodes":
+        """The same for these output channels only, [n] indices, in their order: n rows, any of them twice."""
+        if self.codes is None or self.scales is None:
+            return self
+        tables = channels
+        if self.spec.scheme == "lut":  # one palette serves neighbouring channels
+            tables = channels * len(self.scales) // len(self.codes)
+        return replace(self, codes=self.codes[channels], scales=self.scales[tables])
 
 
 @dataclass(frozen=True, slots=True)

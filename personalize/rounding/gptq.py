@@ -6,7 +6,7 @@ Accurate post-training quantization for generative pre-trained transformers", IC
 Optimal Brain Surgeon, Hassibi and Stork, 1993). Scales are fixed before.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from torch import Tensor
 from myqasr.core.errors import UserError
 
 BLOCK = 64
+ROWS_AT_A_TIME = 8192
 DAMPING = 0.1
 """Share of the mean of the diagonal that is added to it.
 
@@ -22,20 +23,54 @@ doesn't carry over to the next clip.
 """
 
 
+Grid = tuple[Tensor, tuple[int, int]]
+"""Scales [out, groups], each for in / groups neighbouring columns; smallest and largest code."""
+
+
 def made_up_codes(rows: Tensor, scales: Tensor, limits: tuple[int, int], root: Tensor) -> Tensor:
     """Codes [out, in], int8, of weight rows [out, in].
 
-    scales: [out, groups], each for in / groups neighbouring columns. limits: smallest and largest code.
-    root: from `inverse_root`.
+    scales, limits: a `Grid`. root: from `inverse_root`.
     """
-    by_column = scales.T.repeat_interleave(rows.shape[1] // scales.shape[1], dim=0)
-    low, high = limits
+    return next(iter(codes_on_grids(rows, [(scales, limits)], root)))
+
+
+def codes_on_grids(rows: Tensor, grids: Sequence[Grid], root: Tensor) -> list[Tensor]:
+    """Codes [out, in], int8, of weight rows [out, in] for each of several grids.
+
+    Rows know nothing of each other: so many are worked on at a time, each on all grids, as stay in the cache.
+    """
+    found: list[list[Tensor]] = [[] for _ in grids]
+    step = max(1, ROWS_AT_A_TIME // max(1, len(grids)))
+    for start in range(0, len(rows), step):
+        some = rows[start : start + step]
+        scales = [each[start : start + step] for each, _ in grids]
+        codes = _on_grids(some, scales, [limits for _, limits in grids], root)
+        for parts, part in zip(found, codes.split(len(some)), strict=True):
+            parts.append(part)
+    return [torch.cat(parts) for parts in found]
+
+
+def _on_grids(
+    rows: Tensor, scales: Sequence[Tensor], limits: Sequence[tuple[int, int]], root: Tensor
+) -> Tensor:
+    """Codes [grids * out, in]: those of the first grid first."""
+    out, columns = rows.shape
+    by_column = torch.cat(
+        [each.T.repeat_interleave(columns // each.shape[1], dim=0) for each in scales], dim=1
+    )  # [in, grids * out]
+    low, high = (
+        torch.tensor([float(pair[end]) for pair in limits], device=rows.device).repeat_interleave(
+            out
+        )
+        for end in (0, 1)
+    )
 
     def nearest(column: int, values: Tensor, codes: Tensor) -> Tensor:
         torch.div(values, by_column[column], out=codes).round_().clamp_(low, high)
         return codes * by_column[column]
 
-    return _made_up(rows, nearest, root).to(torch.int8)
+    return _made_up(rows.repeat(len(scales), 1), nearest, root).to(torch.int8)
 
 
 def made_up_indices(rows: Tensor, tables: Tensor, root: Tensor) -> Tensor:

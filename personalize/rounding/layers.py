@@ -201,12 +201,8 @@ def round_model(
         made_up = root if layer.moments is not None else None
         importance = None if layer.moments is None else layer.moments.diagonal().float()
         wanted = dict.fromkeys(spec.stored for spec in menu(layer.shape))
-        found: dict[str, tuple[Tensor, Tensor]] = {}
-        for spec in wanted:
-            if spec.scheme == "int":
-                found[spec.label] = _integers(
-                    weight, spec, scale_dtype(spec), made_up, search, importance
-                )
+        integers = [spec for spec in wanted if spec.scheme == "int"]
+        found = _integers(weight, integers, scale_dtype, made_up, search, importance)
         by_group: dict[int | None, list[QuantSpec]] = {}
         for spec in wanted:
             if spec.scheme == "lut":
@@ -221,17 +217,24 @@ def round_model(
 
 def _integers(
     weight: Tensor,
-    spec: QuantSpec,
-    scale_dtype: str,
+    specs: Sequence[QuantSpec],
+    scale_dtype: Callable[[QuantSpec], str],
     root: Tensor | None,
     search: ScaleSearch,
     importance: Tensor | None,
-) -> tuple[Tensor, Tensor]:
-    codes, scales = round_weight(weight, spec, scale_dtype, search, importance)
-    if root is not None:
-        limits = code_limits(spec.bits)
-        codes = gptq.made_up_codes(weight.flatten(1), scales, limits, root).reshape(weight.shape)
-    return codes, scales
+) -> dict[str, tuple[Tensor, Tensor]]:
+    found = {
+        spec.label: round_weight(weight, spec, scale_dtype(spec), search, importance)
+        for spec in specs
+    }
+    if root is None or not specs:
+        return found
+    grids = [(found[spec.label][1], code_limits(spec.bits)) for spec in specs]
+    made_up = gptq.codes_on_grids(weight.flatten(1), grids, root)
+    return {
+        label: (codes.reshape(weight.shape), scales)
+        for (label, (_, scales)), codes in zip(found.items(), made_up, strict=True)
+    }
 
 
 def _indices(weight: Tensor, tables: Tensor, root: Tensor | None) -> tuple[Tensor, Tensor]:

@@ -1,5 +1,6 @@
 """What the float model's layers see and give on one speaker's clips: shapes, ranges and plain figures."""
 
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +18,9 @@ from myqasr.speech.models.base import SAMPLE_RATE, SpeechModel
 from myqasr.speech.models.spectrogram import FixedConv1d, FixedLinear
 
 Waveforms = Sequence[NDArray[np.float32]]
+Inputs = Callable[[NDArray[np.float32]], tuple[Tensor, ...]]
+"""Waveform [samples] -> what a model's module takes for it; as `SpeechModel.inputs`, or remembered."""
+
 RowWeights = Callable[[Tensor], Tensor | None]
 """Rows [frames, row] -> how much each counts [frames, 1]; None: all the same."""
 
@@ -66,11 +70,13 @@ def observe(
     progress: Callable[[], None],
     moments_by: RowWeights | None = None,
     ranges: str = "min-max",
+    inputs: Inputs | None = None,
 ) -> dict[str, Observed]:
     """Run the float model over the clips: layers in order of execution, what they share, their ranges.
 
     moments_by: also sum up the second moments of the layers' inputs, every row with the weight that this
-    gives it. ranges: a key of RANGES, how the ends of a range are chosen.
+    gives it. ranges: a key of RANGES, how the ends of a range are chosen. inputs: of the module on the
+    device; the model's own if not given.
     """
     seen: dict[str, Observed] = {}
     kept: dict[tuple[str, str], list[Tensor]] = {}
@@ -120,9 +126,9 @@ def observe(
 
     with torch.inference_mode():
         for waveform in waveforms:
-            inputs = model.inputs(waveform, device)
+            heard = model.inputs(waveform, device) if inputs is None else inputs(waveform)
             with hooks(model, watch):
-                logits = model.module(*inputs)
+                logits = model.module(*heard)
             readers.clear()
             if not torch.isfinite(logits).all():
                 raise UserError(
@@ -134,6 +140,20 @@ def observe(
             ends = found[f"{side}_min"], found[f"{side}_max"]
             found[f"{side}_min"], found[f"{side}_max"] = RANGES[ranges](torch.cat(parts), *ends)
     return seen
+
+
+def remembering(model: SpeechModel, device: str) -> Inputs:
+    """`SpeechModel.inputs` that finds out only once what a model writes; it keeps tokens, not audio."""
+    known: dict[str, list[Tensor]] = {}
+
+    def inputs(waveform: NDArray[np.float32]) -> tuple[Tensor, ...]:
+        key = hashlib.sha256(waveform.tobytes()).hexdigest()
+        if key not in known:
+            features, *known[key] = model.inputs(waveform, device)
+            return features, *known[key]
+        return model.features(waveform).to(device), *known[key]
+
+    return inputs
 
 
 def sample(values: Tensor, most: int) -> Tensor:

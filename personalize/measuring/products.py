@@ -1,0 +1,174 @@
+"""What the precisions of a layer do to its output, times gradients at it: g . dy for every draw of labels.
+
+What doesn't depend on the draw is computed once: the input as the kernels see it, and the weights that codes
+stand for. These are expanded a few output channels at a time: no layer is ever held at every precision.
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from myqasr.personalize.planning.plan import FLOAT16
+from myqasr.personalize.rounding.codes import LayerCodes
+from myqasr.personalize.rounding.kernels import has_rows, kernel_input, layer_output, rows
+from myqasr.speech.models.base import TokenEmbedding
+
+CHUNK_WEIGHTS = 1 << 15
+"""So many weights of a layer are expanded at a time: at every precision they stay in the CPU's cache."""
+
+
+class Products:
+    """g . dy of one call of a layer: draws are added one after the other.
+
+    module, x, y: the layer, its input and its output in float. read: gives codes at every precision; called
+    once now and once at the end, so that they needn't be held in between.
+    """
+
+    def __init__(
+        self, module: nn.Module, x: Tensor, y: Tensor, read: Callable[[], Sequence[LayerCodes]]
+    ) -> None:
+        candidates = read()
+        self._read = read
+        self._count = len(candidates)
+        self._direct = [
+            place
+            for place, codes in enumerate(candidates)
+            if not has_rows(module) or codes.input_range is not None
+        ]
+        self._others = [place for place in range(self._count) if place not in self._direct]
+        direct = [candidates[place] for place in self._direct]
+        self._errors = [_output(module, x, codes).sub_(y) for codes in direct]
+        self._products: list[list[float]] = []
+        others = [candidates[place] for place in self._others]
+        self._rows = _RowProducts(module, x, others) if others else None
+
+    def add(self, gradient: Tensor) -> None:
+        """One more draw: the gradient of its log-likelihood at the output, shaped like it."""
+        self._products.append([_dot(error, gradient) for error in self._errors])
+        if self._rows is not None:
+            self._rows.add(gradient)
+
+    @property
+    def draws(self) -> int:
+        """Those added so far."""
+        return len(self._products)
+
+    def all(self) -> NDArray[np.float64]:
+        """[draws, candidates]."""
+        found = np.zeros((self.draws, self._count))
+        found[:, self._direct] = self._products
+        if self._rows is not None:
+            candidates = self._read()
+            found[:, self._others] = self._rows.all([candidates[at] for at in self._others])
+        return found
+
+
+class _RowProducts:
+    """The same for a layer with rows, at the price of a product of matrices per draw and kind of input.
+
+    With X' the input as the kernel sees it and W' the stored weight,
+    g . (X'W'^T - XW^T) = g . (X' - X)W^T + <g^T X', W' - W>: the sum over time is taken first, so that every
+    further precision is only a dot product over the weights. There is only one float16, which gains nothing
+    by that: its change is g . ((X' - X)W^T + X'(W' - W)^T).
+    """
+
+    def __init__(self, module: nn.Module, x: Tensor, candidates: Sequence[LayerCodes]) -> None:
+        self._transposed = isinstance(module, nn.Conv1d)
+        self._weight: Tensor = module.weight.detach().flatten(1)  # type: ignore[operator]
+        self._draws = 0
+        self._kept: list[Tensor] = []  # gradients [positions, out], when there are few positions
+        inputs = rows(module, x)
+        plain = inputs.flatten(0, -2)  # [positions, row]
+        self._changes: dict[
+            str, Tensor
+        ] = {}  # kind of input -> change of the output [positions, out]
+        self._seen: dict[str, Tensor] = {}  # kind of input, of integer weights -> [positions, row]
+        self._outer: dict[str, list[Tensor]] = {}  # the same -> g^T X' of every draw [out, row]
+        self._dots: dict[str, list[float]] = {}
+        for codes in candidates:
+            kind = _kind(codes)
+            if kind in self._changes or kind in self._seen:
+                continue
+            seen = plain
+            if kind != "float":
+                seen = kernel_input(inputs, codes).flatten(0, -2)
+                self._changes[kind] = (seen - plain) @ self._weight.T
+                self._dots[kind] = []
+            if kind == FLOAT16.label:
+                stored = codes.dequantized(self._weight) - self._weight
+                self._changes[kind].addmm_(seen, stored.T)
+            else:
+                self._seen[kind] = seen
+                self._outer[kind] = []
+        self._few_positions = len(plain) <= self._weight.shape[1]
+
+    def add(self, gradient: Tensor) -> None:
+        """One more draw: [..., out], or of a convolution [batch, out, frames]."""
+        if self._transposed:
+            gradient = gradient.transpose(1, 2)
+        flat = gradient.flatten(0, -2)  # [positions, out]
+        self._draws += 1
+        for kind, change in self._changes.items():
+            self._dots[kind].append(_dot(change, flat))
+        if self._few_positions:
+            self._kept.append(flat)
+        else:
+            for kind, seen in self._seen.items():
+                self._outer[kind].append(flat.T @ seen)
+
+    def all(self, candidates: Sequence[LayerCodes]) -> NDArray[np.float64]:
+        """[draws, candidates], which are the same as before."""
+        found = np.zeros((self._draws, len(candidates)))
+        kinds = [_kind(codes) for codes in candidates]
+        for kind, dots in self._dots.items():
+            places = [place for place, each in enumerate(kinds) if each == kind]
+            found[:, places] = np.array(dots)[:, None]
+        out_channels, row = self._weight.shape
+        step = max(1, CHUNK_WEIGHTS // row)
+        total = torch.zeros(found.shape, dtype=torch.float64)
+        integers = [place for place, kind in enumerate(kinds) if kind in self._seen]
+        for start in range(0, out_channels if integers else 0, step):
+            some = slice(start, start + step)
+            weight = self._weight[some]
+            channels = torch.arange(start, start + len(weight), device=weight.device)
+            outer = {kind: self._outer_of(kind, some) for kind in self._seen}
+            changed: dict[int, Tensor] = {}
+            for kind, each in outer.items():
+                places = [place for place in integers if kinds[place] == kind]
+                for codes in (candidates[place] for place in places):
+                    if id(codes.codes) not in changed:
+                        part = codes.some(channels).dequantized(weight) - weight
+                        changed[id(codes.codes)] = part.flatten()
+                stacked = torch.stack([changed[id(candidates[at].codes)] for at in places])
+                total[:, places] += (each @ stacked.T).double().cpu()
+        return found + total.numpy()
+
+    def _outer_of(self, kind: str, some: slice) -> Tensor:
+        """g^T X' for some output channels, [draws, channels * row]."""
+        if self._few_positions:
+            parts = [gradient[:, some].T @ self._seen[kind] for gradient in self._kept]
+        else:
+            parts = [outer[some] for outer in self._outer[kind]]
+        return torch.stack(parts).flatten(1)
+
+
+def _kind(codes: LayerCodes) -> str:
+    """What the kernel does with its input, in a word."""
+    return codes.spec.label if codes.spec.scheme == "float" else codes.spec.activation
+
+
+def _output(module: nn.Module, x: Tensor, codes: LayerCodes) -> Tensor:
+    """Output at a precision; of a table of tokens only the rows that are looked up are expanded."""
+    weight: Tensor = module.weight.detach()  # type: ignore[operator]
+    if isinstance(module, TokenEmbedding):
+        ids = x.flatten()
+        return codes.some(ids).dequantized(weight[ids]).reshape(*x.shape, -1)
+    return layer_output(module, x, codes, codes.dequantized(weight))
+
+
+def _dot(a: Tensor, b: Tensor) -> float:
+    """Sum of products, [..., n] each; float32 within a row, float64 across rows."""
+    return float((a * b).sum(dim=-1).sum(dtype=torch.float64))
