@@ -79,7 +79,7 @@ class _RowProducts:
         self._transposed = isinstance(module, nn.Conv1d)
         self._weight: Tensor = module.weight.detach().flatten(1)  # type: ignore[operator]
         self._draws = 0
-        self._kept: list[Tensor] = []  # gradients [positions, out], when there are few positions
+        self._kept: list[Tensor] = []  # gradients [out, positions], when there are few positions
         inputs = rows(module, x)
         plain = inputs.flatten(0, -2)  # [positions, row]
         self._changes: dict[
@@ -114,7 +114,7 @@ class _RowProducts:
         for kind, change in self._changes.items():
             self._dots[kind].append(_dot(change, flat))
         if self._few_positions:
-            self._kept.append(flat)
+            self._kept.append(flat.T.contiguous())
         else:
             for kind, seen in self._seen.items():
                 self._outer[kind].append(flat.T @ seen)
@@ -129,30 +129,29 @@ class _RowProducts:
         out_channels, row = self._weight.shape
         step = max(1, CHUNK_WEIGHTS // row)
         total = torch.zeros(found.shape, dtype=torch.float64)
-        integers = [place for place, kind in enumerate(kinds) if kind in self._seen]
-        for start in range(0, out_channels if integers else 0, step):
+        gradients = (
+            torch.stack(self._kept, dim=1) if self._kept else None
+        )  # [out, draws, positions]
+        for start in range(0, out_channels if self._seen else 0, step):
             some = slice(start, start + step)
             weight = self._weight[some]
             channels = torch.arange(start, start + len(weight), device=weight.device)
-            outer = {kind: self._outer_of(kind, some) for kind in self._seen}
-            changed: dict[int, Tensor] = {}
-            for kind, each in outer.items():
-                places = [place for place in integers if kinds[place] == kind]
+            stored: dict[int, Tensor] = {}
+            for kind, seen in self._seen.items():
+                if gradients is None:
+                    outer = torch.stack([each[some] for each in self._outer[kind]])
+                else:
+                    outer = (gradients[some].flatten(0, 1) @ seen).unflatten(0, (-1, self._draws))
+                    outer = outer.transpose(0, 1)  # [draws, channels, row]
+                places = [place for place, each in enumerate(kinds) if each == kind]
+                changes = []
                 for codes in (candidates[place] for place in places):
-                    if id(codes.codes) not in changed:
-                        part = codes.some(channels).dequantized(weight) - weight
-                        changed[id(codes.codes)] = part.flatten()
-                stacked = torch.stack([changed[id(candidates[at].codes)] for at in places])
-                total[:, places] += (each @ stacked.T).double().cpu()
+                    if id(codes.codes) not in stored:
+                        part = codes.some(channels).dequantized(weight)
+                        stored[id(codes.codes)] = part.sub_(weight).flatten()
+                    changes.append(stored[id(codes.codes)])
+                total[:, places] += (outer.flatten(1) @ torch.stack(changes).T).double().cpu()
         return found + total.numpy()
-
-    def _outer_of(self, kind: str, some: slice) -> Tensor:
-        """g^T X' for some output channels, [draws, channels * row]."""
-        if self._few_positions:
-            parts = [gradient[:, some].T @ self._seen[kind] for gradient in self._kept]
-        else:
-            parts = [outer[some] for outer in self._outer[kind]]
-        return torch.stack(parts).flatten(1)
 
 
 def _kind(codes: LayerCodes) -> str:

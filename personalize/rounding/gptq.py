@@ -70,7 +70,7 @@ def _on_grids(
         torch.div(values, by_column[column], out=codes).round_().clamp_(low, high)
         return codes * by_column[column]
 
-    return _made_up(rows.repeat(len(scales), 1), nearest, root).to(torch.int8)
+    return _made_up(rows.repeat(len(scales), 1), nearest, root, torch.int8)
 
 
 def made_up_indices(rows: Tensor, tables: Tensor, root: Tensor) -> Tensor:
@@ -85,13 +85,13 @@ def made_up_indices(rows: Tensor, tables: Tensor, root: Tensor) -> Tensor:
         codes.copy_(indices.reshape(-1))
         return tables.gather(1, indices).reshape(-1)
 
-    return _made_up(rows, nearest, root).to(torch.uint8)
+    return _made_up(rows, nearest, root, torch.uint8)
 
 
 def _made_up(
-    rows: Tensor, nearest: Callable[[int, Tensor, Tensor], Tensor], root: Tensor
+    rows: Tensor, nearest: Callable[[int, Tensor, Tensor], Tensor], root: Tensor, kind: torch.dtype
 ) -> Tensor:
-    """Codes [out, in], float32; `nearest` writes those of a column and returns what they stand for."""
+    """Codes [out, in] of a type; `nearest` writes those of a column and returns what they stand for."""
     # Columns of the weight as rows in memory: each is read and written in one piece.
     rest = rows.detach().to(torch.float32).T.contiguous()
     columns = len(rest)
@@ -106,7 +106,7 @@ def _made_up(
             errors[at] = (block[at] - rounded) / root[column, column]
             block[at + 1 :].addr_(root[column, column + 1 : stop], errors[at], alpha=-1)
         rest[stop:].addmm_(root[start:stop, stop:].T, errors, alpha=-1)
-    return codes.T.contiguous()
+    return codes.to(kind).T.contiguous()
 
 
 def inverse_root(moments: Tensor) -> Tensor:
