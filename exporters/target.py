@@ -97,10 +97,15 @@ def all_targets() -> tuple[Target, ...]:
 
 
 def measured_together(planned: str | None = None) -> TargetGroup:
-    """The targets that one measuring serves: those measured for everyone, and the one that is planned for."""
+    """All precisions of the targets that are measured for everyone, and of the one that is planned for."""
     return TargetGroup(
         tuple(each for each in all_targets() if each.name == planned or not each.when_asked)
     )
+
+
+def measured_for(planned: str) -> TargetGroup:
+    """The precisions of one target only, with codes that serve the others too when they are asked for."""
+    return TargetGroup(measured_together(planned).members, load_target(planned))
 
 
 def load_target(name: str) -> Target:

@@ -13,7 +13,7 @@ from pathlib import Path
 from myqasr.core.errors import BudgetError, UserError
 from myqasr.exporters.export import Written, export_run
 from myqasr.exporters.manifest import MANIFEST_NAME, load_artifact
-from myqasr.exporters.target import load_target, measured_together, target_for_file
+from myqasr.exporters.target import load_target, measured_for, measured_together, target_for_file
 from myqasr.personalize import profiling
 from myqasr.personalize.measuring.sensitivity import Measurement, ProfileOptions, pick_device
 from myqasr.personalize.planning.budget import format_bytes
@@ -155,18 +155,16 @@ def measure_speaker(
     target: str | None = None,
     listener: Listener = NOBODY,
 ) -> Measurement:
-    """The first half of `personalize_model`: costs and codes, kept in the folder, for any plan to come."""
-    done = 0
+    """The first half of `personalize_model`: costs and codes, kept in the folder, for plans to come.
 
-    def step() -> None:
-        nonlocal done
-        done += 1
-        listener.progress("measuring", done, 2 * len(recordings))
-
-    together = measured_together(target)
+    target: whose precisions are measured, beside those that are there; none: those of all targets, but the
+    ones that take long.
+    """
+    together = measured_together() if target is None else measured_for(target)
     return profiling.profile_speaker(
-        folder, model, model.model_id, recordings, together, options, step, prior
-    )
+        folder, model, model.model_id, recordings, together, options,
+        listener.progress, prior, listener.say,
+    )  # fmt: skip
 
 
 def plan_speaker(

@@ -1,18 +1,16 @@
-"""From recordings to a plan: measure once for all targets, then decide for one target and budget."""
+"""From recordings to a plan: measure once, then decide for one target and any budget."""
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
 from myqasr.core.errors import UserError
-from myqasr.core.storage import load_record, record_hash, save_record, sha256_of_text
-from myqasr.personalize.measuring.method import ClipCosts
+from myqasr.core.storage import load_record, record_hash, save_record
 from myqasr.personalize.measuring.sensitivity import (
     METHODS,
     Measurement,
     ProfileOptions,
-    measure,
+    Progress,
     round_plan,
 )
 from myqasr.personalize.planning.budget import parse_budget
@@ -29,24 +27,15 @@ from myqasr.personalize.planning.plan import (
     parse_keep,
 )
 from myqasr.personalize.planning.problem import Problem
-from myqasr.personalize.planning.shrinkage import own_share, shrunk
+from myqasr.personalize.planning.shrinkage import known_to, lacking, own_share, shrunk
 from myqasr.personalize.planning.target import PlanTarget, TargetGroup
 from myqasr.personalize.prior import Prior
-from myqasr.personalize.rounding.codes import LayerCodes, save_codes, save_rounding
+from myqasr.personalize.rounding.codes import LayerCodes, save_codes
 from myqasr.personalize.rounding.observe import layer_shape
-from myqasr.personalize.run_folder import (
-    SCHEMA_VERSION,
-    MeasuredOverhead,
-    PartialProfile,
-    RunFolder,
-    RunSettings,
-    TuneClip,
-    rounding_key,
-)
-from myqasr.speech.datasets import Recording, audio_hash
+from myqasr.personalize.run_folder import MeasuredOverhead, RunFolder
+from myqasr.personalize.unfinished import measured_in
+from myqasr.speech.datasets import Recording
 from myqasr.speech.models.base import SpeechModel
-
-SAVE_EVERY_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,111 +54,40 @@ def profile_speaker(
     recordings: Sequence[Recording],
     targets: TargetGroup,
     options: ProfileOptions,
-    progress: Callable[[], None],
+    progress: Progress = lambda stage, done, total: None,
     prior: Prior | None = None,
+    say: Callable[[str], None] = lambda text: None,
 ) -> Measurement:
     """The run's profile and codes: taken as they are when they fit clips and weights, else measured and kept.
 
-    A run that was killed in the middle goes on with the clips it had finished.
-    targets: all that the profile is to serve.
+    A run that was killed in the middle goes on with the layers and clips it had finished; one that was
+    measured for other targets is measured on, and keeps what is there.
+    targets: all that the codes are to serve, and whose precisions are measured.
     prior: many speakers, with whose costs and clips those of less than a minute of speech are mixed.
     """
     seconds = sum(recording.seconds for recording in recordings)
     others = prior if prior is not None and own_share(seconds) < 1 else None
-    measured = _measured(run, model, model_source, recordings, targets, options, progress, others)
-    if prior is None or prior.profile.method != options.method:
+    shared = prior if prior is not None and prior.profile.method == options.method else None
+    if shared is not None:
+        _refuse_poor(shared.profile, model, targets)
+    measured = measured_in(
+        run, model, model_source, recordings, targets, options, progress, others, say
+    )
+    if shared is None:
         run.prior.unlink(missing_ok=True)
         return measured
-    mixed = replace(measured, profile=shrunk(measured.profile, prior.profile))
-    save_record(prior.profile, run.prior)
-    return mixed
+    known = known_to(shared.profile, measured.profile)
+    save_record(shared.profile, run.prior)
+    return replace(measured, profile=shrunk(known, shared.profile))
 
 
-def _measured(
-    run: RunFolder,
-    model: SpeechModel,
-    model_source: str,
-    recordings: Sequence[Recording],
-    targets: TargetGroup,
-    options: ProfileOptions,
-    progress: Callable[[], None],
-    others: Prior | None,
-) -> Measurement:
-    """What the recordings say, with codes from others' clips too if there are any; kept in the run."""
-    heard = audio_hash(recordings)
-    weights = model.weights_hash()
-    wanted = {
-        name: [spec.label for spec in targets.menu(layer_shape(name, module))]
-        for name, module in model.layers().items()
-    }
-    rounding = options.codes_by if others is None else f"{options.codes_by}, {others.name}"
-    choices = f"{options.method} {options.seed} {options.label_draws} {rounding}"
-    key = sha256_of_text(f"{weights} {heard} {choices} {wanted}")
-    settings = RunSettings(
-        SCHEMA_VERSION,
-        model_source,
-        weights,
-        heard,
-        options.seed,
-        tuple(TuneClip(str(r.clip.path), audio_hash([r]), round(r.seconds, 3)) for r in recordings),
-    )
-    made_of = (options.method, weights, heard, options.seed, rounding)
-    previous = _complete_profile(run, made_of, wanted)
-    if previous is not None:
-        save_record(settings, run.settings)
-        return previous
-    finished = _finished_clips(run, key)
-    saved_at = time.monotonic()
-
-    def keep(index: int, costs: ClipCosts) -> None:
-        nonlocal saved_at
-        finished[index] = costs
-        if time.monotonic() - saved_at > SAVE_EVERY_SECONDS:
-            save_record(PartialProfile(key, finished), run.partial_profile)
-            saved_at = time.monotonic()
-
-    waveforms = [recording.waveform for recording in recordings]
-    measured = measure(
-        model, waveforms, targets.menu, targets.scale_dtype,
-        heard, options, progress,
-        dict(finished), keep, () if others is None else others.waveforms(),
-    )  # fmt: skip
-    measured = replace(measured, profile=replace(measured.profile, rounding=rounding))
-    save_record(settings, run.settings)
-    save_rounding(measured.rounding, rounding_key(measured.profile), run.rounding)
-    save_record(measured.profile, run.profile)
-    run.partial_profile.unlink(missing_ok=True)
-    return measured
-
-
-def _complete_profile(
-    run: RunFolder, made_of: tuple[str, str, str, int, str], wanted: dict[str, list[str]]
-) -> Measurement | None:
-    """What is there already; None when it is missing, incomplete, or made of anything else."""
-    if not run.profile.is_file():
-        return None
-    try:
-        profile = run.load_profile()
-        found = (
-            profile.method, profile.weights_hash, profile.audio_hash, profile.seed, profile.rounding
-        )  # fmt: skip
-        measured = {layer.shape.name: {*layer.costs, "fp32"} for layer in profile.layers}
-        complete = all(set(wanted[name]) <= labels for name, labels in measured.items())
-        if found != made_of or not complete:
-            return None
-        return Measurement(profile, run.load_rounding(profile))
-    except UserError:
-        return None  # of an older version, or damaged: measured again
-
-
-def _finished_clips(run: RunFolder, key: str) -> dict[int, ClipCosts]:
-    if not run.partial_profile.is_file():
-        return {}
-    try:
-        partial = load_record(run.partial_profile, PartialProfile)
-    except UserError:
-        return {}
-    return dict(partial.clips) if partial.key == key else {}
+def _refuse_poor(prior: Profile, model: SpeechModel, targets: TargetGroup) -> None:
+    """Raise UserError when the prior lacks a cost that will be asked for, before anything is measured."""
+    costs = {layer.shape.name: layer.costs for layer in prior.layers}
+    for name, module in model.layers().items():
+        for spec in targets.menu(layer_shape(name, module)):
+            if spec != FLOAT32 and spec.label not in costs.get(name, {}):
+                raise lacking(name, spec.label)
 
 
 def size_range(

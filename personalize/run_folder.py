@@ -6,8 +6,8 @@ from pathlib import Path
 from myqasr.core.errors import UserError
 from myqasr.core.storage import load_record
 from myqasr.personalize.measuring.sensitivity import ClipCosts, Measurement
-from myqasr.personalize.planning.plan import Plan, Profile
-from myqasr.personalize.planning.shrinkage import shrunk
+from myqasr.personalize.planning.plan import LayerProfile, Plan, Profile
+from myqasr.personalize.planning.shrinkage import known_to, shrunk
 from myqasr.personalize.rounding.codes import Rounding, load_rounding
 
 SCHEMA_VERSION = 1
@@ -50,6 +50,14 @@ class PartialProfile:
 
 
 @dataclass(frozen=True, slots=True)
+class PartialLayers:
+    """Layers as seen on the clips, without costs. key: hash of all that decides them and their codes."""
+
+    key: str
+    layers: tuple[LayerProfile, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class MeasuredOverhead:
     """Bytes of a written file that no choice of precision explains; makes the next prediction exact."""
 
@@ -78,6 +86,16 @@ class RunFolder:
     def partial_profile(self) -> Path:
         """`PartialProfile`; gone once the profile is complete."""
         return self.path / "profile.partial.json"
+
+    @property
+    def partial_layers(self) -> Path:
+        """`PartialLayers`, of a run that has heard all clips; gone once the profile is complete."""
+        return self.path / "layers.partial.json"
+
+    @property
+    def partial_rounding(self) -> Path:
+        """Folder of codes, one file a layer; gone once the profile is complete."""
+        return self.path / "rounding.partial"
 
     @property
     def prior(self) -> Path:
@@ -150,7 +168,8 @@ class RunFolder:
         """
         profile = self.load_profile()
         if self.prior.is_file():
-            return shrunk(profile, load_record(self.prior, Profile))
+            prior = load_record(self.prior, Profile)
+            return shrunk(known_to(prior, profile), prior)
         return profile
 
     def load_measurement(self) -> Measurement:

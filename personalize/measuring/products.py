@@ -136,7 +136,7 @@ class _RowProducts:
             some = slice(start, start + step)
             weight = self._weight[some]
             channels = torch.arange(start, start + len(weight), device=weight.device)
-            stored: dict[int, Tensor] = {}
+            stored: dict[str, Tensor] = {}
             for kind, seen in self._seen.items():
                 if gradients is None:
                     outer = torch.stack([each[some] for each in self._outer[kind]])
@@ -146,10 +146,11 @@ class _RowProducts:
                 places = [place for place, each in enumerate(kinds) if each == kind]
                 changes = []
                 for codes in (candidates[place] for place in places):
-                    if id(codes.codes) not in stored:
+                    label = codes.spec.stored.label
+                    if label not in stored:
                         part = codes.some(channels).dequantized(weight)
-                        stored[id(codes.codes)] = part.sub_(weight).flatten()
-                    changes.append(stored[id(codes.codes)])
+                        stored[label] = part.sub_(weight).flatten()
+                    changes.append(stored[label])
                 total[:, places] += (outer.flatten(1) @ torch.stack(changes).T).double().cpu()
         return found + total.numpy()
 

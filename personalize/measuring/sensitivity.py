@@ -1,22 +1,32 @@
 """Measuring one speaker: what is seen, the codes made of it, what each precision of each layer costs."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from types import MappingProxyType
+from functools import partial
 
 import torch
 
 from myqasr.core.errors import UserError
 from myqasr.personalize.measuring import brute_force, fisher, layer_figures
+from myqasr.personalize.measuring.keeping import Keeping
 from myqasr.personalize.measuring.method import ClipCosts, Method, Setting
-from myqasr.personalize.planning.plan import FLOAT32, LayerProfile, Plan, Profile, QuantSpec
+from myqasr.personalize.planning.plan import (
+    FLOAT32,
+    LayerProfile,
+    LayerShape,
+    Plan,
+    Profile,
+    QuantSpec,
+)
 from myqasr.personalize.planning.problem import Menu
 from myqasr.personalize.planning.shrinkage import own_share
 from myqasr.personalize.rounding.codes import LayerCodes, Rounding
+from myqasr.personalize.rounding.kept import Joined
 from myqasr.personalize.rounding.layers import SCALES, round_model
 from myqasr.personalize.rounding.observe import (
     Inputs,
+    Observed,
     RowWeights,
     Waveforms,
     by_difference,
@@ -29,6 +39,8 @@ from myqasr.personalize.rounding.ranges import RANGES
 from myqasr.speech.models.base import SAMPLE_RATE, SpeechModel
 
 ScaleDtype = Callable[[QuantSpec], str]
+Progress = Callable[[str, int, int], None]
+"""Told the stage, how many of its steps are done, and of how many."""
 
 METHODS: dict[str, Method] = {
     "fisher": Method(fisher.clip_costs),
@@ -111,18 +123,30 @@ def pick_device(name: str) -> str:
     return "cuda" if available and name != "cpu" else "cpu"
 
 
-def _candidates(
-    layers: Sequence[LayerProfile], menu: Menu, rounding: Rounding
-) -> dict[str, list[LayerCodes]]:
-    """Codes of every layer at every precision of the menu but float32."""
-    return {
-        layer.shape.name: [
-            rounding.codes(layer, spec)
-            for spec in sorted(menu(layer.shape), key=_storage_first)
-            if spec != FLOAT32
-        ]
-        for layer in layers
-    }
+class _Candidates(Mapping[str, Sequence[LayerCodes]]):
+    """Codes of every layer at every precision of the menu but float32, looked up when they are asked for."""
+
+    def __init__(
+        self, layers: Sequence[LayerProfile], menu: Menu, rounding: Rounding, device: str
+    ) -> None:
+        self._layers = {layer.shape.name: layer for layer in layers}
+        self._menu, self._rounding, self._device = menu, rounding, device
+
+    def specs(self, name: str) -> list[QuantSpec]:
+        """A layer's precisions, in the order of its codes."""
+        menu = self._menu(self._layers[name].shape)
+        return [spec for spec in sorted(menu, key=_storage_first) if spec != FLOAT32]
+
+    def __getitem__(self, name: str) -> list[LayerCodes]:
+        stored = Rounding({name: self._rounding.layers.get(name, {})})  # read once
+        found = [stored.codes(self._layers[name], spec) for spec in self.specs(name)]
+        return found if self._device == "cpu" else [codes.to(self._device) for codes in found]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._layers)
+
+    def __len__(self) -> int:
+        return len(self._layers)
 
 
 def _storage_first(spec: QuantSpec) -> tuple[str, int, int, str]:
@@ -151,16 +175,17 @@ def measure(
     scale_dtype: ScaleDtype,
     audio_hash: str,
     options: ProfileOptions = ProfileOptions(),
-    progress: Callable[[], None] = lambda: None,
-    known: Mapping[int, ClipCosts] = MappingProxyType({}),
-    on_clip: Callable[[int, ClipCosts], None] = lambda index, costs: None,
+    progress: Progress = lambda stage, done, total: None,
     others: Waveforms = (),
+    keeping: Keeping | None = None,
+    earlier: Measurement | None = None,
 ) -> Measurement:
     """Profile a model on one speaker's clips (16 kHz mono float32 [samples] each).
 
-    progress: called twice per clip. known: clips by index that an earlier, killed run has measured;
-    on_clip: called with every clip measured now, so that a caller may keep it.
-    others: other speakers' clips, from which codes are made too when there is less than a minute of speech.
+    progress: told the stage, how many of its steps are done, of how many. others: other speakers' clips, from
+    which codes are made too when there is less than a minute of speech. keeping: what an earlier, killed run
+    has got, and where what is found now is kept. earlier: the same measured at other precisions; what it
+    lacks is measured, and added to it.
     Memory is bounded by the longest clip, not by their number.
     Raises UserError when there are no clips or the model's outputs aren't finite.
     """
@@ -169,23 +194,12 @@ def measure(
     weights_hash = model.weights_hash()
     model.module.to(options.device)
     try:
-        moments_by = ROUNDINGS[options.rounding]
-        inputs = remembering(model, options.device)
-        observed = observe(
-            model, waveforms, options.device, progress, moments_by, options.ranges, inputs
+        clips = _Clips(
+            model, waveforms, others, options, progress, remembering(model, options.device)
         )
-        own = sum(len(waveform) for waveform in waveforms) / SAMPLE_RATE
-        if moments_by is not None and others and own_share(own) < 1:
-            mix_moments(model, observed, own, others, own_share(own), options.device, moments_by)
-        rounding = round_model(model, observed, menu, scale_dtype, SCALES[options.scales])
-        layers = tuple(
-            LayerProfile(layer.shape, layer.share_group, {}, layer.statistics)
-            for layer in observed.values()
-        )
-        del observed  # its moments are large
-        layers, frames = _with_costs(
-            model, waveforms, menu, layers, rounding, options, progress, known, on_clip, inputs
-        )
+        keeping = Keeping() if keeping is None else keeping
+        layers, rounding = _fitted(clips, menu, scale_dtype, keeping, earlier)
+        layers, frames = _with_costs(clips, menu, layers, rounding, keeping)
     finally:
         model.module.to("cpu")
     profile = Profile(
@@ -193,7 +207,7 @@ def measure(
         weights_hash=weights_hash,
         audio_hash=audio_hash,
         clips=len(waveforms),
-        seconds=round(own, 3),
+        seconds=round(clips.seconds, 3),
         frames=frames,
         method=options.method,
         seed=options.seed,
@@ -201,7 +215,75 @@ def measure(
         layers=layers,
         rounding=options.codes_by,
     )
-    return Measurement(profile, rounding.to("cpu"))
+    return Measurement(profile, rounding)
+
+
+@dataclass(frozen=True, slots=True)
+class _Clips:
+    """What is measured, on what, and how."""
+
+    model: SpeechModel
+    waveforms: Waveforms
+    others: Waveforms
+    options: ProfileOptions
+    progress: Progress
+    inputs: Inputs
+
+    @property
+    def seconds(self) -> float:
+        """Of the speaker's own speech."""
+        return sum(len(waveform) for waveform in self.waveforms) / SAMPLE_RATE
+
+
+def _fitted(
+    clips: _Clips,
+    menu: Menu,
+    scale_dtype: ScaleDtype,
+    keeping: Keeping,
+    earlier: Measurement | None,
+) -> tuple[tuple[LayerProfile, ...], Rounding]:
+    """Layers as seen on the clips, with such costs as are known, and codes made for these clips."""
+    known = {} if earlier is None else earlier.rounding.layers
+
+    def unrounded(shape: LayerShape) -> list[QuantSpec]:
+        there = known.get(shape.name, {})
+        return [s for s in menu(shape) if s.scheme != "float" and s.stored.label not in there]
+
+    layers = keeping.layers if earlier is None else earlier.profile.layers
+    if layers is None or any(
+        unrounded(layer.shape) and layer.shape.name not in keeping.rounded for layer in layers
+    ):
+        observed = _observed(clips)
+        if earlier is None:
+            layers = tuple(
+                LayerProfile(layer.shape, layer.share_group, {}, layer.statistics)
+                for layer in observed.values()
+            )
+            keeping.keep_layers(layers)
+        round_model(
+            clips.model, observed, unrounded, scale_dtype, SCALES[clips.options.scales],
+            keeping.rounded, partial(clips.progress, "rounding"),
+        )  # fmt: skip
+    return layers or (), Rounding(Joined(known, keeping.rounded) if known else keeping.rounded)
+
+
+def _observed(clips: _Clips) -> dict[str, Observed]:
+    """What the layers see, with others' clips where there are few of one's own. Its moments are large."""
+    model, options, count, done = clips.model, clips.options, len(clips.waveforms), 0
+
+    def step() -> None:
+        nonlocal done
+        done += 1
+        clips.progress("listening", done, count)
+
+    moments_by = ROUNDINGS[options.rounding]
+    observed = observe(
+        model, clips.waveforms, options.device, step, moments_by, options.ranges, clips.inputs
+    )
+    own = clips.seconds
+    if moments_by is not None and clips.others and own_share(own) < 1:
+        mix_moments(model, observed, own, clips.others, own_share(own), options.device, moments_by)
+    return observed
 
 
 def measure_again(
@@ -210,15 +292,15 @@ def measure_again(
     menu: Menu,
     measured: Measurement,
     options: ProfileOptions,
-    progress: Callable[[], None] = lambda: None,
+    progress: Progress = lambda stage, done, total: None,
 ) -> Measurement:
-    """The same codes with costs by `options.method`. progress: called once per clip."""
+    """The same codes with costs by `options.method`. progress: as of `measure`."""
     model.module.to(options.device)
+    bare = [replace(layer, costs={}, errors={}) for layer in measured.profile.layers]
     try:
-        layers, _ = _with_costs(
-            model, waveforms, menu, measured.profile.layers,
-            measured.rounding.to(options.device), options, progress,
-        )  # fmt: skip
+        inputs = remembering(model, options.device)
+        clips = _Clips(model, waveforms, (), options, progress, inputs)
+        layers, _ = _with_costs(clips, menu, bare, measured.rounding, Keeping())
     finally:
         model.module.to("cpu")
     profile = replace(measured.profile, method=options.method, seed=options.seed, layers=layers)
@@ -226,34 +308,36 @@ def measure_again(
 
 
 def _with_costs(
-    model: SpeechModel,
-    waveforms: Waveforms,
+    clips: _Clips,
     menu: Menu,
     layers: Sequence[LayerProfile],
     rounding: Rounding,
-    options: ProfileOptions,
-    progress: Callable[[], None],
-    known: Mapping[int, ClipCosts] = MappingProxyType({}),
-    on_clip: Callable[[int, ClipCosts], None] = lambda index, costs: None,
-    inputs: Inputs | None = None,
+    keeping: Keeping,
 ) -> tuple[tuple[LayerProfile, ...], int]:
-    """The layers with costs, and output frames. The model and the codes lie on the device."""
+    """The layers with such costs as they lack, and output frames. The model lies on the device."""
+    options, waveforms = clips.options, clips.waveforms
+    costed = {layer.shape.name: layer.costs for layer in layers}
+
+    def lacking(shape: LayerShape) -> list[QuantSpec]:
+        return [spec for spec in menu(shape) if spec.label not in costed[shape.name]]
+
+    candidates = _Candidates(layers, lacking, rounding, options.device)
     draws = max(1, math.ceil(options.label_draws / len(waveforms)))
-    rounded = _candidates(layers, menu, rounding)
-    setting = Setting(model, rounded, draws, options.device, inputs)
-    clips = dict(known)
+    setting = Setting(clips.model, candidates, draws, options.device, clips.inputs)
     for index, waveform in enumerate(waveforms):
-        if index not in clips:
+        if index not in keeping.clips:
             seed = options.seed * 1_000_003 + index
-            clips[index] = METHODS[options.method].clip_costs(setting, waveform, seed)
-            on_clip(index, clips[index])
-        progress()
+            keeping.keep_clip(index, METHODS[options.method].clip_costs(setting, waveform, seed))
+        clips.progress("measuring", index + 1, len(waveforms))
+    found = keeping.clips
     measured = []
     for layer in layers:
         name = layer.shape.name
-        labels = [codes.spec.label for codes in rounded[name]]
-        costs = {label: _mean(clips, name, label) for label in labels}
-        several = labels if len(clips) > 1 else []
-        errors = {label: _standard_error(clips, name, label) for label in several}
-        measured.append(replace(layer, costs=costs, errors=errors))
-    return tuple(measured), sum(clip.frames for clip in clips.values())
+        labels = [spec.label for spec in candidates.specs(name)]
+        costs = {label: _mean(found, name, label) for label in labels}
+        several = labels if len(found) > 1 else []
+        errors = {label: _standard_error(found, name, label) for label in several}
+        measured.append(
+            replace(layer, costs={**layer.costs, **costs}, errors={**layer.errors, **errors})
+        )
+    return tuple(measured), sum(clip.frames for clip in found.values())

@@ -34,13 +34,30 @@ def shrunk(profile: Profile, prior: Profile) -> Profile:
         known = general.get(layer.shape.name, {})
         missing = sorted(set(layer.costs) - set(known))
         if missing:
-            raise UserError(
-                f"the prior has no cost of {layer.shape.name} at {missing[0]}; measure it again"
-            )
+            raise lacking(layer.shape.name, missing[0])
         mixed = {
             label: share * cost + (1 - share) * known[label] for label, cost in layer.costs.items()
         }
         layers.append(replace(layer, costs=mixed))
+    return replace(profile, layers=tuple(layers))
+
+
+def lacking(layer: str, label: str) -> UserError:
+    """The error of a prior that wasn't measured for the target."""
+    return UserError(
+        f"the prior has no cost of {layer} at {label}; measure it again, with `myqasr personalize` and the "
+        "same --target"
+    )
+
+
+def known_to(prior: Profile, profile: Profile) -> Profile:
+    """The profile without costs that the prior lacks: it may have been measured for more targets."""
+    known = {layer.shape.name: layer.costs for layer in prior.layers}
+    layers = []
+    for layer in profile.layers:
+        there = known.get(layer.shape.name, {})
+        costs = {label: cost for label, cost in layer.costs.items() if label in there}
+        layers.append(replace(layer, costs=costs))
     return replace(profile, layers=tuple(layers))
 
 

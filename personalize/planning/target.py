@@ -18,8 +18,8 @@ class PlanTarget:
     a choice is answerable for: weights, scales, bias, bookkeeping. scale_dtype: how the file stores a
     precision's scales (`float32`, `bfloat16`, `float16`, or two joined by `+`: values both hold), so that
     codes are chosen for those. overhead_bytes: estimate of the bytes that no plan changes, replaced by the
-    measured figure after an export. when_asked: its precisions are many, and are measured only for who
-    plans for it.
+    measured figure after an export. when_asked: its precisions are many, or its scales coarse: codes are made
+    to suit it, and its precisions measured, only for who plans for it.
     """
 
     name: str
@@ -32,13 +32,23 @@ class PlanTarget:
 
 @dataclass(frozen=True, slots=True)
 class TargetGroup:
-    """Targets that are measured together, so that one profile and one set of codes serve all."""
+    """Targets for which codes are made together, so that one set of them serves all.
+
+    asked: the one whose precisions are measured now, a member; None: those of all members.
+    """
 
     members: tuple[PlanTarget, ...]
+    asked: PlanTarget | None = None
+
+    @property
+    def name(self) -> str:
+        """Of what is measured, for people."""
+        return "all targets" if self.asked is None else self.asked.name
 
     def menu(self, shape: LayerShape) -> tuple[QuantSpec, ...]:
-        """Every precision that some target runs for this layer."""
-        return tuple(dict.fromkeys(spec for each in self.members for spec in each.menu(shape)))
+        """Every precision to be measured: those that the target runs for this layer, or any of all."""
+        targets = self.members if self.asked is None else (self.asked,)
+        return tuple(dict.fromkeys(spec for each in targets for spec in each.menu(shape)))
 
     def scale_dtype(self, spec: QuantSpec) -> str:
         """Scales that every target stores unchanged: of all types that are coarser than float32."""

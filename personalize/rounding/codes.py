@@ -1,5 +1,6 @@
 """The integers: codes and scales of every layer, the same in every exported file."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -53,6 +54,12 @@ class LayerCodes:
         grouped = self.codes.reshape(out_channels, groups, -1).float() * self.scales[:, :, None]
         return grouped.reshape(weight.shape)
 
+    def to(self, device: str) -> "LayerCodes":
+        """The same on another device."""
+        if self.codes is None or self.scales is None:
+            return self
+        return replace(self, codes=self.codes.to(device), scales=self.scales.to(device))
+
     def some(self, channels: Tensor) -> "LayerCodes":
         """The same for these output channels only, [n] indices, in their order: n rows, any of them twice."""
         if self.codes is None or self.scales is None:
@@ -63,26 +70,18 @@ class LayerCodes:
         return replace(self, codes=self.codes[channels], scales=self.scales[tables])
 
 
+Precisions = dict[str, tuple[Tensor, Tensor]]
+"""Label of what is stored (`QuantSpec.stored`) -> codes and scales as in `LayerCodes`, on the CPU."""
+
+
 @dataclass(frozen=True, slots=True)
 class Rounding:
     """Codes and scales of every layer at every precision that was measured but floats; serves all plans.
 
-    layers: layer name -> label of what is stored (`QuantSpec.stored`) -> codes and scales as in `LayerCodes`.
+    layers: layer name -> its precisions; it may read them from a file whenever it is asked.
     """
 
-    layers: dict[str, dict[str, tuple[Tensor, Tensor]]]
-
-    def to(self, device: str) -> "Rounding":
-        """The same on another device."""
-        return Rounding(
-            {
-                name: {
-                    label: (codes.to(device), scales.to(device))
-                    for label, (codes, scales) in precisions.items()
-                }
-                for name, precisions in self.layers.items()
-            }
-        )
+    layers: Mapping[str, Precisions]
 
     def codes(self, layer: LayerProfile, spec: QuantSpec) -> LayerCodes:
         """One layer at one precision, with the static ranges its profile measured, if it needs any.
@@ -153,7 +152,7 @@ def load_rounding(path: Path, key: str) -> Rounding:
         raise BrokenFileError(
             f"{path} belongs to other recordings or weights; run `myqasr personalize` again"
         )
-    layers: dict[str, dict[str, tuple[Tensor, Tensor]]] = {}
+    layers: dict[str, Precisions] = {}
     for place, text in shapes.items():
         name, label = place.rsplit(":", 1)
         shape = [int(size) for size in text.split()]
@@ -163,6 +162,15 @@ def load_rounding(path: Path, key: str) -> Rounding:
             codes = (codes + 8).to(torch.uint8)
         layers.setdefault(name, {})[label] = (codes.reshape(shape), stored[f"{place}:scales"])
     return Rounding(layers)
+
+
+def belongs_to(path: Path, key: str) -> bool:
+    """Whether there is a whole file of `save_rounding` with this key; its codes aren't read."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return (file.metadata() or {}).get("key") == key
+    except (OSError, SafetensorError):
+        return False
 
 
 def packed(codes: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ weights, as in OCTAV (Sakr et al., ICML 2022) or the calibrations of post-traini
 rounded to what the target stores *before* codes are chosen, so that no later rounding shifts them.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from myqasr.core.errors import UserError
 from myqasr.personalize.planning.plan import LayerProfile, LayerShape, QuantSpec
 from myqasr.personalize.rounding import gptq
-from myqasr.personalize.rounding.codes import MIN_SCALE, LayerCodes, Rounding
+from myqasr.personalize.rounding.codes import MIN_SCALE, LayerCodes, Precisions, Rounding
 from myqasr.personalize.rounding.observe import Observed
 from myqasr.personalize.rounding.palettes import Sorted, nearest_indices
 from myqasr.speech.models.base import SpeechModel
@@ -184,35 +184,52 @@ def round_model(
     menu: Callable[[LayerShape], Sequence[QuantSpec]],
     scale_dtype: Callable[[QuantSpec], str],
     search: ScaleSearch = SCALES["mse"],
+    layers: MutableMapping[str, Precisions] | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Rounding:
     """Codes of every layer at every precision of its menu but floats.
 
     Layers whose input moments were observed get codes that make up for each other's errors; the others are
-    rounded to nearest.
+    rounded to nearest. layers: where they are put; what is there already isn't made again. progress: called
+    once per layer with how many are done, of how many.
     """
     modules = model.layers()
     last_moments: Tensor | None = None
     root = torch.empty(0)
-    layers: dict[str, dict[str, tuple[Tensor, Tensor]]] = {}
-    for name, layer in observed.items():
-        weight: Tensor = modules[name].weight  # type: ignore[assignment]
-        if layer.moments is not None and layer.moments is not last_moments:
-            last_moments, root = layer.moments, gptq.inverse_root(layer.moments)
-        made_up = root if layer.moments is not None else None
-        importance = None if layer.moments is None else layer.moments.diagonal().float()
-        wanted = dict.fromkeys(spec.stored for spec in menu(layer.shape))
-        integers = [spec for spec in wanted if spec.scheme == "int"]
-        found = _integers(weight, integers, scale_dtype, made_up, search, importance)
-        by_group: dict[int | None, list[QuantSpec]] = {}
-        for spec in wanted:
-            if spec.scheme == "lut":
-                by_group.setdefault(spec.group_size, []).append(spec)
-        for group, specs in by_group.items():
-            tables_of = round_palettes(weight, group, importance)
-            for spec in specs:
-                found[spec.label] = _indices(weight, tables_of(spec.bits), made_up)
-        layers[name] = found
+    layers = {} if layers is None else layers
+    for index, (name, layer) in enumerate(observed.items()):
+        if name not in layers:
+            wanted = list(dict.fromkeys(spec.stored for spec in menu(layer.shape)))
+            if layer.moments is not None and layer.moments is not last_moments and wanted:
+                last_moments, root = layer.moments, gptq.inverse_root(layer.moments)
+            weight: Tensor = modules[name].weight  # type: ignore[assignment]
+            made_up = root if layer.moments is not None else None
+            importance = None if layer.moments is None else layer.moments.diagonal().float()
+            layers[name] = _rounded(weight, wanted, scale_dtype, made_up, search, importance)
+        progress(index + 1, len(observed))
     return Rounding(layers)
+
+
+def _rounded(
+    weight: Tensor,
+    specs: Sequence[QuantSpec],
+    scale_dtype: Callable[[QuantSpec], str],
+    root: Tensor | None,
+    search: ScaleSearch,
+    importance: Tensor | None,
+) -> Precisions:
+    """One layer's codes and scales at all precisions but floats."""
+    integers = [spec for spec in specs if spec.scheme == "int"]
+    found = _integers(weight, integers, scale_dtype, root, search, importance)
+    by_group: dict[int | None, list[QuantSpec]] = {}
+    for spec in specs:
+        if spec.scheme == "lut":
+            by_group.setdefault(spec.group_size, []).append(spec)
+    for group, of_group in by_group.items():
+        tables_of = round_palettes(weight, group, importance)
+        for spec in of_group:
+            found[spec.label] = _indices(weight, tables_of(spec.bits), root)
+    return {label: (codes.cpu(), scales.cpu()) for label, (codes, scales) in found.items()}
 
 
 def _integers(
@@ -222,7 +239,7 @@ def _integers(
     root: Tensor | None,
     search: ScaleSearch,
     importance: Tensor | None,
-) -> dict[str, tuple[Tensor, Tensor]]:
+) -> Precisions:
     found = {
         spec.label: round_weight(weight, spec, scale_dtype(spec), search, importance)
         for spec in specs

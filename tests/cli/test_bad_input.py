@@ -230,7 +230,7 @@ def test_killed_export_leaves_nothing_half_written_and_the_next_one_succeeds(run
 
 def test_killed_measuring_goes_on_with_the_clips_it_had(tiny_model, tune_clips, tmp_path):
     from myqasr.exporters.target import measured_together
-    from myqasr.personalize import profiling
+    from myqasr.personalize import profiling, unfinished
     from myqasr.personalize.measuring.sensitivity import ProfileOptions
     from myqasr.personalize.run_folder import RunFolder
     from myqasr.speech.datasets import choose_clips, find_clips
@@ -241,30 +241,25 @@ def test_killed_measuring_goes_on_with_the_clips_it_had(tiny_model, tune_clips, 
 
     recordings, _ = choose_clips(find_clips(tune_clips), 6)
     run = RunFolder(tmp_path / "bob")
-    steps = 0
 
-    def kill_at_the_tenth_step() -> None:
-        nonlocal steps
-        steps += 1
-        if steps == 10:
+    def kill_at_the_fourth_clip(stage: str, done: int, total: int) -> None:
+        if stage == "measuring" and done == 4:
             raise KilledError
 
     options = ProfileOptions(label_draws=6)
     model = load_model(str(tiny_model))
-    profiling.SAVE_EVERY_SECONDS = 0.0
+    unfinished.SAVE_EVERY_SECONDS = 0.0
     try:
         with pytest.raises(KilledError):
             profiling.profile_speaker(
-                run, model, "m", recordings, measured_together(), options, kill_at_the_tenth_step
+                run, model, "m", recordings, measured_together(), options, kill_at_the_fourth_clip
             )
     finally:
-        profiling.SAVE_EVERY_SECONDS = 10.0
+        unfinished.SAVE_EVERY_SECONDS = 10.0
     assert not run.profile.exists()
     partial = json.loads(run.partial_profile.read_text())
     assert len(partial["clips"]) == 4
-    resumed = profiling.profile_speaker(
-        run, model, "m", recordings, measured_together(), options, lambda: None
-    )
+    resumed = profiling.profile_speaker(run, model, "m", recordings, measured_together(), options)
     fresh = profiling.profile_speaker(
         RunFolder(tmp_path / "carol"),
         model,
@@ -272,7 +267,6 @@ def test_killed_measuring_goes_on_with_the_clips_it_had(tiny_model, tune_clips, 
         recordings,
         measured_together(),
         options,
-        lambda: None,
     )
     for one, other in zip(resumed.profile.layers, fresh.profile.layers, strict=True):
         assert one.costs == pytest.approx(other.costs, rel=1e-3)

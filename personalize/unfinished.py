@@ -1,0 +1,215 @@
+"""Measuring in a run folder: what is there is taken, what was begun goes on, what is lacking is measured."""
+
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+
+from myqasr.core.errors import UserError
+from myqasr.core.storage import load_record, save_record, sha256_of_text
+from myqasr.personalize.measuring.keeping import Keeping
+from myqasr.personalize.measuring.method import ClipCosts
+from myqasr.personalize.measuring.sensitivity import (
+    Measurement,
+    ProfileOptions,
+    Progress,
+    measure,
+)
+from myqasr.personalize.planning.plan import LayerProfile, QuantSpec
+from myqasr.personalize.planning.target import TargetGroup
+from myqasr.personalize.prior import Prior
+from myqasr.personalize.rounding.codes import Rounding, save_rounding
+from myqasr.personalize.rounding.kept import KeptLayers
+from myqasr.personalize.rounding.layers import stored_scale
+from myqasr.personalize.rounding.observe import layer_shape
+from myqasr.personalize.run_folder import (
+    SCHEMA_VERSION,
+    PartialLayers,
+    PartialProfile,
+    RunFolder,
+    RunSettings,
+    TuneClip,
+    rounding_key,
+)
+from myqasr.speech.datasets import Recording, audio_hash
+from myqasr.speech.models.base import SpeechModel
+
+SAVE_EVERY_SECONDS = 10.0
+
+Record = TypeVar("Record", PartialLayers, PartialProfile)
+Wanted = dict[str, list[QuantSpec]]
+"""Layer -> precisions."""
+
+
+def measured_in(
+    run: RunFolder,
+    model: SpeechModel,
+    model_source: str,
+    recordings: Sequence[Recording],
+    targets: TargetGroup,
+    options: ProfileOptions,
+    progress: Progress,
+    others: Prior | None,
+    say: Callable[[str], None],
+) -> Measurement:
+    """What the recordings say, with codes from others' clips too if there are any; kept in the run."""
+    heard = audio_hash(recordings)
+    weights = model.weights_hash()
+    rounding = options.codes_by if others is None else f"{options.codes_by}, {others.name}"
+    settings = RunSettings(
+        SCHEMA_VERSION,
+        model_source,
+        weights,
+        heard,
+        options.seed,
+        tuple(TuneClip(str(r.clip.path), audio_hash([r]), round(r.seconds, 3)) for r in recordings),
+    )
+    wanted: Wanted = {
+        name: list(targets.menu(layer_shape(name, module)))
+        for name, module in model.layers().items()
+    }
+    previous = _previous(run, (options.method, weights, heard, options.seed, rounding))
+    earlier = None if previous is None else _usable(previous, targets, wanted)
+    if previous is not None and earlier is not None:
+        _want_what_was_there(wanted, previous, earlier)
+        count = _lacking(wanted, earlier)
+        if count == 0:
+            save_record(settings, run.settings)
+            return previous
+        say(
+            f"{run.path} was measured for other targets: measuring {count} more pairs of layer and "
+            f"precision for {targets.name}; what is there stays"
+        )
+    labels = {name: [spec.label for spec in specs] for name, specs in wanted.items()}
+    there = {} if earlier is None else {x.shape.name: [*x.costs] for x in earlier.profile.layers}
+    scales = {spec: targets.scale_dtype(spec) for specs in wanted.values() for spec in specs}
+    codes = f"{weights} {heard} {options.seed} {rounding} {labels} {there} {scales}"
+    keeping = Unfinished(run, codes, f"{codes} {options.method} {options.label_draws}")
+    if keeping.begun:
+        say(f"going on where it was stopped: {keeping.begun}")
+    measured = measure(
+        model, [recording.waveform for recording in recordings],
+        lambda shape: tuple(wanted[shape.name]), targets.scale_dtype, heard, options, progress,
+        () if others is None else others.waveforms(), keeping, earlier,
+    )  # fmt: skip
+    profile = replace(measured.profile, rounding=rounding)
+    save_record(settings, run.settings)
+    save_rounding(measured.rounding, rounding_key(profile), run.rounding)
+    save_record(profile, run.profile)
+    keeping.discard()
+    return Measurement(profile, run.load_rounding(profile))
+
+
+def _previous(run: RunFolder, made_of: tuple[str, str, str, int, str]) -> Measurement | None:
+    """What is there already; None when it is missing or made of anything else."""
+    if not run.profile.is_file():
+        return None
+    try:
+        profile = run.load_profile()
+        found = (
+            profile.method, profile.weights_hash, profile.audio_hash, profile.seed, profile.rounding
+        )  # fmt: skip
+        return Measurement(profile, run.load_rounding(profile)) if found == made_of else None
+    except UserError:
+        return None  # of an older version, or damaged: measured again
+
+
+def _usable(previous: Measurement, targets: TargetGroup, wanted: Wanted) -> Measurement:
+    """Without codes whose scales these targets can't store, as far as they are wanted, and their costs."""
+    layers, codes = [], {}
+    for layer in previous.profile.layers:
+        name = layer.shape.name
+        there = previous.rounding.layers.get(name, {})
+        stale = set()
+        for spec in {spec.stored for spec in wanted[name] if spec.scheme == "int"}:
+            if spec.label in there:
+                scales = there[spec.label][1]
+                if not torch.equal(stored_scale(scales, targets.scale_dtype(spec)), scales):
+                    stale.add(spec.label)
+        codes[name] = {label: pair for label, pair in there.items() if label not in stale}
+        layers.append(_without(layer, stale))
+    return Measurement(replace(previous.profile, layers=tuple(layers)), Rounding(codes))
+
+
+def _without(layer: LayerProfile, stored: set[str]) -> LayerProfile:
+    def left(figures: dict[str, float]) -> dict[str, float]:
+        return {
+            label: figure
+            for label, figure in figures.items()
+            if QuantSpec.from_label(label).stored.label not in stored
+        }
+
+    return replace(layer, costs=left(layer.costs), errors=left(layer.errors))
+
+
+def _want_what_was_there(wanted: Wanted, previous: Measurement, earlier: Measurement) -> None:
+    """Add what other targets need and would lose: its codes are made again."""
+    for before, now in zip(previous.profile.layers, earlier.profile.layers, strict=True):
+        lost = [QuantSpec.from_label(label) for label in before.costs if label not in now.costs]
+        specs = wanted[before.shape.name]
+        specs.extend(spec for spec in lost if spec not in specs)
+
+
+def _lacking(wanted: Wanted, earlier: Measurement) -> int:
+    """How many precisions of layers have no cost yet."""
+    return sum(
+        spec.label not in {*layer.costs, "fp32"}
+        for layer in earlier.profile.layers
+        for spec in wanted[layer.shape.name]
+    )
+
+
+class Unfinished(Keeping):
+    """What was got so far, in the run's folder, where the same command finds it after a kill.
+
+    codes: all that decides layers and codes, in words; costs: all that decides costs.
+    """
+
+    def __init__(self, run: RunFolder, codes: str, costs: str) -> None:
+        super().__init__()
+        self._run = run
+        self._codes, self._costs = sha256_of_text(codes), sha256_of_text(costs)
+        self._saved_at = time.monotonic()
+        self.rounded = KeptLayers(run.partial_rounding, self._codes)
+        layers = _partial(run.partial_layers, PartialLayers)
+        if layers is not None and layers.key == self._codes:
+            self.layers = layers.layers
+        clips = _partial(run.partial_profile, PartialProfile)
+        if clips is not None and clips.key == self._costs:
+            self.clips = dict(clips.clips)
+
+    @property
+    def begun(self) -> str:
+        """What an earlier run has got, in words; empty when nothing."""
+        rounded, measured = len(self.rounded), len(self.clips)
+        return f"{rounded} layers rounded, {measured} clips measured" if rounded + measured else ""
+
+    def keep_layers(self, layers: tuple[LayerProfile, ...]) -> None:
+        """All clips were heard."""
+        super().keep_layers(layers)
+        save_record(PartialLayers(self._codes, layers), self._run.partial_layers)
+
+    def keep_clip(self, index: int, costs: ClipCosts) -> None:
+        """One more clip was measured; written down now and then."""
+        super().keep_clip(index, costs)
+        if time.monotonic() - self._saved_at > SAVE_EVERY_SECONDS:
+            save_record(PartialProfile(self._costs, self.clips), self._run.partial_profile)
+            self._saved_at = time.monotonic()
+
+    def discard(self) -> None:
+        """It is finished: all is in the run's own files."""
+        self._run.partial_profile.unlink(missing_ok=True)
+        self._run.partial_layers.unlink(missing_ok=True)
+        shutil.rmtree(self._run.partial_rounding, ignore_errors=True)
+
+
+def _partial(path: Path, kind: type[Record]) -> Record | None:
+    """None when there is none, or it can't be read."""
+    try:
+        return load_record(path, kind) if path.is_file() else None
+    except UserError:
+        return None
