@@ -54,7 +54,9 @@ Run = Annotated[Path, typer.Argument(help="Run folder made by `myqasr personaliz
 @app.command()
 @reports_user_errors
 def personalize(
-    model: Annotated[str, typer.Argument(help="`default`, a model folder, or a hub id.")],
+    model: Annotated[
+        str, typer.Argument(help="`default`, `whisper-tiny.en`, a model folder, or a hub id.")
+    ],
     audio: Annotated[
         list[Path], typer.Argument(help="Unlabelled recordings: folder, files, list or manifest.")
     ],

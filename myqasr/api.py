@@ -29,6 +29,7 @@ from myqasr.runtime_bench.runners.base import open_system
 from myqasr.runtime_bench.runners.exported import exported_file
 from myqasr.speech import models
 from myqasr.speech.datasets import Recording, Selection, choose_clips, find_clips, read_clips
+from myqasr.speech.models import languages
 from myqasr.speech.models.base import SpeechModel
 
 PathLike = str | Path
@@ -100,9 +101,10 @@ class FoundLayer:
 def load_model(source: PathLike = "default") -> SpeechModel:
     """A speech model in float32: its `transcribe` takes a waveform [samples], mono, 16 kHz, float32.
 
-    source: `default` for the embedded model, a folder with config.json, a hub id, or `torchaudio:` and the
-    name of a pipeline. Raises ModelError when it is none, isn't supported, or has weights that can't be used;
-    NotInstalledError when it needs an extra.
+    source: `default` for the embedded model, `whisper-tiny.en` or `whisper-base` (extras of those names), a
+    folder with config.json or of faster-whisper, OpenAI's `.pt`, a hub id, or `torchaudio:` and the name of a
+    pipeline; `?language=de` after it for a multilingual Whisper. Raises ModelError when it is none, isn't
+    supported, or has weights that can't be used; NotInstalledError when it needs an extra.
     """
     return models.load_model(str(source))
 
@@ -134,9 +136,13 @@ def personalize_model(
     """
     load_target(target)
     options = replace(options, device=pick_device(options.device))
-    recordings, skipped = _recordings(audio, selection, clips)
-    listener.skipped(skipped)
     loaded = model if isinstance(model, SpeechModel) else load_model(model)
+    recordings, skipped = _recordings(
+        audio, languages.asked_of_data(selection, audio, loaded), clips
+    )
+    listener.skipped(skipped)
+    waveforms = [recording.waveform for recording in recordings]
+    loaded = languages.told(loaded, selection.language, waveforms, listener.say)
     known = load_prior(None if prior is None else Path(prior), loaded)
     folder = RunFolder(Path(out))
     measured = measure_speaker(folder, loaded, recordings, options, known, target, listener)

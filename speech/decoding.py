@@ -94,15 +94,16 @@ def ids_to_text(ids: list[int], tokens: Tokens) -> str:
     return " ".join("".join(written).replace(tokens.word_delimiter, " ").split())
 
 
-def spelled(symbols: str) -> str:
-    """Text of a string in GPT-2's byte alphabet, spaces made single.
-
-    The alphabet writes printable bytes as themselves and the n-th of the others as character 256 + n.
-    """
+def byte_alphabet() -> list[str]:
+    """Characters that GPT-2's tokenizer writes bytes 0 to 255 as: the n-th unprintable one as 256 + n."""
     printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
     others = [byte for byte in range(256) if byte not in printable]
-    values = {chr(byte): byte for byte in printable}
-    values |= {chr(256 + place): byte for place, byte in enumerate(others)}
+    return [chr(byte if byte in printable else 256 + others.index(byte)) for byte in range(256)]
+
+
+def spelled(symbols: str) -> str:
+    """Text of a string in GPT-2's byte alphabet, spaces made single."""
+    values = {symbol: byte for byte, symbol in enumerate(byte_alphabet())}
     data = bytes(values[symbol] for symbol in symbols if symbol in values)
     return " ".join(data.decode("utf-8", errors="replace").split())
 

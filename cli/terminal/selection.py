@@ -11,7 +11,10 @@ if TYPE_CHECKING:
 
 Speakers = Annotated[str | None, typer.Option(help="Only these speakers, e.g. p225,p226.")]
 Gender = Annotated[str | None, typer.Option(help="Only F or M, where the data say so.")]
-Language = Annotated[str | None, typer.Option(help="Only this language, where the data say so.")]
+Language = Annotated[
+    str | None,
+    typer.Option(help="Only this language, where the data say so; Whisper is told to write it."),
+]
 Split = Annotated[str | None, typer.Option(help="Only this split, e.g. train, dev, test.")]
 
 

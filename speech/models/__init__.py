@@ -6,7 +6,7 @@ from pathlib import Path
 
 from myqasr.core.errors import ModelError
 from myqasr.core.storage import sha256_of_file
-from myqasr.speech.models.base import SpeechModel
+from myqasr.speech.models.base import SpeechModel, split_language
 
 ARCHITECTURES = {
     "Wav2Vec2ForCTC": "myqasr.speech.models.wav2vec2",
@@ -16,13 +16,17 @@ ARCHITECTURES = {
     "Wav2Vec2ConformerForCTC": "myqasr.speech.models.wav2vec2_conformer",
     "Wav2Vec2BertForCTC": "myqasr.speech.models.wav2vec2_bert",
     "ParakeetForCTC": "myqasr.speech.models.parakeet",
-    "WhisperForConditionalGeneration": "myqasr.speech.models.whisper",
+    "WhisperForConditionalGeneration": "myqasr.speech.models.whisper.load",
     "Wav2Vec2ForSequenceClassification": "myqasr.speech.models.classifiers",
     "HubertForSequenceClassification": "myqasr.speech.models.classifiers",
     "M5": "myqasr.speech.models.m5",
     "EncoderASR": "myqasr.speech.models.speechbrain_asr",
 }
 """Model class named in config.json -> module with `load(source, model_id, architecture) -> SpeechModel`."""
+
+WHISPER = "WhisperForConditionalGeneration"
+WHISPERS = ("whisper-tiny.en", "whisper-base")
+"""Models whose weights come with an extra; see `whisper/packages.py`."""
 
 SPEECHBRAIN = "hyperparams.yaml"
 TORCHAUDIO = "torchaudio:"
@@ -38,29 +42,60 @@ HASHES = "sha256.json"
 def load_model(source: str) -> SpeechModel:
     """Load a speech model in float32, ready for measuring and export.
 
-    source: `default` for the embedded model, a local folder with config.json, a hub id, or `torchaudio:` and
-    the name of a pipeline.
+    source: `default` for the embedded model; `whisper-tiny.en` or `whisper-base` from the extras of those
+    names; a local folder with config.json, or as faster-whisper downloads it; OpenAI's `.pt`; a hub id; or
+    `torchaudio:` and the name of a pipeline. `?language=de` after it says what is spoken, for multilingual
+    Whisper.
     Raises UserError when it is not a model, not a supported class, has weights that aren't finite, or
     isn't what its `sha256.json` says, if it has one.
     """
+    model = _loaded(*split_language(source), source)
+    model.check_weights()
+    return model
+
+
+def _loaded(source: str, language: str | None, model_id: str) -> SpeechModel:
+    path = Path(source)
+    if source in WHISPERS and not path.exists():
+        packages = importlib.import_module("myqasr.speech.models.whisper.packages")
+        folder, parts = packages.located(source)
+        return _whisper("load_ctranslate2", parts, folder, model_id, language)
+    if path.is_dir():
+        check_hashes(path)
+        if (path / "model.bin").is_file():
+            ctranslate2 = importlib.import_module("myqasr.speech.models.whisper.ctranslate2")
+            if ctranslate2.is_ctranslate2(path):
+                return _whisper("load_ctranslate2", (path / "model.bin",), path, model_id, language)
+    elif path.is_file() and path.suffix == ".pt":
+        return _whisper("load_openai", path, model_id, language)
     if source.startswith(TORCHAUDIO):
         pipelines = importlib.import_module("myqasr.speech.models.torchaudio_pipelines")
+        _refuse_language(source, language)
         pipeline: SpeechModel = pipelines.load(source.removeprefix(TORCHAUDIO), source)
-        pipeline.check_weights()
         return pipeline
-    folder = DEFAULT_MODEL if source == "default" else Path(source)
-    name = str(folder) if folder.exists() or source == "default" else source
-    check_hashes(Path(name))
+    name = str(DEFAULT_MODEL) if source == "default" else source
     architecture = _architecture(name)
+    if architecture == WHISPER:
+        return _whisper("load", name, model_id, architecture, language)
+    _refuse_language(source, language)
     module = ARCHITECTURES.get(architecture)
     if module is None:
         raise ModelError(
             f"{source} is a {architecture}, which isn't supported; supported: {', '.join(ARCHITECTURES)}, "
-            "and torchaudio:NAME for its pipelines"
+            f"{', '.join(WHISPERS)}, and torchaudio:NAME for its pipelines"
         )
     model: SpeechModel = importlib.import_module(module).load(name, source, architecture)
-    model.check_weights()
     return model
+
+
+def _whisper(loader: str, *args: object) -> SpeechModel:
+    model: SpeechModel = getattr(importlib.import_module(ARCHITECTURES[WHISPER]), loader)(*args)
+    return model
+
+
+def _refuse_language(source: str, language: str | None) -> None:
+    if language is not None:
+        raise ModelError(f"{source} can't be told a language: only multilingual Whispers can")
 
 
 def check_hashes(folder: Path) -> None:
@@ -88,7 +123,7 @@ def _architecture(source: str) -> str:
         if not config.is_file():
             raise ModelError(
                 f"{source} is not a model: no config.json in it; pass the folder that holds "
-                "config.json and model.safetensors, or a hub id"
+                "config.json and model.safetensors, a folder of faster-whisper, or a hub id"
             )
         try:
             architectures = json.loads(config.read_text()).get("architectures") or []

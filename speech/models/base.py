@@ -14,6 +14,9 @@ from myqasr.core.errors import ModelError
 from myqasr.speech.decoding import Tokens, best_tokens, greedy_logits, greedy_text
 
 SAMPLE_RATE = 16_000
+
+LANGUAGE_MARK = "?language="
+"""Between the name of a multilingual model and the language that it is told to write."""
 NORMALIZE_EPSILON = 1e-7
 
 
@@ -30,11 +33,13 @@ class SpeechModel:
     module: [1, samples] normalised waveform -> [1, frames, vocab] logits. Exportable: batch 1, no mask,
         eager attention, weight norm folded. A module that writes token by token also takes the ids so far
         [1, ids] and gives [1, tokens written, vocab]; it is exported as its methods `encode` and `decode`
-        (see speech/models/whisper.py).
+        (see speech/models/whisper/network.py).
     layer_prefix: what stands before the architecture's own layer names inside `module`.
     normalize: the waveform is shifted and scaled to zero mean and unit variance first.
     stride_samples: samples per output frame. min_samples: shortest input that gives one frame.
     max_samples: longest input; what lies after it is not heard. None: any length.
+    languages: codes of those that it can be told to write, for models that are told. language: the one that
+        it was told, by whoever named the model or by its own files; None when nobody did.
     """
 
     model_id: str
@@ -45,6 +50,8 @@ class SpeechModel:
     stride_samples: int
     min_samples: int
     max_samples: int | None = None
+    languages: tuple[str, ...] = ()
+    language: str | None = None
 
     def features(self, waveform: NDArray[np.float32]) -> Tensor:
         """Model input [1, samples] from a 16 kHz mono waveform [samples]; short ones are zero-padded."""
@@ -99,6 +106,17 @@ class SpeechModel:
                     f"{self.model_id}: weight {name.removeprefix(self.layer_prefix)} holds NaN or "
                     "infinite values; the checkpoint is damaged, fetch or train it again"
                 )
+
+
+def split_language(source: str) -> tuple[str, str | None]:
+    """The name of a model, and the language that is asked for after it, if one is."""
+    name, asked, language = source.partition(LANGUAGE_MARK)
+    return name, language if asked else None
+
+
+def model_in_language(model_id: str, code: str) -> str:
+    """The name under which a model told a language is loaded again."""
+    return f"{split_language(model_id)[0]}{LANGUAGE_MARK}{code}"
 
 
 def need_sample_rate(model_id: object, rate: int) -> None:

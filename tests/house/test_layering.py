@@ -11,7 +11,8 @@ ROOT = Path(__file__).parents[2]
 PACKAGES = ("core", "speech", "personalize", "exporters", "runtime_bench", "cli")
 ORDER = (
     *("core", "speech", "speech.layouts", "speech.datasets", "speech.models"),
-    *("personalize.planning", "personalize.rounding", "personalize.measuring", "personalize"),
+    *("speech.models.whisper", "personalize.planning", "personalize.rounding"),
+    *("personalize.measuring", "personalize"),
     *("exporters", "exporters.graph", "exporters.executorch", "exporters.tflite"),
     *("exporters.coreml", "runtime_bench.devices", "runtime_bench.results"),
     *("runtime_bench.runners", "runtime_bench.runners.coreml", "runtime_bench.measure"),

@@ -11,81 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import AutoTokenizer
-from transformers.models.whisper.tokenization_whisper import TO_LANGUAGE_CODE
 
-from myqasr.core.errors import ModelError
-from myqasr.speech.decoding import Autoregression, Tokens
-from myqasr.speech.models.base import SpeechModel, TokenEmbedding
-from myqasr.speech.models.pretrained import feature_extractor, in_id_order, load_pretrained, refused
+from myqasr.speech.models.base import TokenEmbedding
 from myqasr.speech.models.relative_positions import split_heads
 from myqasr.speech.models.spectrogram import MelSpectrogram, fourier
-from myqasr.speech.models.wav2vec2 import check_vocabulary
 
 MEL_FLOOR = 1e-10
 DECADES = 8.0  # features further below the loudest are cut off
 UNSEEN = -1e9
-LANGUAGE = "en"
-
-
-def load(source: str, model_id: str, architecture: str) -> SpeechModel:
-    """Load from a local folder or hub id; raises UserError when files are missing or don't fit.
-
-    The language is the one that generation_config.json names, else English.
-    """
-    model = load_pretrained(source, model_id, architecture).eval().requires_grad_(False)
-    with refused(model_id, architecture):
-        extractor = feature_extractor(source)
-        vocabulary = AutoTokenizer.from_pretrained(source).get_vocab()
-        symbols = in_id_order(vocabulary, source)
-    how = autoregression(model, vocabulary, model_id)
-    tokens = Tokens(symbols, None, autoregression=how, byte_level=True)
-    check_vocabulary(model_id, model.config.vocab_size, tokens)
-    samples = extractor.n_samples
-    frames = samples // extractor.hop_length // 2
-    if frames != model.config.max_source_positions:
-        raise ModelError(
-            f"{model_id}: the feature extractor gives {frames} positions, the encoder wants "
-            f"{model.config.max_source_positions}"
-        )
-    return SpeechModel(
-        model_id=model_id,
-        module=Whisper(model, extractor, len(how.prompt)).eval(),
-        layer_prefix="",
-        tokens=tokens,
-        normalize=False,
-        stride_samples=2 * extractor.hop_length,
-        min_samples=samples,
-        max_samples=samples,
-    )
-
-
-def autoregression(model: Any, vocabulary: dict[str, int], model_id: str) -> Autoregression:
-    """Prompt for a transcript without timestamps, and the tokens that generation leaves out.
-
-    Raises UserError naming the token that the tokenizer doesn't have.
-    """
-    config, generation = model.config, model.generation_config
-
-    def token(name: str) -> int:
-        if f"<|{name}|>" not in vocabulary:
-            raise ModelError(
-                f"{model_id}: the tokenizer has no token <|{name}|>; pass a folder with Whisper's own"
-            )
-        return vocabulary[f"<|{name}|>"]
-
-    prompt = [token("startoftranscript")]
-    if getattr(generation, "is_multilingual", True):
-        language = (getattr(generation, "language", None) or LANGUAGE).strip("<|>").lower()
-        prompt += [token(TO_LANGUAGE_CODE.get(language, language)), token("transcribe")]
-    prompt.append(token("notimestamps"))
-    return Autoregression(
-        prompt=tuple(prompt),
-        end=token("endoftext"),
-        max_tokens=min(config.max_target_positions, generation.max_length or 1 << 20),
-        suppressed=tuple(generation.suppress_tokens or ()),
-        suppressed_first=tuple(generation.begin_suppress_tokens or ()),
-    )
 
 
 class Whisper(nn.Module):
@@ -133,6 +66,10 @@ class Whisper(nn.Module):
         return tuple(tensor for pair in pairs for tensor in pair)
 
     def decode(self, ids: Tensor, *heard: Tensor) -> Tensor:
+        """As `after`, as a method of a file has its inputs."""
+        return self.after(ids, heard)
+
+    def after(self, ids: Tensor, heard: tuple[Tensor, ...]) -> Tensor:
         """Logits [1, vocab] of the token after `ids` [1, ids]; heard: what `encode` gave."""
         logits: Tensor = self.proj_out(self.hidden(ids, heard)[:, -1])
         return logits

@@ -1,0 +1,55 @@
+"""Which language a multilingual Whisper is told to write: asked for, or heard in the recordings."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from myqasr.core.errors import ModelError
+from myqasr.speech.models.base import SpeechModel, model_in_language
+from myqasr.speech.models.whisper.network import Whisper
+from myqasr.speech.models.whisper.vocabulary import language_code
+
+
+def detect_language(
+    model: SpeechModel, waveforms: Sequence[NDArray[np.float32]]
+) -> tuple[str, float]:
+    """The language that the recordings together are most probably in, and its mean probability.
+
+    As OpenAI's decoding does for one: the start token alone, then the languages' tokens. waveforms:
+    [samples], 16 kHz. Raises ModelError for a model without languages.
+    """
+    module, how = model.module, model.tokens.autoregression
+    if not isinstance(module, Whisper) or how is None or not model.languages:
+        raise ModelError(f"{model.model_id} knows one language only")
+    ids = [model.tokens.symbols.index(f"<|{code}|>") for code in model.languages]
+    start = torch.tensor([how.prompt[:1]])
+    with torch.inference_mode():
+        logs = [
+            module.after(start, module.encode(model.features(waveform)))[0, ids].log_softmax(0)
+            for waveform in waveforms
+        ]
+    every = torch.stack(logs)
+    best = int(every.sum(0).argmax())
+    return model.languages[best], float(every[:, best].exp().mean())
+
+
+def in_language(model: SpeechModel, language: str) -> SpeechModel:
+    """The same weights, told to write `language`: a code, or its English name.
+
+    Raises ModelError for a language or a model that doesn't have it.
+    """
+    how = model.tokens.autoregression
+    code = language_code(language, model.model_id)
+    if how is None or code not in model.languages:
+        raise ModelError(f"{model.model_id} can't be told to write {language}")
+    token = model.tokens.symbols.index(f"<|{code}|>")
+    told = replace(how, prompt=(how.prompt[0], token, *how.prompt[2:]))
+    return replace(
+        model,
+        model_id=model_in_language(model.model_id, code),
+        tokens=replace(model.tokens, autoregression=told),
+        language=code,
+    )
