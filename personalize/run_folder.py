@@ -87,14 +87,13 @@ class RunFolder:
         """`PartialProfile`; gone once the profile is complete."""
         return self.path / "profile.partial.json"
 
-    @property
-    def partial_layers(self) -> Path:
+    def partial_layers(self, part: str) -> Path:
         """`PartialLayers`, of a run that has heard all clips; gone once the profile is complete."""
-        return self.path / "layers.partial.json"
+        return self.path / f"layers.{part}.partial.json"
 
     @property
     def partial_rounding(self) -> Path:
-        """Folder of codes, one file a layer; gone once the profile is complete."""
+        """Folder of folders of codes, one file a layer; gone once the profile is complete."""
         return self.path / "rounding.partial"
 
     @property

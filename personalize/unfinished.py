@@ -11,7 +11,7 @@ import torch
 
 from myqasr.core.errors import UserError
 from myqasr.core.storage import load_record, save_record, sha256_of_text
-from myqasr.personalize.measuring.keeping import Keeping
+from myqasr.personalize.measuring.keeping import Fitted, Keeping
 from myqasr.personalize.measuring.method import ClipCosts
 from myqasr.personalize.measuring.sensitivity import (
     Measurement,
@@ -72,7 +72,8 @@ def measured_in(
         name: list(targets.menu(layer_shape(name, module)))
         for name, module in model.layers().items()
     }
-    previous = _previous(run, (options.method, weights, heard, options.seed, rounding))
+    unheard = options.costs_unheard(len(recordings))
+    previous = _previous(run, (options.method, weights, heard, options.seed, rounding, unheard))
     earlier = None if previous is None else _usable(previous, targets, wanted)
     if previous is not None and earlier is not None:
         _want_what_was_there(wanted, previous, earlier)
@@ -104,14 +105,15 @@ def measured_in(
     return Measurement(profile, run.load_rounding(profile))
 
 
-def _previous(run: RunFolder, made_of: tuple[str, str, str, int, str]) -> Measurement | None:
+def _previous(run: RunFolder, made_of: tuple[str, str, str, int, str, bool]) -> Measurement | None:
     """What is there already; None when it is missing or made of anything else."""
     if not run.profile.is_file():
         return None
     try:
         profile = run.load_profile()
         found = (
-            profile.method, profile.weights_hash, profile.audio_hash, profile.seed, profile.rounding
+            profile.method, profile.weights_hash, profile.audio_hash, profile.seed, profile.rounding,
+            profile.unheard,
         )  # fmt: skip
         return Measurement(profile, run.load_rounding(profile)) if found == made_of else None
     except UserError:
@@ -163,6 +165,27 @@ def _lacking(wanted: Wanted, earlier: Measurement) -> int:
     )
 
 
+class _KeptFit(Fitted):
+    """Layers and codes in files of the run's folder. key: all that decides them, in words."""
+
+    def __init__(self, layers: Path, rounding: Path, key: str) -> None:
+        super().__init__()
+        self._path, self._key = layers, sha256_of_text(key)
+        self.rounded = KeptLayers(rounding, self._key)
+        held = _partial(layers, PartialLayers)
+        if held is not None and held.key == self._key:
+            self.layers = held.layers
+
+    def keep_layers(self, layers: tuple[LayerProfile, ...]) -> None:
+        """All clips were heard."""
+        super().keep_layers(layers)
+        save_record(PartialLayers(self._key, layers), self._path)
+
+    def discard(self) -> None:
+        """It is finished."""
+        self._path.unlink(missing_ok=True)
+
+
 class Unfinished(Keeping):
     """What was got so far, in the run's folder, where the same command finds it after a kill.
 
@@ -172,12 +195,14 @@ class Unfinished(Keeping):
     def __init__(self, run: RunFolder, codes: str, costs: str) -> None:
         super().__init__()
         self._run = run
-        self._codes, self._costs = sha256_of_text(codes), sha256_of_text(costs)
+        self._costs = sha256_of_text(costs)
         self._saved_at = time.monotonic()
-        self.rounded = KeptLayers(run.partial_rounding, self._codes)
-        layers = _partial(run.partial_layers, PartialLayers)
-        if layers is not None and layers.key == self._codes:
-            self.layers = layers.layers
+        self._parts = tuple(
+            _KeptFit(run.partial_layers(part), run.partial_rounding / part, f"{codes} {part}")
+            for part in ("whole", "first", "second")
+        )
+        self.whole, *halves = self._parts
+        self.halves = halves[0], halves[1]
         clips = _partial(run.partial_profile, PartialProfile)
         if clips is not None and clips.key == self._costs:
             self.clips = dict(clips.clips)
@@ -185,13 +210,8 @@ class Unfinished(Keeping):
     @property
     def begun(self) -> str:
         """What an earlier run has got, in words; empty when nothing."""
-        rounded, measured = len(self.rounded), len(self.clips)
+        rounded, measured = sum(len(part.rounded) for part in self._parts), len(self.clips)
         return f"{rounded} layers rounded, {measured} clips measured" if rounded + measured else ""
-
-    def keep_layers(self, layers: tuple[LayerProfile, ...]) -> None:
-        """All clips were heard."""
-        super().keep_layers(layers)
-        save_record(PartialLayers(self._codes, layers), self._run.partial_layers)
 
     def keep_clip(self, index: int, costs: ClipCosts) -> None:
         """One more clip was measured; written down now and then."""
@@ -203,7 +223,8 @@ class Unfinished(Keeping):
     def discard(self) -> None:
         """It is finished: all is in the run's own files."""
         self._run.partial_profile.unlink(missing_ok=True)
-        self._run.partial_layers.unlink(missing_ok=True)
+        for part in self._parts:
+            part.discard()
         shutil.rmtree(self._run.partial_rounding, ignore_errors=True)
 
 

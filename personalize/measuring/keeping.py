@@ -7,21 +7,31 @@ from myqasr.personalize.planning.plan import LayerProfile
 from myqasr.personalize.rounding.codes import Precisions
 
 
-class Keeping:
-    """Keeps it in memory, for who doesn't want to go on after a kill; `personalize.unfinished` has files.
+class Fitted:
+    """Codes made for some clips, and the layers as those clips show them.
 
-    layers: as seen in the float model, without costs; None until all clips were heard. rounded: layer ->
-    codes. clips: index -> costs.
+    layers: without costs; None until all the clips were heard. rounded: layer -> codes.
     """
 
     def __init__(self) -> None:
         self.layers: tuple[LayerProfile, ...] | None = None
         self.rounded: MutableMapping[str, Precisions] = {}
-        self.clips: dict[int, ClipCosts] = {}
 
     def keep_layers(self, layers: tuple[LayerProfile, ...]) -> None:
         """All clips were heard."""
         self.layers = layers
+
+
+class Keeping:
+    """Keeps it in memory, for who doesn't want to go on after a kill; `personalize.unfinished` has files.
+
+    whole: made for all clips. halves: for every other clip, from the first and from the second on. clips:
+    index -> costs.
+    """
+
+    def __init__(self) -> None:
+        self.whole, self.halves = Fitted(), (Fitted(), Fitted())
+        self.clips: dict[int, ClipCosts] = {}
 
     def keep_clip(self, index: int, costs: ClipCosts) -> None:
         """One more clip was measured."""

@@ -3,13 +3,12 @@
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 
 import torch
 
 from myqasr.core.errors import UserError
 from myqasr.personalize.measuring import brute_force, fisher, layer_figures
-from myqasr.personalize.measuring.keeping import Keeping
+from myqasr.personalize.measuring.keeping import Fitted, Keeping
 from myqasr.personalize.measuring.method import ClipCosts, Method, Setting
 from myqasr.personalize.planning.plan import (
     FLOAT32,
@@ -26,6 +25,7 @@ from myqasr.personalize.rounding.kept import Joined
 from myqasr.personalize.rounding.layers import SCALES, round_model
 from myqasr.personalize.rounding.observe import (
     Inputs,
+    Listening,
     Observed,
     RowWeights,
     Waveforms,
@@ -88,6 +88,10 @@ class ProfileOptions:
                 f"{self.scales} scales need what layers see, which {self.rounding} rounding doesn't ask for; "
                 "use --rounding gptq, or --scales mse-fine"
             )
+
+    def costs_unheard(self, clips: int) -> bool:
+        """Whether costs are of codes that never heard the clip that says them: there must be two."""
+        return ROUNDINGS[self.rounding] is not None and clips > 1
 
     @property
     def codes_by(self) -> str:
@@ -198,8 +202,8 @@ def measure(
             model, waveforms, others, options, progress, remembering(model, options.device)
         )
         keeping = Keeping() if keeping is None else keeping
-        layers, rounding = _fitted(clips, menu, scale_dtype, keeping, earlier)
-        layers, frames = _with_costs(clips, menu, layers, rounding, keeping)
+        layers, rounding, costed = _fitted(clips, menu, scale_dtype, keeping, earlier)
+        layers, frames = _with_costs(clips, menu, layers, costed, keeping)
     finally:
         model.module.to("cpu")
     profile = Profile(
@@ -214,6 +218,7 @@ def measure(
         float_weight_bytes=sum(p.numel() * 4 for p in model.module.parameters()),
         layers=layers,
         rounding=options.codes_by,
+        unheard=options.costs_unheard(len(waveforms)),
     )
     return Measurement(profile, rounding)
 
@@ -232,7 +237,19 @@ class _Clips:
     @property
     def seconds(self) -> float:
         """Of the speaker's own speech."""
-        return sum(len(waveform) for waveform in self.waveforms) / SAMPLE_RATE
+        return _seconds(self.waveforms)
+
+
+def _seconds(waveforms: Waveforms) -> float:
+    return sum(len(waveform) for waveform in waveforms) / SAMPLE_RATE
+
+
+@dataclass(frozen=True, slots=True)
+class _Codes:
+    """Codes, and the layers with the ranges that belong to them."""
+
+    layers: Sequence[LayerProfile]
+    rounding: Rounding
 
 
 def _fitted(
@@ -241,49 +258,85 @@ def _fitted(
     scale_dtype: ScaleDtype,
     keeping: Keeping,
     earlier: Measurement | None,
-) -> tuple[tuple[LayerProfile, ...], Rounding]:
-    """Layers as seen on the clips, with such costs as are known, and codes made for these clips."""
+) -> tuple[Sequence[LayerProfile], Rounding, tuple[_Codes, ...]]:
+    """Layers as seen on the clips, with such costs as are known, and codes made for all clips.
+
+    At last, what the clips' costs are measured on, by turns: codes made for the other half of the clips.
+    """
     known = {} if earlier is None else earlier.rounding.layers
+    costs = {} if earlier is None else {x.shape.name: x.costs for x in earlier.profile.layers}
 
     def unrounded(shape: LayerShape) -> list[QuantSpec]:
         there = known.get(shape.name, {})
         return [s for s in menu(shape) if s.scheme != "float" and s.stored.label not in there]
 
-    layers = keeping.layers if earlier is None else earlier.profile.layers
-    if layers is None or any(
-        unrounded(layer.shape) and layer.shape.name not in keeping.rounded for layer in layers
-    ):
-        observed = _observed(clips)
-        if earlier is None:
-            layers = tuple(
-                LayerProfile(layer.shape, layer.share_group, {}, layer.statistics)
-                for layer in observed.values()
-            )
-            keeping.keep_layers(layers)
-        round_model(
-            clips.model, observed, unrounded, scale_dtype, SCALES[clips.options.scales],
-            keeping.rounded, partial(clips.progress, "rounding"),
-        )  # fmt: skip
-    return layers or (), Rounding(Joined(known, keeping.rounded) if known else keeping.rounded)
+    def uncosted(shape: LayerShape) -> list[QuantSpec]:
+        there = costs.get(shape.name, {})
+        return [s for s in menu(shape) if s.scheme != "float" and s.label not in there]
+
+    def lacks(part: Fitted, wanted: Menu) -> bool:
+        return part.layers is None or any(
+            wanted(layer.shape) and layer.shape.name not in part.rounded for layer in part.layers
+        )
+
+    apart = clips.options.costs_unheard(len(clips.waveforms))
+    wanted: list[tuple[Fitted, Menu]] = [(keeping.whole, unrounded)]
+    if apart:
+        wanted = [(part, uncosted) for part in keeping.halves] + wanted
+    if any(lacks(part, of) for part, of in wanted):
+        seen = _observed(clips, len(wanted))
+        for index, ((part, of), observed) in enumerate(zip(wanted, seen, strict=True)):
+            if part.layers is None:
+                part.keep_layers(
+                    tuple(
+                        LayerProfile(layer.shape, layer.share_group, {}, layer.statistics)
+                        for layer in observed.values()
+                    )
+                )
+            before, total = index * len(observed), len(wanted) * len(observed)
+
+            def step(done: int, _: int, before: int = before, total: int = total) -> None:
+                clips.progress("rounding", before + done, total)
+
+            round_model(
+                clips.model, observed, of, scale_dtype, SCALES[clips.options.scales],
+                part.rounded, step,
+            )  # fmt: skip
+    made = keeping.whole.rounded
+    layers = keeping.whole.layers if earlier is None else earlier.profile.layers
+    rounding = Rounding(Joined(known, made) if known else made)
+    halves = tuple(_Codes(part.layers or (), Rounding(part.rounded)) for part in keeping.halves)
+    return layers or (), rounding, halves[::-1] if apart else (_Codes(layers or (), rounding),)
 
 
-def _observed(clips: _Clips) -> dict[str, Observed]:
-    """What the layers see, with others' clips where there are few of one's own. Its moments are large."""
-    model, options, count, done = clips.model, clips.options, len(clips.waveforms), 0
+def _observed(clips: _Clips, parts: int) -> Iterator[dict[str, Observed]]:
+    """What the layers see on every other clip, on the others, and on all; or, of one part, on all.
 
-    def step() -> None:
-        nonlocal done
-        done += 1
-        clips.progress("listening", done, count)
-
+    With others' clips where there are few of one's own. The moments are large: each is of use until the next
+    is asked for.
+    """
+    model, options, count = clips.model, clips.options, len(clips.waveforms)
     moments_by = ROUNDINGS[options.rounding]
-    observed = observe(
-        model, clips.waveforms, options.device, step, moments_by, options.ranges, clips.inputs
-    )
-    own = clips.seconds
-    if moments_by is not None and clips.others and own_share(own) < 1:
-        mix_moments(model, observed, own, clips.others, own_share(own), options.device, moments_by)
-    return observed
+    every = 1 if parts == 1 else 2
+    ears = [Listening(model, options.device, moments_by, clips.inputs) for _ in range(every)]
+    for index, waveform in enumerate(clips.waveforms):
+        ears[index % every].hear(waveform)
+        clips.progress("listening", index + 1, count)
+    general, seconds = None, _seconds(clips.others)
+    if moments_by is not None and clips.others and own_share(clips.seconds) < 1:
+        general = observe(model, clips.others, options.device, lambda: None, moments_by)
+
+    def known(ear: Listening, own: float) -> dict[str, Observed]:
+        heard = ear.observed(options.ranges)
+        if general is None:
+            return heard
+        return mix_moments(heard, own, general, seconds, own_share(own))
+
+    if every > 1:
+        for place, ear in enumerate(ears):
+            yield known(ear, _seconds(clips.waveforms[place::every]))
+        ears[0].add(ears.pop())
+    yield known(ears[0], clips.seconds)
 
 
 def measure_again(
@@ -300,7 +353,8 @@ def measure_again(
     try:
         inputs = remembering(model, options.device)
         clips = _Clips(model, waveforms, (), options, progress, inputs)
-        layers, _ = _with_costs(clips, menu, bare, measured.rounding, Keeping())
+        codes = (_Codes(bare, measured.rounding),)
+        layers, _ = _with_costs(clips, menu, bare, codes, Keeping())
     finally:
         model.module.to("cpu")
     profile = replace(measured.profile, method=options.method, seed=options.seed, layers=layers)
@@ -311,29 +365,37 @@ def _with_costs(
     clips: _Clips,
     menu: Menu,
     layers: Sequence[LayerProfile],
-    rounding: Rounding,
+    costed: Sequence[_Codes],
     keeping: Keeping,
 ) -> tuple[tuple[LayerProfile, ...], int]:
-    """The layers with such costs as they lack, and output frames. The model lies on the device."""
+    """The layers with such costs as they lack, and output frames. The model lies on the device.
+
+    costed: the codes whose costs the clips say, by turns.
+    """
     options, waveforms = clips.options, clips.waveforms
-    costed = {layer.shape.name: layer.costs for layer in layers}
+    costs_of = {layer.shape.name: layer.costs for layer in layers}
 
     def lacking(shape: LayerShape) -> list[QuantSpec]:
-        return [spec for spec in menu(shape) if spec.label not in costed[shape.name]]
+        return [spec for spec in menu(shape) if spec.label not in costs_of[shape.name]]
 
-    candidates = _Candidates(layers, lacking, rounding, options.device)
     draws = max(1, math.ceil(options.label_draws / len(waveforms)))
-    setting = Setting(clips.model, candidates, draws, options.device, clips.inputs)
+    candidates = [
+        _Candidates(codes.layers, lacking, codes.rounding, options.device) for codes in costed
+    ]
+    settings = [
+        Setting(clips.model, each, draws, options.device, clips.inputs) for each in candidates
+    ]
     for index, waveform in enumerate(waveforms):
         if index not in keeping.clips:
             seed = options.seed * 1_000_003 + index
+            setting = settings[index % len(settings)]
             keeping.keep_clip(index, METHODS[options.method].clip_costs(setting, waveform, seed))
         clips.progress("measuring", index + 1, len(waveforms))
     found = keeping.clips
     measured = []
     for layer in layers:
         name = layer.shape.name
-        labels = [spec.label for spec in candidates.specs(name)]
+        labels = [spec.label for spec in candidates[0].specs(name)]
         costs = {label: _mean(found, name, label) for label in labels}
         several = labels if len(found) > 1 else []
         errors = {label: _standard_error(found, name, label) for label in several}

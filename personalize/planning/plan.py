@@ -146,7 +146,8 @@ class LayerProfile:
 class Profile:
     """What one speaker's recordings say about one model. Serves any number of plans.
 
-    rounding: how the codes were chosen whose costs these are, e.g. `gptq` or `nearest, l1 scales`.
+    rounding: how the codes were chosen whose costs these are, e.g. `gptq` or `nearest, l1 scales`. unheard:
+    every clip told the costs of codes made for other clips, so that they hold for what is said next.
     """
 
     model: str
@@ -160,6 +161,7 @@ class Profile:
     float_weight_bytes: int
     layers: tuple[LayerProfile, ...]
     rounding: str = "nearest"
+    unheard: bool = False
 
     @property
     def in_nats(self) -> bool:

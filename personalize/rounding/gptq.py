@@ -6,6 +6,7 @@ Accurate post-training quantization for generative pre-trained transformers", IC
 Optimal Brain Surgeon, Hassibi and Stork, 1993). Scales are fixed before.
 """
 
+import math
 from collections.abc import Callable, Sequence
 
 import torch
@@ -109,10 +110,11 @@ def _made_up(
     return codes.to(kind).T.contiguous()
 
 
-def inverse_root(moments: Tensor) -> Tensor:
+def inverse_root(moments: Tensor, rows: float = math.inf) -> Tensor:
     """Upper triangular root of the inverse of a layer's damped input moments, both [in, in], float32 out.
 
-    moments: sum over positions of the outer product of the layer's input with itself.
+    moments: sum over positions of the outer product of the layer's input with itself. rows: how many
+    different positions; with fewer than inputs the damping grows in proportion.
     Raises UserError when they aren't finite.
     """
     if not torch.isfinite(moments).all():
@@ -121,6 +123,6 @@ def inverse_root(moments: Tensor) -> Tensor:
     mean = damped.diagonal().mean()
     if mean == 0:
         return torch.eye(len(moments), device=moments.device)
-    damped.diagonal().add_(DAMPING * mean)
+    damped.diagonal().add_(DAMPING * max(1.0, len(moments) / max(rows, 1.0)) * mean)
     inverse = torch.cholesky_inverse(torch.linalg.cholesky(damped))
     return torch.linalg.cholesky(inverse, upper=True).float()

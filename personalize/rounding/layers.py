@@ -15,7 +15,7 @@ from myqasr.core.errors import UserError
 from myqasr.personalize.planning.plan import LayerProfile, LayerShape, QuantSpec
 from myqasr.personalize.rounding import gptq
 from myqasr.personalize.rounding.codes import MIN_SCALE, LayerCodes, Precisions, Rounding
-from myqasr.personalize.rounding.observe import Observed
+from myqasr.personalize.rounding.observe import Moments, Observed
 from myqasr.personalize.rounding.palettes import Sorted, nearest_indices
 from myqasr.speech.models.base import SpeechModel
 
@@ -194,17 +194,18 @@ def round_model(
     once per layer with how many are done, of how many.
     """
     modules = model.layers()
-    last_moments: Tensor | None = None
+    last_moments: Moments | None = None
     root = torch.empty(0)
     layers = {} if layers is None else layers
     for index, (name, layer) in enumerate(observed.items()):
         if name not in layers:
             wanted = list(dict.fromkeys(spec.stored for spec in menu(layer.shape)))
             if layer.moments is not None and layer.moments is not last_moments and wanted:
-                last_moments, root = layer.moments, gptq.inverse_root(layer.moments)
+                last_moments = layer.moments
+                root = gptq.inverse_root(layer.moments.total, layer.moments.rows)
             weight: Tensor = modules[name].weight  # type: ignore[assignment]
             made_up = root if layer.moments is not None else None
-            importance = None if layer.moments is None else layer.moments.diagonal().float()
+            importance = None if layer.moments is None else layer.moments.total.diagonal().float()
             layers[name] = _rounded(weight, wanted, scale_dtype, made_up, search, importance)
         progress(index + 1, len(observed))
     return Rounding(layers)

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from myqasr.core.errors import UserError
 from myqasr.personalize.planning.plan import LayerShape
 from myqasr.personalize.rounding.kernels import has_rows, kind_of, rows
 from myqasr.personalize.rounding.ranges import RANGES
-from myqasr.speech.models.base import SAMPLE_RATE, SpeechModel
+from myqasr.speech.models.base import SpeechModel
 from myqasr.speech.models.spectrogram import FixedConv1d, FixedLinear
 
 Waveforms = Sequence[NDArray[np.float32]]
@@ -31,19 +31,29 @@ ROWS_A_CLIP = 512
 """Neighbouring windows of a convolution say nearly the same: more rows would only take longer."""
 
 
+@dataclass(slots=True, eq=False)
+class Moments:
+    """Second moments of a layer's input: sum over positions of the outer product of its rows with themselves.
+
+    total: [row, row]. rows: how many different ones it is the sum of.
+    """
+
+    total: Tensor
+    rows: float = 0.0
+
+
 @dataclass(frozen=True, slots=True)
 class Observed:
     """One layer in the float model: shape, which tensor it reads, and the ranges seen.
 
-    share_group: the first layer that reads the same tensor. moments: sum over positions of the outer product
-    of the layer's input rows with themselves, [row, row], the same object for linear layers that share their
-    input; None where they weren't asked for or the layer has no rows.
+    share_group: the first layer that reads the same tensor. moments: of its input, the same object for linear
+    layers that share their input; None where they weren't asked for or the layer has no rows.
     """
 
     shape: LayerShape
     share_group: str
     statistics: dict[str, float]
-    moments: Tensor | None = None
+    moments: Moments | None = None
 
 
 def layer_shape(name: str, module: nn.Module) -> LayerShape:
@@ -63,28 +73,69 @@ def layer_shape(name: str, module: nn.Module) -> LayerShape:
     )
 
 
-def observe(
-    model: SpeechModel,
-    waveforms: Waveforms,
-    device: str,
-    progress: Callable[[], None],
-    moments_by: RowWeights | None = None,
-    ranges: str = "min-max",
-    inputs: Inputs | None = None,
-) -> dict[str, Observed]:
-    """Run the float model over the clips: layers in order of execution, what they share, their ranges.
+class Listening:
+    """The float model's layers, as far as they were heard: what they see and give, summed up over clips.
 
     moments_by: also sum up the second moments of the layers' inputs, every row with the weight that this
-    gives it. ranges: a key of RANGES, how the ends of a range are chosen. inputs: of the module on the
-    device; the model's own if not given.
+    gives it. inputs: of the module on the device; the model's own if not given.
     """
-    seen: dict[str, Observed] = {}
-    kept: dict[tuple[str, str], list[Tensor]] = {}
-    # First reader of every tensor of the first clip; kept alive, so that no address is used twice.
-    readers: dict[int, tuple[Tensor, str]] = {}
-    owners: set[str] = set()
 
-    def watch(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
+    def __init__(
+        self,
+        model: SpeechModel,
+        device: str,
+        moments_by: RowWeights | None = None,
+        inputs: Inputs | None = None,
+    ) -> None:
+        self._model, self._device = model, device
+        self._moments_by, self._inputs = moments_by, inputs
+        self._seen: dict[str, Observed] = {}
+        self._kept: dict[tuple[str, str], list[Tensor]] = {}
+        # First reader of every tensor of a clip; kept alive, so that no address is used twice.
+        self._readers: dict[int, tuple[Tensor, str]] = {}
+        self._owners: set[str] = set()
+
+    @torch.inference_mode()
+    def hear(self, waveform: NDArray[np.float32]) -> None:
+        """Run the model over a clip [samples]; raises UserError when its logits aren't finite."""
+        model = self._model
+        heard = (
+            model.inputs(waveform, self._device) if self._inputs is None else self._inputs(waveform)
+        )
+        with hooks(model, self._watch):
+            logits = model.module(*heard)
+        self._readers.clear()
+        if not torch.isfinite(logits).all():
+            raise UserError(
+                f"{model.model_id} gives NaN or infinite logits on a clip; its weights are damaged"
+            )
+
+    @torch.inference_mode()
+    def add(self, other: "Listening") -> None:
+        """Take over all that another heard with the same model; the other is of no use afterwards."""
+        for name, found in other._seen.items():
+            moments = self._seen[name].moments
+            if name in self._owners and moments is not None and found.moments is not None:
+                moments.total.add_(found.moments.total)
+                moments.rows += found.moments.rows
+            self._widen(name, found.statistics)
+        for key, parts in other._kept.items():
+            self._kept[key].extend(parts)
+
+    def observed(self, ranges: str = "min-max") -> dict[str, Observed]:
+        """Layers in order of execution. ranges: a key of RANGES, how the ends of a range are chosen."""
+        found = {}
+        for name, layer in self._seen.items():
+            statistics = dict(layer.statistics)
+            for side in ("input", "output"):
+                ends = statistics[f"{side}_min"], statistics[f"{side}_max"]
+                values = torch.cat(self._kept[name, side])
+                low, high = RANGES[ranges](values, *ends)
+                statistics[f"{side}_min"], statistics[f"{side}_max"] = low, high
+            found[name] = replace(layer, statistics=statistics)
+        return found
+
+    def _watch(self, name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
         def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
             x = inputs[0]
             low_in, high_in = x.aminmax()
@@ -96,50 +147,55 @@ def observe(
                 "output_max": float(high_out),
             }
             for side, values in (("input", x), ("output", output)):
-                kept.setdefault((name, side), []).append(sample(values, VALUES_A_CLIP).clone())
-            if name not in seen:
-                _, first = readers.setdefault(x.data_ptr(), (x, name))
-                shape = layer_shape(name, module)
-                shared = (
-                    shape.kind == "linear" and first in seen and seen[first].shape.kind == "linear"
-                )
-                moments = seen[first].moments if shared else None
-                if (
-                    moments is None
-                    and moments_by is not None
-                    and shape.has_rows
-                    and not shape.fixed
-                ):
-                    moments = x.new_zeros(shape.row_weights, shape.row_weights)
-                    owners.add(name)
-                seen[name] = Observed(shape, first, found, moments)
-            if name in owners:
-                add_moments(seen[name].moments, module, x, moments_by)
-            if seen[name].statistics is found:
-                return
-            known = seen[name].statistics
-            for key, value in found.items():
-                further = min if key.endswith("min") else max
-                known[key] = further(known[key], value)
+                few = sample(values, VALUES_A_CLIP).clone()
+                self._kept.setdefault((name, side), []).append(few)
+            if name in self._seen:
+                self._widen(name, found)
+            else:
+                self._meet(name, module, x, found)
+            if name in self._owners:
+                add_moments(self._seen[name].moments, module, x, self._moments_by)
 
         return hook
 
-    with torch.inference_mode():
-        for waveform in waveforms:
-            heard = model.inputs(waveform, device) if inputs is None else inputs(waveform)
-            with hooks(model, watch):
-                logits = model.module(*heard)
-            readers.clear()
-            if not torch.isfinite(logits).all():
-                raise UserError(
-                    f"{model.model_id} gives NaN or infinite logits on a clip; its weights are damaged"
-                )
-            progress()
-        for (name, side), parts in kept.items():
-            found = seen[name].statistics
-            ends = found[f"{side}_min"], found[f"{side}_max"]
-            found[f"{side}_min"], found[f"{side}_max"] = RANGES[ranges](torch.cat(parts), *ends)
-    return seen
+    def _meet(self, name: str, module: nn.Module, x: Tensor, found: dict[str, float]) -> None:
+        """A layer runs for the first time."""
+        _, first = self._readers.setdefault(x.data_ptr(), (x, name))
+        shape = layer_shape(name, module)
+        seen = self._seen
+        shared = shape.kind == "linear" and first in seen and seen[first].shape.kind == "linear"
+        moments = seen[first].moments if shared else None
+        asked = self._moments_by is not None and shape.has_rows and not shape.fixed
+        if moments is None and asked:
+            moments = Moments(x.new_zeros(shape.row_weights, shape.row_weights))
+            self._owners.add(name)
+        seen[name] = Observed(shape, first, found, moments)
+
+    def _widen(self, name: str, found: dict[str, float]) -> None:
+        known = self._seen[name].statistics
+        for key, value in found.items():
+            further = min if key.endswith("min") else max
+            known[key] = further(known[key], value)
+
+
+def observe(
+    model: SpeechModel,
+    waveforms: Waveforms,
+    device: str,
+    progress: Callable[[], None],
+    moments_by: RowWeights | None = None,
+    ranges: str = "min-max",
+    inputs: Inputs | None = None,
+) -> dict[str, Observed]:
+    """Run the float model over the clips: layers in order of execution, what they share, their ranges.
+
+    moments_by, inputs: as of `Listening`. ranges: as of its `observed`.
+    """
+    listening = Listening(model, device, moments_by, inputs)
+    for waveform in waveforms:
+        listening.hear(waveform)
+        progress()
+    return listening.observed(ranges)
 
 
 def remembering(model: SpeechModel, device: str) -> Inputs:
@@ -178,7 +234,7 @@ def by_difference(rows: Tensor) -> Tensor:
 
 
 def add_moments(
-    moments: Tensor | None, module: nn.Module, x: Tensor, weights_of: RowWeights | None
+    moments: Moments | None, module: nn.Module, x: Tensor, weights_of: RowWeights | None
 ) -> None:
     """Add a clip's input [1, ...] to a layer's moments; a long clip is represented by some of its rows."""
     if moments is None or weights_of is None:
@@ -188,31 +244,37 @@ def add_moments(
     every = -(-frames // ROWS_A_CLIP)
     some = rows(module, x, every).flatten(0, -2)
     weights = weights_of(some)
-    moments.addmm_(some.T, some if weights is None else weights * some, alpha=every)
+    moments.total.addmm_(some.T, some if weights is None else weights * some, alpha=every)
+    moments.rows += len(some)
 
 
 def mix_moments(
-    model: SpeechModel,
     observed: dict[str, Observed],
     seconds: float,
-    others: Waveforms,
+    general: dict[str, Observed],
+    heard: float,
     share: float,
-    device: str,
-    moments_by: RowWeights,
-) -> None:
-    """Make the moments those of `share` own speech and 1 - share of others', in place, per second of each.
+) -> dict[str, Observed]:
+    """Layers whose moments are those of `share` own speech and 1 - share of others', per second of each.
 
-    seconds: of own speech that was observed. others: other speakers' clips; the model is run over them.
+    seconds: of own speech that was observed. general: the same layers on `heard` seconds of others' speech.
     """
-    general = observe(model, others, device, lambda: None, moments_by)
-    heard = sum(len(waveform) for waveform in others) / SAMPLE_RATE
-    mixed: set[int] = set()
+    mixed: dict[int, Moments] = {}  # layers that share their input share these
+    found = {}
     with torch.inference_mode():  # the moments were made in it
         for name, layer in observed.items():
-            theirs = general[name].moments
-            if layer.moments is not None and theirs is not None and id(layer.moments) not in mixed:
-                mixed.add(id(layer.moments))  # layers that share their input share these
-                layer.moments.mul_(share / seconds).add_(theirs, alpha=(1 - share) / heard)
+            own, theirs = layer.moments, general[name].moments
+            if own is None or theirs is None:
+                found[name] = layer
+                continue
+            if id(own) not in mixed:
+                total = own.total * (share / seconds)
+                total.add_(theirs.total, alpha=(1 - share) / heard)
+                # So many rows of one weight say as much.
+                rows = 1 / (share**2 / max(own.rows, 1) + (1 - share) ** 2 / max(theirs.rows, 1))
+                mixed[id(own)] = Moments(total, rows)
+            found[name] = replace(layer, moments=mixed[id(own)])
+    return found
 
 
 @contextmanager
