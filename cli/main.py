@@ -67,6 +67,9 @@ def personalize(
     target: Target = "xnnpack",
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     clips: Annotated[int, typer.Option(help="Recordings to measure on.", min=1)] = 32,
+    threads: Annotated[
+        int | None, typer.Option(help="CPU threads to measure with; default: torch's.", min=1)
+    ] = None,
     seed: Annotated[int, typer.Option(help="Decides which labels are drawn.")] = 0,
     prior: Annotated[
         Path | None,
@@ -110,7 +113,7 @@ def personalize(
     selection = selection_of(speakers, gender, language, split)
     run(
         model, audio, selection, budget, out, target, clips,
-        Measuring(device, seed, rounding, sensitivity, scales, ranges),
+        Measuring(device, seed, rounding, sensitivity, scales, ranges, threads),
         prior, rules_of(precisions, keep, allocation, max_precisions, tie_inputs), as_json,
     )  # fmt: skip
 

@@ -41,6 +41,8 @@ class Prior:
             for clip in self.clips
             if clip.path.is_file() or zipped.archive_of(clip.path) is not None
         ]
+        if not there:
+            return []
         recordings, _ = read_clips(there)
         return [recording.waveform for recording in recordings]
 

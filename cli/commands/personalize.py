@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Measuring:
-    """How costs are measured and codes made, as asked for; see `ProfileOptions`."""
+    """How costs are measured and codes made, as asked for; see `ProfileOptions`. threads: of torch."""
 
     device: str
     seed: int
@@ -24,6 +24,7 @@ class Measuring:
     sensitivity: str
     scales: str
     ranges: str
+    threads: int | None
 
 
 def run(
@@ -40,6 +41,8 @@ def run(
     as_json: bool,
 ) -> None:
     """Measure, allocate, round, and say in words what was found."""
+    import torch
+
     from myqasr.api import personalize_model
     from myqasr.personalize.measuring.sensitivity import ProfileOptions
 
@@ -51,6 +54,8 @@ def run(
         scales=measuring.scales,
         ranges=measuring.ranges,
     )
+    if measuring.threads is not None:
+        torch.set_num_threads(measuring.threads)
     with listening("measuring") as listener:
         found = personalize_model(
             model_source, audio, budget=budget, out=out, target=target_name, clips=clips,

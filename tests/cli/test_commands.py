@@ -34,6 +34,28 @@ def test_personalize_says_in_words_what_it_found(tiny_model, tune_clips, tmp_pat
     assert f"myqasr export {out}" in done.stdout.replace("\n", "")
 
 
+def test_in_a_pipe_progress_is_a_line_now_and_then_and_threads_are_as_asked(
+    tiny_model, tune_clips, tmp_path
+):
+    import torch
+
+    threads = torch.get_num_threads()
+    try:
+        done = invoke(
+            "personalize", tiny_model, tune_clips, "--budget", "0.5x", "--out", tmp_path / "alice",
+            "--threads", 1, "--json",
+        )  # fmt: skip
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(threads)
+    assert done.exit_code == 0, done.output
+    json.loads(done.stdout)  # nothing of it among the answer
+    lines = done.stderr.splitlines()
+    assert "listening 1/6" in lines and "listening 6/6" in lines and "measuring 6/6" in lines
+    rounding = [line for line in lines if line.startswith("rounding ")]
+    assert 5 < len(rounding) <= 11
+
+
 def test_exported_file_is_within_its_budget_and_names_its_plan(finished_run):
     run = RunFolder(finished_run)
     _, artifact = load_artifact(finished_run / "exports" / "alice.pte")
