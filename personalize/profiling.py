@@ -6,11 +6,11 @@ from fnmatch import fnmatchcase
 
 from myqasr.core.errors import UserError
 from myqasr.core.storage import load_record, record_hash, save_record
+from myqasr.personalize.measuring.fitting import Progress
 from myqasr.personalize.measuring.sensitivity import (
     METHODS,
     Measurement,
     ProfileOptions,
-    Progress,
     round_plan,
 )
 from myqasr.personalize.planning.budget import parse_budget

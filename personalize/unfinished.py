@@ -11,12 +11,12 @@ import torch
 
 from myqasr.core.errors import UserError
 from myqasr.core.storage import load_record, save_record, sha256_of_text
+from myqasr.personalize.measuring.fitting import Progress
 from myqasr.personalize.measuring.keeping import Fitted, Keeping
 from myqasr.personalize.measuring.method import ClipCosts
 from myqasr.personalize.measuring.sensitivity import (
     Measurement,
     ProfileOptions,
-    Progress,
     measure,
 )
 from myqasr.personalize.planning.plan import LayerProfile, QuantSpec

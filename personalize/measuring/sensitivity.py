@@ -1,14 +1,15 @@
 """Measuring one speaker: what is seen, the codes made of it, what each precision of each layer costs."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 
 from myqasr.core.errors import UserError
 from myqasr.personalize.measuring import brute_force, fisher, layer_figures
-from myqasr.personalize.measuring.keeping import Fitted, Keeping
+from myqasr.personalize.measuring.fitting import Clips, Codes, Progress, ScaleDtype, fitted
+from myqasr.personalize.measuring.keeping import Keeping
 from myqasr.personalize.measuring.method import ClipCosts, Method, Setting
 from myqasr.personalize.planning.plan import (
     FLOAT32,
@@ -19,28 +20,17 @@ from myqasr.personalize.planning.plan import (
     QuantSpec,
 )
 from myqasr.personalize.planning.problem import Menu
-from myqasr.personalize.planning.shrinkage import own_share
 from myqasr.personalize.rounding.codes import LayerCodes, Rounding
-from myqasr.personalize.rounding.kept import Joined
-from myqasr.personalize.rounding.layers import SCALES, round_model
+from myqasr.personalize.rounding.layers import SCALES
 from myqasr.personalize.rounding.observe import (
-    Inputs,
-    Listening,
-    Observed,
     RowWeights,
     Waveforms,
     by_difference,
     equal_weights,
-    mix_moments,
-    observe,
     remembering,
 )
 from myqasr.personalize.rounding.ranges import RANGES
-from myqasr.speech.models.base import SAMPLE_RATE, SpeechModel
-
-ScaleDtype = Callable[[QuantSpec], str]
-Progress = Callable[[str, int, int], None]
-"""Told the stage, how many of its steps are done, and of how many."""
+from myqasr.speech.models.base import SpeechModel
 
 METHODS: dict[str, Method] = {
     "fisher": Method(fisher.clip_costs),
@@ -198,12 +188,11 @@ def measure(
     weights_hash = model.weights_hash()
     model.module.to(options.device)
     try:
-        clips = _Clips(
-            model, waveforms, others, options, progress, remembering(model, options.device)
-        )
+        clips = _clips(model, waveforms, others, options, progress)
         keeping = Keeping() if keeping is None else keeping
-        layers, rounding, costed = _fitted(clips, menu, scale_dtype, keeping, earlier)
-        layers, frames = _with_costs(clips, menu, layers, costed, keeping)
+        before = None if earlier is None else Codes(earlier.profile.layers, earlier.rounding)
+        layers, rounding, costed = fitted(clips, menu, scale_dtype, keeping, before)
+        layers, frames = _with_costs(clips, options, menu, layers, costed, keeping)
     finally:
         model.module.to("cpu")
     profile = Profile(
@@ -223,122 +212,6 @@ def measure(
     return Measurement(profile, rounding)
 
 
-@dataclass(frozen=True, slots=True)
-class _Clips:
-    """What is measured, on what, and how."""
-
-    model: SpeechModel
-    waveforms: Waveforms
-    others: Waveforms
-    options: ProfileOptions
-    progress: Progress
-    inputs: Inputs
-
-    @property
-    def seconds(self) -> float:
-        """Of the speaker's own speech."""
-        return _seconds(self.waveforms)
-
-
-def _seconds(waveforms: Waveforms) -> float:
-    return sum(len(waveform) for waveform in waveforms) / SAMPLE_RATE
-
-
-@dataclass(frozen=True, slots=True)
-class _Codes:
-    """Codes, and the layers with the ranges that belong to them."""
-
-    layers: Sequence[LayerProfile]
-    rounding: Rounding
-
-
-def _fitted(
-    clips: _Clips,
-    menu: Menu,
-    scale_dtype: ScaleDtype,
-    keeping: Keeping,
-    earlier: Measurement | None,
-) -> tuple[Sequence[LayerProfile], Rounding, tuple[_Codes, ...]]:
-    """Layers as seen on the clips, with such costs as are known, and codes made for all clips.
-
-    At last, what the clips' costs are measured on, by turns: codes made for the other half of the clips.
-    """
-    known = {} if earlier is None else earlier.rounding.layers
-    costs = {} if earlier is None else {x.shape.name: x.costs for x in earlier.profile.layers}
-
-    def unrounded(shape: LayerShape) -> list[QuantSpec]:
-        there = known.get(shape.name, {})
-        return [s for s in menu(shape) if s.scheme != "float" and s.stored.label not in there]
-
-    def uncosted(shape: LayerShape) -> list[QuantSpec]:
-        there = costs.get(shape.name, {})
-        return [s for s in menu(shape) if s.scheme != "float" and s.label not in there]
-
-    def lacks(part: Fitted, wanted: Menu) -> bool:
-        return part.layers is None or any(
-            wanted(layer.shape) and layer.shape.name not in part.rounded for layer in part.layers
-        )
-
-    apart = clips.options.costs_unheard(len(clips.waveforms))
-    wanted: list[tuple[Fitted, Menu]] = [(keeping.whole, unrounded)]
-    if apart:
-        wanted = [(part, uncosted) for part in keeping.halves] + wanted
-    if any(lacks(part, of) for part, of in wanted):
-        seen = _observed(clips, len(wanted))
-        for index, ((part, of), observed) in enumerate(zip(wanted, seen, strict=True)):
-            if part.layers is None:
-                part.keep_layers(
-                    tuple(
-                        LayerProfile(layer.shape, layer.share_group, {}, layer.statistics)
-                        for layer in observed.values()
-                    )
-                )
-            before, total = index * len(observed), len(wanted) * len(observed)
-
-            def step(done: int, _: int, before: int = before, total: int = total) -> None:
-                clips.progress("rounding", before + done, total)
-
-            round_model(
-                clips.model, observed, of, scale_dtype, SCALES[clips.options.scales],
-                part.rounded, step,
-            )  # fmt: skip
-    made = keeping.whole.rounded
-    layers = keeping.whole.layers if earlier is None else earlier.profile.layers
-    rounding = Rounding(Joined(known, made) if known else made)
-    halves = tuple(_Codes(part.layers or (), Rounding(part.rounded)) for part in keeping.halves)
-    return layers or (), rounding, halves[::-1] if apart else (_Codes(layers or (), rounding),)
-
-
-def _observed(clips: _Clips, parts: int) -> Iterator[dict[str, Observed]]:
-    """What the layers see on every other clip, on the others, and on all; or, of one part, on all.
-
-    With others' clips where there are few of one's own. The moments are large: each is of use until the next
-    is asked for.
-    """
-    model, options, count = clips.model, clips.options, len(clips.waveforms)
-    moments_by = ROUNDINGS[options.rounding]
-    every = 1 if parts == 1 else 2
-    ears = [Listening(model, options.device, moments_by, clips.inputs) for _ in range(every)]
-    for index, waveform in enumerate(clips.waveforms):
-        ears[index % every].hear(waveform)
-        clips.progress("listening", index + 1, count)
-    general, seconds = None, _seconds(clips.others)
-    if moments_by is not None and clips.others and own_share(clips.seconds) < 1:
-        general = observe(model, clips.others, options.device, lambda: None, moments_by)
-
-    def known(ear: Listening, own: float) -> dict[str, Observed]:
-        heard = ear.observed(options.ranges)
-        if general is None:
-            return heard
-        return mix_moments(heard, own, general, seconds, own_share(own))
-
-    if every > 1:
-        for place, ear in enumerate(ears):
-            yield known(ear, _seconds(clips.waveforms[place::every]))
-        ears[0].add(ears.pop())
-    yield known(ears[0], clips.seconds)
-
-
 def measure_again(
     model: SpeechModel,
     waveforms: Waveforms,
@@ -351,28 +224,42 @@ def measure_again(
     model.module.to(options.device)
     bare = [replace(layer, costs={}, errors={}) for layer in measured.profile.layers]
     try:
-        inputs = remembering(model, options.device)
-        clips = _Clips(model, waveforms, (), options, progress, inputs)
-        codes = (_Codes(bare, measured.rounding),)
-        layers, _ = _with_costs(clips, menu, bare, codes, Keeping())
+        clips = _clips(model, waveforms, (), options, progress)
+        codes = (Codes(bare, measured.rounding),)
+        layers, _ = _with_costs(clips, options, menu, bare, codes, Keeping())
     finally:
         model.module.to("cpu")
     profile = replace(measured.profile, method=options.method, seed=options.seed, layers=layers)
     return Measurement(profile, measured.rounding)
 
 
+def _clips(
+    model: SpeechModel,
+    waveforms: Waveforms,
+    others: Waveforms,
+    options: ProfileOptions,
+    progress: Progress,
+) -> Clips:
+    return Clips(
+        model, waveforms, others, progress, remembering(model, options.device), options.device,
+        ROUNDINGS[options.rounding], SCALES[options.scales], options.ranges,
+        options.costs_unheard(len(waveforms)),
+    )  # fmt: skip
+
+
 def _with_costs(
-    clips: _Clips,
+    clips: Clips,
+    options: ProfileOptions,
     menu: Menu,
     layers: Sequence[LayerProfile],
-    costed: Sequence[_Codes],
+    costed: Sequence[Codes],
     keeping: Keeping,
 ) -> tuple[tuple[LayerProfile, ...], int]:
     """The layers with such costs as they lack, and output frames. The model lies on the device.
 
     costed: the codes whose costs the clips say, by turns.
     """
-    options, waveforms = clips.options, clips.waveforms
+    waveforms = clips.waveforms
     costs_of = {layer.shape.name: layer.costs for layer in layers}
 
     def lacking(shape: LayerShape) -> list[QuantSpec]:
