@@ -71,6 +71,7 @@ def _print_findings(found: Personalized, out: Path) -> None:
     from myqasr.personalize.planning.budget import format_bytes
     from myqasr.personalize.planning.describe import most_sensitive, precision_counts
     from myqasr.personalize.planning.exact import plan_mean_bits
+    from myqasr.personalize.planning.expectation import expectation
     from myqasr.personalize.planning.shrinkage import expected_cost, own_share
 
     profile, plan, generic = found.profile, found.plan, found.generic
@@ -100,7 +101,15 @@ def _print_findings(found: Personalized, out: Path) -> None:
         tell(f"Next: myqasr export {out}")
         return
     proven = f" (proven within {plan.gap:.1%} of the best)" if plan.method == "exact" else ""
-    tell(f"Expected divergence {plan.expected_cost:.3g} {profile.unit}{proven}.")
+    likely = expectation(profile, plan.expected_cost)
+    if likely is None:
+        tell(f"Expected divergence {plan.expected_cost:.3g} {profile.unit}{proven}.")
+    else:
+        tell(
+            f"Expected divergence {likely.nats:.3g} {profile.unit}, between {likely.low:.2g} and "
+            f"{likely.high:.2g}, on speech that its codes never heard; its layers' costs add up to "
+            f"{plan.expected_cost:.3g}{proven}."
+        )
     if generic is not None:
         cost = expected_cost(profile, generic)
         other = sum(generic.layers[name] != spec for name, spec in plan.layers.items())

@@ -8,11 +8,13 @@ import torch
 
 from myqasr.core.errors import UserError
 from myqasr.personalize.measuring import brute_force, fisher, layer_figures
+from myqasr.personalize.measuring.checks import checked
 from myqasr.personalize.measuring.fitting import Clips, Codes, Progress, ScaleDtype, fitted
 from myqasr.personalize.measuring.keeping import Keeping
 from myqasr.personalize.measuring.method import ClipCosts, Method, Setting
 from myqasr.personalize.planning.plan import (
     FLOAT32,
+    IN_NATS,
     LayerProfile,
     LayerShape,
     Plan,
@@ -193,6 +195,8 @@ def measure(
         before = None if earlier is None else Codes(earlier.profile.layers, earlier.rounding)
         layers, rounding, costed = fitted(clips, menu, scale_dtype, keeping, before)
         layers, frames = _with_costs(clips, options, menu, layers, costed, keeping)
+        in_nats = options.method in IN_NATS
+        tried = checked(clips, layers, costed) if in_nats and clips.apart else ()
     finally:
         model.module.to("cpu")
     profile = Profile(
@@ -207,7 +211,8 @@ def measure(
         float_weight_bytes=sum(p.numel() * 4 for p in model.module.parameters()),
         layers=layers,
         rounding=options.codes_by,
-        unheard=options.costs_unheard(len(waveforms)),
+        unheard=clips.apart,
+        checks=tried,
     )
     return Measurement(profile, rounding)
 

@@ -142,12 +142,29 @@ class LayerProfile:
                 raise UserError(f"layer {self.shape.name}: cost of {label} is {cost}")
 
 
+IN_NATS = ("fisher", "kl", "operating-point")
+"""Methods whose costs are divergences."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A plan that was tried whole on clips which its codes never heard.
+
+    expected: sum of its layers' costs. measured: divergence, nats per frame; error: its standard error.
+    """
+
+    expected: float
+    measured: float
+    error: float
+
+
 @dataclass(frozen=True, slots=True)
 class Profile:
     """What one speaker's recordings say about one model. Serves any number of plans.
 
     rounding: how the codes were chosen whose costs these are, e.g. `gptq` or `nearest, l1 scales`. unheard:
-    every clip told the costs of codes made for other clips, so that they hold for what is said next.
+    every clip told the costs of codes made for other clips, so that they hold for what is said next. checks:
+    whole plans that were tried, by rising expectation.
     """
 
     model: str
@@ -162,11 +179,12 @@ class Profile:
     layers: tuple[LayerProfile, ...]
     rounding: str = "nearest"
     unheard: bool = False
+    checks: tuple[Check, ...] = ()
 
     @property
     def in_nats(self) -> bool:
         """Whether costs are divergences, which add up to the plan's."""
-        return self.method in ("fisher", "kl", "operating-point")
+        return self.method in IN_NATS
 
     @property
     def unit(self) -> str:

@@ -1,0 +1,98 @@
+"""A few whole plans tried, because layers' costs don't just add up.
+
+Costs are second order and one layer at a time; where many layers are at few bits, or a decoder reads what it
+wrote, the divergence of the whole grows faster than their sum. Some plans from the coarsest to the finest are
+run on clips that their codes never heard, and what a plan's sum stands for is read off between them.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+
+from myqasr.personalize.measuring.brute_force import divergence_of
+from myqasr.personalize.measuring.fitting import Clips, Codes
+from myqasr.personalize.planning.plan import FLOAT32, Check, LayerProfile, QuantSpec
+
+MEAN_BITS = (4.0, 4.5, 5.25, 6.5)
+"""Of a weight, in the plans that are tried; the first is raised to the least there is."""
+MOST_CLIPS = 8
+"""That every plan is tried on."""
+ROUNDS = 40
+"""Of bisection, for the price of a byte."""
+
+
+def checked(
+    clips: Clips, layers: Sequence[LayerProfile], costed: Sequence[Codes]
+) -> tuple[Check, ...]:
+    """What plans of these layers are expected to cost, and do, on average over clips.
+
+    costed: the codes that the clips try, by turns: made for other clips. The model lies on the device.
+    """
+    plans = {tuple(plan.items()): plan for bits in MEAN_BITS if (plan := cheapest(layers, bits))}
+    chosen = range(min(len(clips.waveforms), MOST_CLIPS))
+    found = []
+    for done, plan in enumerate(plans.values()):
+        results = []
+        for index in chosen:
+            codes = costed[index % len(costed)]
+            rounded = {
+                layer.shape.name: codes.rounding.codes(layer, plan[layer.shape.name])
+                for layer in codes.layers
+            }
+            results.append(
+                divergence_of(clips.model, clips.waveforms[index], rounded, clips.device)
+            )
+        clips.progress("checking", done + 1, len(plans))
+        mean = math.fsum(nats for nats, _ in results) / sum(frames for _, frames in results)
+        expected = math.fsum(cost_of(layer, plan[layer.shape.name]) for layer in layers)
+        found.append(Check(expected, mean, _standard_error(results, mean)))
+    return tuple(sorted(found, key=lambda check: check.expected))
+
+
+def cheapest(layers: Sequence[LayerProfile], mean_bits: float) -> Mapping[str, QuantSpec]:
+    """A precision for every layer: the least cost in sum with about so many bits a weight on average.
+
+    The plan that a price for every bit leads to, the price found by bisection.
+    """
+    weights = {layer.shape.name: math.prod(layer.shape.weight_shape) for layer in layers}
+    most = mean_bits * sum(weights.values())
+    low, high = 0.0, 1.0
+    plan = _at_price(layers, weights, high)
+    for _ in range(ROUNDS):
+        price = math.sqrt(low * high) if low else high / 1e3
+        tried = _at_price(layers, weights, price)
+        if sum(tried[name].bits * count for name, count in weights.items()) > most:
+            low = price
+        else:
+            high, plan = price, tried
+    return plan
+
+
+def _at_price(
+    layers: Sequence[LayerProfile], weights: Mapping[str, int], price: float
+) -> dict[str, QuantSpec]:
+    return {
+        layer.shape.name: min(
+            (QuantSpec.from_label(label) for label in layer.costs),
+            key=lambda spec: (
+                layer.costs[spec.label] + price * spec.bits * weights[layer.shape.name],
+                spec.label,
+            ),
+        )
+        if layer.costs
+        else FLOAT32
+        for layer in layers
+    }
+
+
+def cost_of(layer: LayerProfile, spec: QuantSpec) -> float:
+    """A layer's cost at a precision; float32 costs nothing."""
+    return 0.0 if spec == FLOAT32 else layer.costs[spec.label]
+
+
+def _standard_error(results: Sequence[tuple[float, int]], mean: float) -> float:
+    """Of the mean per frame over clips (ratio estimator); as large as the mean itself with one clip."""
+    count = len(results)
+    if count < 2:
+        return mean
+    residuals = math.fsum((nats - mean * frames) ** 2 for nats, frames in results)
+    return math.sqrt(residuals * count / (count - 1)) / sum(frames for _, frames in results)
