@@ -30,9 +30,10 @@ def clip_costs(setting: Setting, waveform: NDArray[np.float32], seed: int) -> Cl
     sums: dict[str, NDArray[np.float64]] = {}
 
     def watch(name: str, module: nn.Module, x: Tensor, y: Tensor) -> Take | None:
-        if not setting.rounded.get(name):
+        specs = setting.specs(name)
+        if not specs:
             return None
-        of_call = [Products(module, x, y, lambda: setting.rounded[name])]
+        of_call = [Products(module, x, y, specs, lambda: setting.rounded[name])]
 
         def take(gradient: Tensor) -> None:
             of_call[0].add(gradient)
@@ -46,8 +47,8 @@ def clip_costs(setting: Setting, waveform: NDArray[np.float32], seed: int) -> Cl
 
     frames = backward(setting, waveform, seed, watch)
     costs = {}
-    for name, candidates in setting.rounded.items():
-        found = sums.get(name, np.zeros(len(candidates)))
-        of_each = zip(candidates, found, strict=True)
-        costs[name] = {codes.spec.label: float(cost) for codes, cost in of_each}
+    for name in setting.rounded:
+        specs = setting.specs(name)
+        of_each = zip(specs, sums.get(name, np.zeros(len(specs))), strict=True)
+        costs[name] = {spec.label: float(cost) for spec, cost in of_each}
     return ClipCosts(frames, costs)

@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from myqasr.personalize.planning.plan import QuantSpec
 from myqasr.personalize.rounding.codes import LayerCodes
 from myqasr.personalize.rounding.observe import Inputs, hooks
 from myqasr.speech.models.base import SpeechModel
@@ -28,7 +29,8 @@ class Setting:
     model: the float model, on `device`. rounded: layer, in the order in which they run -> codes of every
     precision to be costed; they may be read from a file whenever they are asked for. draws: label sequences
     to draw, for methods that need labels. inputs: waveform [samples] -> all that the module takes for it, on
-    the device; `SpeechModel.inputs` if not given.
+    the device; `SpeechModel.inputs` if not given. precisions: those of every layer, in the order of its
+    codes, which are asked if not given.
     """
 
     model: SpeechModel
@@ -36,6 +38,13 @@ class Setting:
     draws: int
     device: str
     inputs: Inputs | None = None
+    precisions: Mapping[str, Sequence[QuantSpec]] | None = None
+
+    def specs(self, layer: str) -> Sequence[QuantSpec]:
+        """Precisions of a layer to be costed; its codes aren't read if that can be helped."""
+        if self.precisions is not None:
+            return self.precisions.get(layer, ())
+        return [codes.spec for codes in self.rounded.get(layer, ())]
 
     def heard(self, waveform: NDArray[np.float32]) -> tuple[Tensor, ...]:
         """What the model's module takes for one waveform [samples]."""

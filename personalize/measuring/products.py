@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from myqasr.personalize.planning.plan import FLOAT16
+from myqasr.personalize.planning.plan import FLOAT16, QuantSpec
 from myqasr.personalize.rounding.codes import LayerCodes
 from myqasr.personalize.rounding.kernels import has_rows, kernel_input, layer_output, rows
 from myqasr.speech.models.base import TokenEmbedding
@@ -23,26 +23,31 @@ CHUNK_WEIGHTS = 1 << 15
 class Products:
     """g . dy of one call of a layer: draws are added one after the other.
 
-    module, x, y: the layer, its input and its output in float. read: gives codes at every precision; called
-    once now and once at the end, so that they needn't be held in between.
+    module, x, y: the layer, its input and its output in float. specs: its precisions. read: gives codes at
+    each of them; called when they are needed, so that they needn't be held in between.
     """
 
     def __init__(
-        self, module: nn.Module, x: Tensor, y: Tensor, read: Callable[[], Sequence[LayerCodes]]
+        self,
+        module: nn.Module,
+        x: Tensor,
+        y: Tensor,
+        specs: Sequence[QuantSpec],
+        read: Callable[[], Sequence[LayerCodes]],
     ) -> None:
-        candidates = read()
         self._read = read
-        self._count = len(candidates)
+        self._count = len(specs)
         self._direct = [
             place
-            for place, codes in enumerate(candidates)
-            if not has_rows(module) or codes.input_range is not None
+            for place, spec in enumerate(specs)
+            if not has_rows(module) or spec.activation == "int8-static"
         ]
         self._others = [place for place in range(self._count) if place not in self._direct]
+        candidates = read() if self._direct else []
         direct = [candidates[place] for place in self._direct]
         self._errors = [_output(module, x, codes).sub_(y) for codes in direct]
         self._products: list[list[float]] = []
-        others = [candidates[place] for place in self._others]
+        others = [specs[place] for place in self._others]
         self._rows = _RowProducts(module, x, others) if others else None
 
     def add(self, gradient: Tensor) -> None:
@@ -75,7 +80,7 @@ class _RowProducts:
     by that: its change is g . ((X' - X)W^T + X'(W' - W)^T).
     """
 
-    def __init__(self, module: nn.Module, x: Tensor, candidates: Sequence[LayerCodes]) -> None:
+    def __init__(self, module: nn.Module, x: Tensor, specs: Sequence[QuantSpec]) -> None:
         self._transposed = isinstance(module, nn.Conv1d)
         self._weight: Tensor = module.weight.detach().flatten(1)  # type: ignore[operator]
         self._draws = 0
@@ -88,17 +93,17 @@ class _RowProducts:
         self._seen: dict[str, Tensor] = {}  # kind of input, of integer weights -> [positions, row]
         self._outer: dict[str, list[Tensor]] = {}  # the same -> g^T X' of every draw [out, row]
         self._dots: dict[str, list[float]] = {}
-        for codes in candidates:
-            kind = _kind(codes)
+        for spec in specs:
+            kind, bare = _kind(spec), LayerCodes(spec)
             if kind in self._changes or kind in self._seen:
                 continue
             seen = plain
             if kind != "float":
-                seen = kernel_input(inputs, codes).flatten(0, -2)
+                seen = kernel_input(inputs, bare).flatten(0, -2)
                 self._changes[kind] = (seen - plain) @ self._weight.T
                 self._dots[kind] = []
             if kind == FLOAT16.label:
-                stored = codes.dequantized(self._weight) - self._weight
+                stored = bare.dequantized(self._weight) - self._weight
                 self._changes[kind].addmm_(seen, stored.T)
             else:
                 self._seen[kind] = seen
@@ -122,7 +127,7 @@ class _RowProducts:
     def all(self, candidates: Sequence[LayerCodes]) -> NDArray[np.float64]:
         """[draws, candidates], which are the same as before."""
         found = np.zeros((self._draws, len(candidates)))
-        kinds = [_kind(codes) for codes in candidates]
+        kinds = [_kind(codes.spec) for codes in candidates]
         for kind, dots in self._dots.items():
             places = [place for place, each in enumerate(kinds) if each == kind]
             found[:, places] = np.array(dots)[:, None]
@@ -155,9 +160,9 @@ class _RowProducts:
         return found + total.numpy()
 
 
-def _kind(codes: LayerCodes) -> str:
+def _kind(spec: QuantSpec) -> str:
     """What the kernel does with its input, in a word."""
-    return codes.spec.label if codes.spec.scheme == "float" else codes.spec.activation
+    return spec.label if spec.scheme == "float" else spec.activation
 
 
 def _output(module: nn.Module, x: Tensor, codes: LayerCodes) -> Tensor:

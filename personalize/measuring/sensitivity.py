@@ -323,7 +323,8 @@ def _with_costs(
 
     candidates = _Candidates(layers, lacking, rounding, options.device)
     draws = max(1, math.ceil(options.label_draws / len(waveforms)))
-    setting = Setting(clips.model, candidates, draws, options.device, clips.inputs)
+    specs = {name: candidates.specs(name) for name in candidates}
+    setting = Setting(clips.model, candidates, draws, options.device, clips.inputs, specs)
     for index, waveform in enumerate(waveforms):
         if index not in keeping.clips:
             seed = options.seed * 1_000_003 + index
@@ -333,7 +334,7 @@ def _with_costs(
     measured = []
     for layer in layers:
         name = layer.shape.name
-        labels = [spec.label for spec in candidates.specs(name)]
+        labels = [spec.label for spec in specs[name]]
         costs = {label: _mean(found, name, label) for label in labels}
         several = labels if len(found) > 1 else []
         errors = {label: _standard_error(found, name, label) for label in several}

@@ -37,7 +37,7 @@ def products_of(module: nn.Module, x: torch.Tensor, labels: tuple[str, ...]):
     with torch.no_grad():
         codes = candidates(module.weight, labels)
         y = module(x)
-        found = Products(module, x, y, lambda: codes)
+        found = Products(module, x, y, [each.spec for each in codes], lambda: codes)
         expected = []
         for _ in range(DRAWS):
             gradient = torch.randn_like(y)
