@@ -20,34 +20,45 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from myqasr.personalize.measuring.method import ClipCosts, Setting, Take, backward
-from myqasr.personalize.measuring.products import Products
+from myqasr.personalize.measuring.method import ClipCosts, Setting, Takes, backward
+from myqasr.personalize.measuring.products import LastInput, Products
 
 
 def clip_costs(setting: Setting, waveform: NDArray[np.float32], seed: int) -> ClipCosts:
     """One clip's costs, summed over its frames. `seed` alone decides which labels are drawn."""
     draws = setting.draws
     sums: dict[str, NDArray[np.float64]] = {}
+    last_input = LastInput()
 
-    def watch(name: str, module: nn.Module, x: Tensor, y: Tensor) -> Take | None:
-        if not setting.rounded.get(name):
+    def watch(name: str, module: nn.Module, x: Tensor, y: Tensor) -> Takes | None:
+        specs = setting.specs(name)
+        if not specs:
             return None
-        of_call = [Products(module, x, y, lambda: setting.rounded[name])]
+        products = Products(module, x, y, specs, lambda: setting.rounded[name], last_input)
+        of_call = [products]
 
-        def take(gradient: Tensor) -> None:
-            of_call[0].add(gradient)
+        def finish_after_the_last() -> None:
             if (
                 of_call[0].draws == draws
             ):  # what it holds is large: not kept until the others are done
                 found = np.square(of_call.pop().all()).sum(axis=0) / (2 * draws)
                 sums[name] = found + sums.get(name, 0.0)
 
-        return take
+        def at_output(gradient: Tensor) -> None:
+            of_call[0].add(gradient)
+            if not of_call[0].wants_input:
+                finish_after_the_last()
+
+        def at_input(gradient: Tensor) -> None:
+            of_call[0].add_at_input(gradient)
+            finish_after_the_last()
+
+        return Takes(at_output, at_input if products.wants_input else None)
 
     frames = backward(setting, waveform, seed, watch)
     costs = {}
-    for name, candidates in setting.rounded.items():
-        found = sums.get(name, np.zeros(len(candidates)))
-        of_each = zip(candidates, found, strict=True)
-        costs[name] = {codes.spec.label: float(cost) for codes, cost in of_each}
+    for name in setting.rounded:
+        specs = setting.specs(name)
+        of_each = zip(specs, sums.get(name, np.zeros(len(specs))), strict=True)
+        costs[name] = {spec.label: float(cost) for spec, cost in of_each}
     return ClipCosts(frames, costs)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.stats import normaltest
 from torch import Tensor, nn
 
-from myqasr.personalize.measuring.method import ClipCosts, Method, Setting, backward
+from myqasr.personalize.measuring.method import ClipCosts, Method, Setting, Takes, backward
 from myqasr.personalize.rounding.kernels import layer_output
 from myqasr.personalize.rounding.observe import hooks, sample
 
@@ -133,7 +133,10 @@ def clip_costs(
 
     if figure.needs_gradient:
         frames = backward(
-            setting, waveform, seed, lambda name, module, x, y: partial(add, name, module, x, y)
+            setting,
+            waveform,
+            seed,
+            lambda name, module, x, y: Takes(partial(add, name, module, x, y)),
         )
     else:
         inputs = setting.heard(waveform)

@@ -1,6 +1,7 @@
 """What a sensitivity method is: what each precision of each layer costs, said for one clip at a time."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from myqasr.personalize.planning.plan import QuantSpec
 from myqasr.personalize.rounding.codes import LayerCodes
 from myqasr.personalize.rounding.observe import Inputs, hooks
 from myqasr.speech.models.base import SpeechModel
@@ -28,7 +30,8 @@ class Setting:
     model: the float model, on `device`. rounded: layer, in the order in which they run -> codes of every
     precision to be costed; they may be read from a file whenever they are asked for. draws: label sequences
     to draw, for methods that need labels. inputs: waveform [samples] -> all that the module takes for it, on
-    the device; `SpeechModel.inputs` if not given.
+    the device; `SpeechModel.inputs` if not given. precisions: those of every layer, in the order of its
+    codes, which are asked if not given.
     """
 
     model: SpeechModel
@@ -36,6 +39,13 @@ class Setting:
     draws: int
     device: str
     inputs: Inputs | None = None
+    precisions: Mapping[str, Sequence[QuantSpec]] | None = None
+
+    def specs(self, layer: str) -> Sequence[QuantSpec]:
+        """Precisions of a layer to be costed; its codes aren't read if that can be helped."""
+        if self.precisions is not None:
+            return self.precisions.get(layer, ())
+        return [codes.spec for codes in self.rounded.get(layer, ())]
 
     def heard(self, waveform: NDArray[np.float32]) -> tuple[Tensor, ...]:
         """What the model's module takes for one waveform [samples]."""
@@ -76,35 +86,48 @@ def divergence(p: Tensor, q: Tensor) -> float:
 
 
 Take = Callable[[Tensor], None]
-"""Takes the gradient of one draw's log-likelihood at a layer's output, shaped like it."""
+"""Takes a gradient of one draw's log-likelihood."""
+
+
+@dataclass(frozen=True, slots=True)
+class Takes:
+    """Who takes the gradients of a layer, once a draw each: at its output, then its own at its input.
+
+    at_input: of a layer that takes float values; that of other layers that read the same isn't in it.
+    """
+
+    at_output: Take
+    at_input: Take | None = None
 
 
 def backward(
     setting: Setting,
     waveform: NDArray[np.float32],
     seed: int,
-    watch: Callable[[str, nn.Module, Tensor, Tensor], Take | None],
+    watch: Callable[[str, nn.Module, Tensor, Tensor], Takes | None],
 ) -> int:
     """One forward pass, and a backward pass for each draw of labels from the posteriors; gives the frames.
 
-    watch: called for every layer, as it runs, with its name, module, input and output; gives what takes the
-    gradients at that output, one draw after the other, or None. `seed` alone decides which labels are drawn.
+    watch: called for every layer, as it runs, with its name, module, input and output; says who takes the
+    gradients, if anyone. `seed` alone decides which labels are drawn.
     """
 
     def watching(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
         def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
             with torch.no_grad():
-                take = watch(name, module, inputs[0].detach(), output.detach())
-            if take is None:
+                takes = watch(name, module, inputs[0].detach(), output.detach())
+            if takes is None:
                 return
             if not output.requires_grad:  # a layer that reads positions, not the audio
                 output.requires_grad_()
-            output.register_hook(take)
+            output.register_hook(takes.at_output)
+            if takes.at_input is not None:
+                inputs[0].register_hook(takes.at_input)
 
         return hook
 
     features, *written = setting.heard(waveform)
-    with hooks(setting.model, watching), torch.enable_grad():
+    with own_inputs(setting.model), hooks(setting.model, watching), torch.enable_grad():
         posteriors = log_posteriors(setting.model, (features.requires_grad_(), *written))
         drawn = torch.multinomial(
             posteriors.detach().exp().cpu(),
@@ -116,3 +139,22 @@ def backward(
             likelihood = posteriors.gather(1, drawn[:, draw : draw + 1]).sum()
             likelihood.backward(retain_graph=draw + 1 < setting.draws)
     return int(posteriors.shape[0])
+
+
+@contextmanager
+def own_inputs(model: SpeechModel) -> Iterator[None]:
+    """Every layer gets a view of its input to itself, at which the gradient is that of this layer alone."""
+
+    def view(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        x = inputs[0]
+        if not x.is_floating_point():
+            return inputs
+        own = x.view_as(x) if x.requires_grad else x.detach().requires_grad_()
+        return own, *inputs[1:]
+
+    handles = [module.register_forward_pre_hook(view) for module in model.layers().values()]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()

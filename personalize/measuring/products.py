@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from myqasr.personalize.planning.plan import FLOAT16
+from myqasr.personalize.planning.plan import FLOAT16, QuantSpec
 from myqasr.personalize.rounding.codes import LayerCodes
 from myqasr.personalize.rounding.kernels import has_rows, kernel_input, layer_output, rows
 from myqasr.speech.models.base import TokenEmbedding
@@ -23,27 +23,44 @@ CHUNK_WEIGHTS = 1 << 15
 class Products:
     """g . dy of one call of a layer: draws are added one after the other.
 
-    module, x, y: the layer, its input and its output in float. read: gives codes at every precision; called
-    once now and once at the end, so that they needn't be held in between.
+    module, x, y: the layer, its input and its output in float. specs: its precisions. read: gives codes at
+    each of them; called when they are needed, so that they needn't be held in between. last_input: of the
+    layers of this model.
     """
 
     def __init__(
-        self, module: nn.Module, x: Tensor, y: Tensor, read: Callable[[], Sequence[LayerCodes]]
+        self,
+        module: nn.Module,
+        x: Tensor,
+        y: Tensor,
+        specs: Sequence[QuantSpec],
+        read: Callable[[], Sequence[LayerCodes]],
+        last_input: "LastInput",
     ) -> None:
-        candidates = read()
         self._read = read
-        self._count = len(candidates)
+        self._count = len(specs)
         self._direct = [
             place
-            for place, codes in enumerate(candidates)
-            if not has_rows(module) or codes.input_range is not None
+            for place, spec in enumerate(specs)
+            if not has_rows(module) or spec.activation == "int8-static"
         ]
         self._others = [place for place in range(self._count) if place not in self._direct]
+        candidates = read() if self._direct else []
         direct = [candidates[place] for place in self._direct]
         self._errors = [_output(module, x, codes).sub_(y) for codes in direct]
         self._products: list[list[float]] = []
-        others = [candidates[place] for place in self._others]
-        self._rows = _RowProducts(module, x, others) if others else None
+        others = [specs[place] for place in self._others]
+        self._rows = _RowProducts(module, x, others, last_input) if others else None
+
+    @property
+    def wants_input(self) -> bool:
+        """Whether each draw's gradient at the input is to be added, too, after that at the output."""
+        return self._rows is not None and self._rows.wants_input
+
+    def add_at_input(self, gradient: Tensor) -> None:
+        """The gradient at the input, of this layer alone, of the draw that was added last."""
+        if self._rows is not None:
+            self._rows.add_at_input(gradient)
 
     def add(self, gradient: Tensor) -> None:
         """One more draw: the gradient of its log-likelihood at the output, shaped like it."""
@@ -66,44 +83,77 @@ class Products:
         return found
 
 
+class LastInput:
+    """The last layer's input as kernels see it: layers that run one after the other often read the same."""
+
+    def __init__(self) -> None:
+        self._x: Tensor | None = None
+        self._seen: dict[str, Tensor] = {}
+
+    def seen(self, x: Tensor, spec: QuantSpec) -> Tensor:
+        """The input [..., row] as the kernel of a precision sees it, [positions, row]."""
+        known = self._x
+        if (
+            known is None
+            or (known.data_ptr(), known._version) != (x.data_ptr(), x._version)
+            or (known.shape, known.stride()) != (x.shape, x.stride())
+        ):
+            self._x, self._seen = x, {}
+        kind = _kind(spec)
+        if kind not in self._seen:
+            self._seen[kind] = kernel_input(x, LayerCodes(spec)).flatten(0, -2)
+        return self._seen[kind]
+
+
 class _RowProducts:
     """The same for a layer with rows, at the price of a product of matrices per draw and kind of input.
 
-    With X' the input as the kernel sees it and W' the stored weight,
-    g . (X'W'^T - XW^T) = g . (X' - X)W^T + <g^T X', W' - W>: the sum over time is taken first, so that every
+    With X' the input as the kernel sees it, W' the stored weight and h = gW the gradient at the input,
+    g . (X'W'^T - XW^T) = h . (X' - X) + <g^T X', W' - W>: the sum over time is taken first, so that every
     further precision is only a dot product over the weights. There is only one float16, which gains nothing
-    by that: its change is g . ((X' - X)W^T + X'(W' - W)^T).
+    by that: its second part is g . X'(W' - W)^T. A convolution's rows overlap in its input: instead of h it
+    takes g . (X' - X)W^T.
     """
 
-    def __init__(self, module: nn.Module, x: Tensor, candidates: Sequence[LayerCodes]) -> None:
+    def __init__(
+        self, module: nn.Module, x: Tensor, specs: Sequence[QuantSpec], last_input: LastInput
+    ) -> None:
         self._transposed = isinstance(module, nn.Conv1d)
         self._weight: Tensor = module.weight.detach().flatten(1)  # type: ignore[operator]
         self._draws = 0
-        self._kept: list[Tensor] = []  # gradients [out, positions], when there are few positions
-        inputs = rows(module, x)
-        plain = inputs.flatten(0, -2)  # [positions, row]
-        self._changes: dict[
-            str, Tensor
-        ] = {}  # kind of input -> change of the output [positions, out]
+        self._half: QuantSpec | None = None
         self._seen: dict[str, Tensor] = {}  # kind of input, of integer weights -> [positions, row]
-        self._outer: dict[str, list[Tensor]] = {}  # the same -> g^T X' of every draw [out, row]
-        self._dots: dict[str, list[float]] = {}
-        for codes in candidates:
-            kind = _kind(codes)
-            if kind in self._changes or kind in self._seen:
+        # What is multiplied with g: kind of input -> change of the output [positions, out].
+        self._changes: dict[str, Tensor] = {}
+        self._dots: dict[str, list[float]] = {}  # what of g . dy isn't a product with W' - W
+        # Of every draw: g [out, positions] when there are few positions, else kind -> g^T X' [out, row].
+        self._kept: list[Tensor] = []
+        self._outer: dict[str, list[Tensor]] = {}
+        inputs = rows(module, x)
+        self._plain = inputs.flatten(0, -2)  # [positions, row]
+        for spec in specs:
+            kind = _kind(spec)
+            if kind in self._dots:
                 continue
-            seen = plain
-            if kind != "float":
-                seen = kernel_input(inputs, codes).flatten(0, -2)
-                self._changes[kind] = (seen - plain) @ self._weight.T
-                self._dots[kind] = []
-            if kind == FLOAT16.label:
-                stored = codes.dequantized(self._weight) - self._weight
-                self._changes[kind].addmm_(seen, stored.T)
+            self._dots[kind] = []
+            if spec == FLOAT16:
+                self._half = spec
+                seen = kernel_input(self._plain, LayerCodes(spec))
+                stored = LayerCodes(spec).dequantized(self._weight) - self._weight
+                self._changes[kind] = seen @ stored.T
             else:
+                seen = self._plain if kind == "float" else last_input.seen(inputs, spec)
                 self._seen[kind] = seen
                 self._outer[kind] = []
-        self._few_positions = len(plain) <= self._weight.shape[1]
+            if self._transposed and kind != "float":
+                change = (seen - self._plain) @ self._weight.T
+                self._changes[kind] = self._changes.get(kind, 0.0) + change
+        self._few_positions = len(self._plain) <= self._weight.shape[1]
+
+    @property
+    def wants_input(self) -> bool:
+        """Whether h is to be added, too."""
+        return not self._transposed and any(kind != "float" for kind in self._dots)
 
     def add(self, gradient: Tensor) -> None:
         """One more draw: [..., out], or of a convolution [batch, out, frames]."""
@@ -111,31 +161,41 @@ class _RowProducts:
             gradient = gradient.transpose(1, 2)
         flat = gradient.flatten(0, -2)  # [positions, out]
         self._draws += 1
-        for kind, change in self._changes.items():
-            self._dots[kind].append(_dot(change, flat))
+        for kind, dots in self._dots.items():
+            dots.append(_dot(self._changes[kind], flat) if kind in self._changes else 0.0)
         if self._few_positions:
             self._kept.append(flat.T.contiguous())
         else:
             for kind, seen in self._seen.items():
                 self._outer[kind].append(flat.T @ seen)
 
+    def add_at_input(self, gradient: Tensor) -> None:
+        """h [..., row] of the draw that was added last."""
+        flat = gradient.flatten(0, -2)
+        for kind, dots in self._dots.items():
+            if kind == "float":
+                continue
+            if self._half is not None and kind == self._half.label:
+                seen = kernel_input(self._plain, LayerCodes(self._half))
+            else:
+                seen = self._seen[kind]
+            dots[-1] += _dot(seen - self._plain, flat)
+
     def all(self, candidates: Sequence[LayerCodes]) -> NDArray[np.float64]:
         """[draws, candidates], which are the same as before."""
         found = np.zeros((self._draws, len(candidates)))
-        kinds = [_kind(codes) for codes in candidates]
+        kinds = [_kind(codes.spec) for codes in candidates]
         for kind, dots in self._dots.items():
             places = [place for place, each in enumerate(kinds) if each == kind]
             found[:, places] = np.array(dots)[:, None]
         out_channels, row = self._weight.shape
         step = max(1, CHUNK_WEIGHTS // row)
         total = torch.zeros(found.shape, dtype=torch.float64)
-        gradients = (
-            torch.stack(self._kept, dim=1) if self._kept else None
-        )  # [out, draws, positions]
+        # [out, draws, positions]
+        gradients = torch.stack(self._kept, dim=1) if self._kept else None
         for start in range(0, out_channels if self._seen else 0, step):
             some = slice(start, start + step)
             weight = self._weight[some]
-            channels = torch.arange(start, start + len(weight), device=weight.device)
             stored: dict[str, Tensor] = {}
             for kind, seen in self._seen.items():
                 if gradients is None:
@@ -148,16 +208,16 @@ class _RowProducts:
                 for codes in (candidates[place] for place in places):
                     label = codes.spec.stored.label
                     if label not in stored:
-                        part = codes.some(channels).dequantized(weight)
+                        part = codes.some(some).dequantized(weight)
                         stored[label] = part.sub_(weight).flatten()
                     changes.append(stored[label])
                 total[:, places] += (outer.flatten(1) @ torch.stack(changes).T).double().cpu()
         return found + total.numpy()
 
 
-def _kind(codes: LayerCodes) -> str:
+def _kind(spec: QuantSpec) -> str:
     """What the kernel does with its input, in a word."""
-    return codes.spec.label if codes.spec.scheme == "float" else codes.spec.activation
+    return spec.label if spec.scheme == "float" else spec.activation
 
 
 def _output(module: nn.Module, x: Tensor, codes: LayerCodes) -> Tensor:

@@ -274,8 +274,10 @@ def _with_costs(
     candidates = [
         _Candidates(codes.layers, lacking, codes.rounding, options.device) for codes in costed
     ]
+    specs = {name: candidates[0].specs(name) for name in candidates[0]}
     settings = [
-        Setting(clips.model, each, draws, options.device, clips.inputs) for each in candidates
+        Setting(clips.model, each, draws, options.device, clips.inputs, specs)
+        for each in candidates
     ]
     for index, waveform in enumerate(waveforms):
         if index not in keeping.clips:
@@ -287,7 +289,7 @@ def _with_costs(
     measured = []
     for layer in layers:
         name = layer.shape.name
-        labels = [spec.label for spec in candidates[0].specs(name)]
+        labels = [spec.label for spec in specs[name]]
         costs = {label: _mean(found, name, label) for label in labels}
         several = labels if len(found) > 1 else []
         errors = {label: _standard_error(found, name, label) for label in several}

@@ -60,14 +60,16 @@ class LayerCodes:
             return self
         return replace(self, codes=self.codes.to(device), scales=self.scales.to(device))
 
-    def some(self, channels: Tensor) -> "LayerCodes":
-        """The same for these output channels only, [n] indices, in their order: n rows, any of them twice."""
+    def some(self, channels: Tensor | slice) -> "LayerCodes":
+        """The same for these output channels only: n indices, any of them twice, or a slice."""
         if self.codes is None or self.scales is None:
             return self
         tables = channels
         if self.spec.scheme == "lut":  # one palette serves neighbouring channels
-            tables = channels * len(self.scales) // len(self.codes)
-        return replace(self, codes=self.codes[channels], scales=self.scales[tables])
+            count = len(self.codes)
+            places = torch.arange(count)[channels] if isinstance(channels, slice) else channels
+            tables = places * len(self.scales) // count
+        return LayerCodes(self.spec, self.codes[channels], self.scales[tables])
 
 
 Precisions = dict[str, tuple[Tensor, Tensor]]

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from myqasr.personalize.measuring.products import Products
+from myqasr.personalize.measuring.products import LastInput, Products
 from myqasr.personalize.planning.plan import QuantSpec
 from myqasr.personalize.rounding.codes import ActivationRange, LayerCodes
 from myqasr.personalize.rounding.kernels import layer_output
@@ -37,11 +37,14 @@ def products_of(module: nn.Module, x: torch.Tensor, labels: tuple[str, ...]):
     with torch.no_grad():
         codes = candidates(module.weight, labels)
         y = module(x)
-        found = Products(module, x, y, lambda: codes)
+        specs = [each.spec for each in codes]
+        found = Products(module, x, y, specs, lambda: codes, LastInput())
         expected = []
         for _ in range(DRAWS):
             gradient = torch.randn_like(y)
             found.add(gradient)
+            if found.wants_input:
+                found.add_at_input(gradient @ module.weight)
             outputs = [
                 layer_output(module, x, each, each.dequantized(module.weight)) for each in codes
             ]
