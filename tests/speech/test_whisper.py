@@ -25,6 +25,7 @@ from myqasr.speech.decoding import (
     best_tokens,
     greedy_logits,
     greedy_text,
+    repeats,
     spelled,
 )
 from myqasr.speech.models import load_model
@@ -152,15 +153,15 @@ def test_costs_come_from_the_tokens_it_writes_and_every_layer_has_one(folder):
 
 
 def steps(row_of: dict[int, list[float]]):
-    """Logits by how many ids there are."""
-    return lambda ids: np.array(row_of[ids.shape[1]], dtype=np.float32)
+    """Logits after a position; of the prompt's but its last token they aren't asked for."""
+    return lambda token, position: np.array(row_of.get(position, [0] * 6), dtype=np.float32)
 
 
 def test_greedy_writing_stops_at_the_end_token_and_leaves_out_what_is_suppressed():
     rows = {
-        2: [9, 1, 0, 0, 0, 8],  # the end is suppressed at first, 5 always
-        3: [1, 0, 2, 0, 0, 9],
-        4: [9, 1, 0, 0, 0, 0],
+        1: [9, 1, 0, 0, 0, 8],  # the end is suppressed at first, 5 always
+        2: [1, 0, 2, 0, 0, 9],
+        3: [9, 1, 0, 0, 0, 0],
     }
     logits = greedy_logits(steps(rows), HOW)
     assert best_tokens(logits, HOW) == [1, 2, 0]
@@ -168,9 +169,60 @@ def test_greedy_writing_stops_at_the_end_token_and_leaves_out_what_is_suppressed
     assert greedy_text(logits, tokens) == "ab"
 
 
-def test_greedy_writing_that_never_ends_stops_at_the_most_tokens():
-    logits = greedy_logits(lambda ids: np.eye(6, dtype=np.float32)[1], HOW)
+def test_every_token_is_read_once_at_its_place_the_prompt_first():
+    asked = []
+
+    def next_logits(token, position):
+        asked.append((token, position))
+        return np.eye(6, dtype=np.float32)[1 + len(asked) % 2]
+
+    logits = greedy_logits(next_logits, HOW)
     assert len(logits) == HOW.max_tokens - len(HOW.prompt)
+    assert [position for _, position in asked] == list(range(HOW.max_tokens - 1))
+    written = best_tokens(logits, HOW)
+    assert [token for token, _ in asked] == [*HOW.prompt, *written[:-1]]
+
+
+@pytest.mark.parametrize(
+    ("group", "most"), [((7,), 24), ((7, 8), 24), ((7, 8, 7, 9, 6), 24), (tuple(range(5, 20)), 60)]
+)
+def test_a_text_that_goes_round_in_circles_is_stopped_and_not_before(group, most):
+    how = Autoregression((3, 4), end=0, max_tokens=400)
+    text = [20, 21, 22, *group * 100]
+    logits = greedy_logits(lambda token, position: np.eye(30)[text[position - 1]], how)
+    assert best_tokens(logits, how) == text[: len(logits)]
+    assert len(logits) == 3 + most
+
+
+def test_speech_that_repeats_itself_is_written_to_its_end():
+    sentence = [5, 6, 7, 8, 9, 10, 11, 12, 13, 14]
+    for text in ([*sentence * 3, 15], [5] * 23, [5, 6] * 11, [*range(5, 300)]):
+        assert not any(repeats(text[:count]) for count in range(len(text) + 1))
+
+
+@given(st.lists(st.integers(0, 2), max_size=60))
+def test_the_rule_for_repetition_is_the_one_that_is_documented(text):
+    def repeated(size):
+        count = max(4 * size, 24)
+        tail = text[-count:]
+        return len(tail) == count and all(a == b for a, b in zip(tail[size:], tail, strict=False))
+
+    assert repeats(text) == any(repeated(size) for size in range(1, 16))
+
+
+def test_what_is_in_a_cache_from_an_earlier_clip_is_not_heard(folder):
+    module = load_model(str(folder)).module
+    with torch.inference_mode():
+        heard = module.encode(0.1 * noise(32_000))
+        clean = [torch.zeros(2, 24, 32) for _ in heard]
+        used = [torch.full((2, 24, 32), 5.0) for _ in heard]
+        token, first = torch.tensor([[3]]), torch.tensor([0])
+        for one, other in zip(
+            module.decode(token, first, *clean, *heard),
+            module.decode(token, first, *used, *heard),
+            strict=True,
+        ):
+            assert torch.equal(one, other)
 
 
 @given(st.text())
