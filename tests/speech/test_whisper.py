@@ -12,12 +12,15 @@ from hypothesis import strategies as st
 from tokenizers import pre_tokenizers
 
 from myqasr.core.errors import UserError
+from myqasr.exporters.export import export_options
 from myqasr.exporters.manifest import load_artifact
-from myqasr.exporters.target import measured_together
+from myqasr.exporters.target import load_target, measured_together
 from myqasr.personalize.measuring.sensitivity import ProfileOptions, measure
+from myqasr.personalize.planning.plan import FLOAT32
+from myqasr.personalize.rounding.codes import LayerCodes
 from myqasr.runtime_bench.measure.kernels import profile_kernels
 from myqasr.runtime_bench.measure.transcription import model_inputs
-from myqasr.runtime_bench.runners.base import open_system
+from myqasr.runtime_bench.runners.base import System, open_system
 from myqasr.runtime_bench.runners.exported import exported_file
 from myqasr.speech.decoding import (
     Autoregression,
@@ -126,6 +129,23 @@ def test_personalize_export_and_bench_take_a_whisper_and_write_with_two_methods(
     assert {one.layer: one.planned for one in ran if one.layer is not None} == artifact.layers
     assert all(one.right for one in ran)
     assert sum(one.layer == "decoder.embed_tokens" for one in ran) == 1
+
+
+@pytest.mark.parametrize("name", ["xnnpack", "executorch"])
+def test_a_file_that_reads_one_token_at_a_time_says_what_all_at_once_gives(folder, tmp_path, name):
+    model, target = load_model(str(folder)), load_target(name)
+    codes = {layer: LayerCodes(FLOAT32) for layer in model.layers()}
+    path = tmp_path / "a.pte"
+    target.write(model, codes, path, export_options(model, 2.0))
+    how = model.tokens.autoregression
+    runner = open_system(System("file", target.runner, str(path), autoregression=how), 1)
+    for seed in (0, 1):  # the second finds the first one's caches
+        audio, ids = model.inputs(0.1 * noise(20_000, seed=seed)[0].numpy())
+        found = runner.logits(audio[0].numpy())
+        with torch.inference_mode():
+            expected = model.module(audio, ids)[0].numpy()
+        assert best_tokens(found, how) == best_tokens(expected, how)
+        np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
 
 
 def test_costs_come_from_the_tokens_it_writes_and_every_layer_has_one(folder):
