@@ -5,7 +5,7 @@ classification", ICML 2006, best path decoding). Classifiers: one label. Models 
 each after reading what they wrote: the best token, until the end token.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,6 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from myqasr.core.errors import UserError
+
+LEAST_REPEATS, LEAST_REPEATED = 4, 24
+"""So many times in a row, and so many tokens long: then it isn't speech that repeats itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,21 +138,39 @@ def best_tokens(logits: NDArray[np.floating], how: Autoregression, first: bool =
 
 
 def greedy_logits(
-    next_logits: Callable[[NDArray[np.int64]], NDArray[np.float32]], how: Autoregression
+    next_logits: Callable[[int, int], NDArray[np.float32]], how: Autoregression
 ) -> NDArray[np.float32]:
     """Logits [tokens written, vocab] of greedy decoding; the last row is that of the end token, if it came.
 
-    next_logits: from the ids so far, [1, ids], to the logits [vocab] of the next one.
+    next_logits: from a token and its position to the logits [vocab] of the token after it; called for every
+    token in turn, the prompt's first. Writing stops at the end token, at `max_tokens`, and when it `repeats`.
     """
-    ids = list(how.prompt)
+    token = how.prompt[-1]
+    for position, earlier in enumerate(how.prompt[:-1]):
+        next_logits(earlier, position)
+    written: list[int] = []
     rows: list[NDArray[np.float32]] = []
-    while len(ids) < how.max_tokens:
-        rows.append(next_logits(np.array([ids], dtype=np.int64)))
-        best = best_tokens(rows[-1][None], how, first=len(rows) == 1)
-        if best[0] == how.end:
+    for position in range(len(how.prompt) - 1, how.max_tokens - 1):
+        rows.append(next_logits(token, position))
+        (token,) = best_tokens(rows[-1][None], how, first=len(rows) == 1)
+        written.append(token)
+        if token == how.end or repeats(written):
             break
-        ids += best
     return np.stack(rows)
+
+
+def repeats(written: Sequence[int]) -> bool:
+    """Whether a text goes round in circles: it ends with one group of tokens, again and again.
+
+    That is so when, for some n, its last tokens, `LEAST_REPEATS` * n or `LEAST_REPEATED` of them, whichever
+    is more, are each the same as the one n places before (where that is among them).
+    """
+    for size in range(1, len(written) // LEAST_REPEATS + 1):
+        count = max(LEAST_REPEATS * size, LEAST_REPEATED)
+        tail = written[-count:]
+        if len(tail) == count and tail[size:] == tail[:-size]:
+            return True
+    return False
 
 
 def comparable(

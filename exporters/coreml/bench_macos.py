@@ -17,6 +17,7 @@ import json
 import platform
 import sys
 import time
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -43,8 +44,8 @@ def golden_inputs(folder: Path) -> dict[str, dict[str, Any]]:
     """By name: `input` float32 [1, samples] and reference `logits` float32 [1, frames, vocab].
 
     With `encode` and `decode` also `heard`, the last of what encode gives; `ids` int32 [1, tokens], prompt
-    and what the reference wrote; `prompt`, ids before the first that it wrote; `steps`, after how many ids
-    the logits were taken.
+    and what the reference wrote; `prompt`, ids before the first that it wrote; `places`, ids that fit;
+    `steps`, after how many ids the logits were taken.
     """
     with np.load(folder / "golden.npz", allow_pickle=False) as held:
         golden: dict[str, dict[str, Any]] = {}
@@ -61,11 +62,33 @@ def answers(models: dict[str, Any], golden: dict[str, Any]) -> dict[str, Any]:
         return {"logits": np.asarray(models["main"].predict(waveform)["logits"], np.float32)}
     heard = models["encode"].predict(waveform)
     rows = [
-        models["decode"].predict({"ids": golden["ids"][:, :count], **heard})["logits"]
-        for count in golden["steps"]
+        logits
+        for count, logits in enumerate(decoded(models["decode"], golden, heard), 1)
+        if count in golden["steps"]
     ]
     last = heard[f"heard_{len(heard) - 1}"]
     return {"logits": np.stack(rows, 1).astype(np.float32), "heard": np.asarray(last, np.float32)}
+
+
+def decoded(decode: Any, golden: dict[str, Any], heard: dict[str, Any]) -> Iterator[Any]:
+    """The logits [1, vocab] after each of the golden ids, read one by one.
+
+    heard: what encode gave, the last of it [heads, positions, size]. What decode gives besides logits are the
+    rows [heads, 1, size] that belong into its caches at the id's position.
+    """
+    ids, places = golden["ids"], int(golden["places"])
+    heads, _, size = heard[f"heard_{len(heard) - 1}"].shape
+    caches = [np.zeros((heads, places, size), np.float32) for _ in heard]
+    for position in range(ids.shape[1]):
+        token = {
+            "token": ids[:, position : position + 1],
+            "position": np.array([position], np.int32),
+        }
+        kept = {f"cache_{index}": cache for index, cache in enumerate(caches)}
+        found = decode.predict({**token, **kept, **heard})
+        for index, cache in enumerate(caches):
+            cache[:, position] = found[f"row_{index}"][:, 0]
+        yield found["logits"]
 
 
 def compared(found: Any, expected: Any) -> tuple[float, float]:
@@ -82,8 +105,8 @@ def written_ms(models: dict[str, Any], golden: dict[str, Any], iterations: int) 
     for _ in range(iterations + 1):
         started = time.perf_counter()
         heard = models["encode"].predict({"waveform": golden["input"]})
-        for count in range(int(golden["prompt"]), golden["ids"].shape[1] + 1):
-            models["decode"].predict({"ids": golden["ids"][:, :count], **heard})
+        for _ in decoded(models["decode"], golden, heard):
+            pass
         rounds.append(1e3 * (time.perf_counter() - started))
     return rounds[1:]
 

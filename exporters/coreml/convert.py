@@ -101,7 +101,7 @@ def _convert(
                 minimum_deployment_target=deployment,
                 compute_precision=ct.transform.FP16ComputePrecision(_half(learned, kept)),
                 inputs=_inputs(method),
-                outputs=[ct.TensorType(name, dtype=np.float32) for name in _outputs(method)],
+                outputs=[ct.TensorType(name, dtype=np.float32) for name in method.outputs],
                 pass_pipeline=pipeline,
                 skip_model_load=True,
             )
@@ -111,31 +111,19 @@ def _convert(
 
 
 def _inputs(method: Method) -> list[Any]:
-    """`waveform`, or `ids` and what was heard; the first of the listed lengths, or any within a range."""
-    first, *heard = method.example
-    shape: Any = tuple(first.shape)
+    """The method's; the first of the listed lengths, or any within a range."""
+    shapes: dict[str, Any] = {name: tuple(tensor.shape) for name, tensor in method.inputs.items()}
+    first = next(iter(shapes))
     if method.listed:
-        listed = [(shape[0], length) for length in method.listed]
-        shape = ct.EnumeratedShapes(listed, default=listed[-1])
+        listed = [(1, length) for length in method.listed]
+        shapes[first] = ct.EnumeratedShapes(listed, default=listed[-1])
     elif method.varying is not None:
         shortest, longest = method.varying
-        shape = ct.Shape((shape[0], ct.RangeDim(shortest, longest, default=longest)))
-    named = {"ids": np.int32} if heard else {"waveform": np.float32}
-    types = [ct.TensorType(name, shape, kind) for name, kind in named.items()]
-    return types + [
-        ct.TensorType(f"heard_{index}", tuple(tensor.shape), np.float32)
-        for index, tensor in enumerate(heard)
+        shapes[first] = ct.Shape((1, ct.RangeDim(shortest, longest, default=longest)))
+    return [
+        ct.TensorType(name, shapes[name], np.float32 if tensor.is_floating_point() else np.int32)
+        for name, tensor in method.inputs.items()
     ]
-
-
-def _outputs(method: Method) -> list[str]:
-    """`logits`, or what was heard."""
-    result = method.module(*method.example)
-    return (
-        ["logits"]
-        if isinstance(result, torch.Tensor)
-        else [f"heard_{i}" for i in range(len(result))]
-    )
 
 
 def _half(learned: set[str], kept: set[str]) -> Callable[[Any], bool]:

@@ -106,7 +106,8 @@ def _golden(
             }
         module: Any = reference.module
         ids = written[0]
-        prompt = len(reference.tokens.autoregression.prompt)  # type: ignore[union-attr]
+        how: Any = reference.tokens.autoregression
+        prompt = len(how.prompt)
         steps = evenly(range(prompt, ids.shape[1] + 1), MOST_STEPS)
         places = [step - prompt for step in steps]
         return {
@@ -114,6 +115,7 @@ def _golden(
             "heard": module.encode(features)[-1].numpy(),
             "ids": ids.numpy().astype(np.int32),
             "prompt": np.array(prompt),
+            "places": np.array(how.max_tokens),
             "steps": np.array(steps),
             "logits": module(features, ids)[:, places].numpy(),
         }

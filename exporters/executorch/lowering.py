@@ -7,7 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from executorch.exir import EdgeCompileConfig, EdgeProgramManager, ExecutorchProgramManager
+from executorch.exir import (
+    EdgeCompileConfig,
+    EdgeProgramManager,
+    ExecutorchBackendConfig,
+    ExecutorchProgramManager,
+)
+from executorch.exir.passes import MemoryPlanningPass
 from torch import fx
 from torch.export import ExportedProgram
 from torch.export.graph_signature import ExportGraphSignature, OutputSpec, TensorArgument
@@ -99,7 +105,10 @@ def to_executorch(
         missing = set(planned.weight_constants.values()) - set(order)
         if missing:
             raise UserError(f"lowering lost {len(missing)} layers, e.g. {min(missing)}")
-        return manager.to_executorch(), order
+        # Inputs are read where the caller has them: a step of a decoder takes megabytes of them.
+        planning = MemoryPlanningPass(alloc_graph_input=False)
+        config = ExecutorchBackendConfig(memory_planning_pass=planning)
+        return manager.to_executorch(config), order
 
 
 def layer_order(program: ExportedProgram, weight_constants: dict[str, str]) -> tuple[str, ...]:

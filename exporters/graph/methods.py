@@ -10,21 +10,26 @@ from myqasr.core.errors import UserError
 from myqasr.exporters.target import ExportOptions
 from myqasr.speech.models.base import SpeechModel
 
-SHORTEST_IDS = 2
-
 
 @dataclass(frozen=True, slots=True)
 class Method:
     """One entry point.
 
-    module: what it runs. example: inputs as long as they get. varying: least and greatest size of the first
-    input's second dimension; None when it has one size. listed: all of its sizes, where they are listed.
+    module: what it runs. inputs: as long as they get, by name. outputs: their names. varying: least and
+    greatest size of the first input's second dimension; None when it has one size. listed: all of its
+    sizes, where they are listed.
     """
 
     module: nn.Module
-    example: tuple[Tensor, ...]
+    inputs: dict[str, Tensor]
+    outputs: tuple[str, ...]
     varying: tuple[int, int] | None
     listed: tuple[int, ...] = ()
+
+    @property
+    def example(self) -> tuple[Tensor, ...]:
+        """What it is traced with."""
+        return tuple(self.inputs.values())
 
 
 class Part(nn.Module):
@@ -47,7 +52,8 @@ def methods(model: SpeechModel, options: ExportOptions) -> dict[str, Method]:
     """
     how = model.tokens.autoregression
     if how is None and len(options.lengths) == 1:
-        return {"forward": Method(model.module, (torch.zeros(1, options.max_samples),), None)}
+        waveform = {"waveform": torch.zeros(1, options.max_samples)}
+        return {"forward": Method(model.module, waveform, ("logits",), None)}
     if how is None:
         # A single frame would be specialised away; from two frames on the graph is general, and the
         # runtime takes one frame too.
@@ -57,16 +63,25 @@ def methods(model: SpeechModel, options: ExportOptions) -> dict[str, Method]:
                 f"a longest input of {options.max_samples:,} samples is too short for {model.model_id}; "
                 f"allow more than {shortest:,}"
             )
-        example = torch.zeros(1, options.max_samples)
+        waveform = {"waveform": torch.zeros(1, options.max_samples)}
         varying = (shortest, options.max_samples)
-        return {"forward": Method(model.module, (example,), varying, options.lengths)}
+        return {"forward": Method(model.module, waveform, ("logits",), varying, options.lengths)}
     encode, decode = Part(model.module, "encode"), Part(model.module, "decode")
     audio = torch.zeros(1, model.min_samples)
     with torch.no_grad():
         # As the runtime keeps them: a graph traced with other strides reads its input in their order.
-        heard = tuple(tensor.contiguous() for tensor in encode(audio))
-    ids = torch.zeros(1, how.max_tokens, dtype=torch.int64)
+        heard = [tensor.contiguous() for tensor in encode(audio)]
+    heads, _, size = heard[-1].shape
+    kept = [torch.zeros(heads, how.max_tokens, size) for _ in heard]
+    inputs = {
+        "token": torch.zeros(1, 1, dtype=torch.int64),
+        "position": torch.zeros(1, dtype=torch.int64),
+        **{f"cache_{index}": tensor for index, tensor in enumerate(kept)},
+        **{f"heard_{index}": tensor for index, tensor in enumerate(heard)},
+    }
+    names = tuple(f"heard_{index}" for index, _ in enumerate(heard))
+    rows = tuple(f"row_{index}" for index, _ in enumerate(heard))
     return {
-        "encode": Method(encode, (audio,), None),
-        "decode": Method(decode, (ids, *heard), (SHORTEST_IDS, how.max_tokens)),
+        "encode": Method(encode, {"waveform": audio}, names, None),
+        "decode": Method(decode, inputs, ("logits", *rows), None),
     }

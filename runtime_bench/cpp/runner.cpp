@@ -11,6 +11,7 @@
 // {"error": ...} answers what failed. Exit code: 0 when all went well, 1 after any error, 2 for a bad call.
 #include <algorithm>
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <fstream>
@@ -49,6 +50,8 @@ using executorch::runtime::EValue;
 using executorch::runtime::Program;
 
 namespace {
+
+constexpr std::ptrdiff_t kLeastRepeats = 4, kLeastRepeated = 24;  // of myqasr.speech.decoding
 
 struct Failure : std::runtime_error {
   using std::runtime_error::runtime_error;
@@ -160,6 +163,48 @@ void write_bytes(const std::string& path, const void* data, size_t bytes) {
   if (!file) throw Failure("can't write " + path + ": " + std::strerror(errno));
 }
 
+// Keys and values of the tokens so far: one tensor [heads, places, size] for each that `encode` gave.
+struct Cache {
+  Cache(const std::vector<EValue>& heard, size_t max_tokens) : places(max_tokens) {
+    const Tensor last = heard.back().toTensor();  // [heads, positions, size]
+    if (last.dim() != 3) throw Failure("what was heard has another shape than here; export the file again");
+    heads = last.size(0);
+    size = last.size(2);
+    for (size_t i = 0; i < heard.size(); ++i) values.emplace_back(heads * places * size);
+    for (auto& each : values) {
+      const std::vector<int> shape = {static_cast<int>(heads), static_cast<int>(places), static_cast<int>(size)};
+      tensors.push_back(from_blob(each.data(), shape, ScalarType::Float));
+    }
+  }
+
+  // Write the rows [heads, 1, size] that come after the logits to their place.
+  void keep(const std::vector<EValue>& outputs, size_t place) {
+    if (outputs.size() != values.size() + 1) throw Failure("decode gives no rows to keep; export the file again");
+    for (size_t i = 0; i < values.size(); ++i) {
+      const Tensor row = outputs[i + 1].toTensor();
+      if (static_cast<size_t>(row.numel()) != heads * size) throw Failure("decode gives rows of another size");
+      for (size_t head = 0; head < heads; ++head) {
+        const float* from = row.const_data_ptr<float>() + head * size;
+        std::copy(from, from + size, values[i].begin() + (head * places + place) * size);
+      }
+    }
+  }
+
+  size_t heads = 0, places = 0, size = 0;
+  std::vector<std::vector<float>> values;
+  std::vector<executorch::extension::TensorPtr> tensors;
+};
+
+// As myqasr.speech.decoding.repeats: the text ends with one group of tokens, again and again.
+bool repeats(const int64_t* begin, const int64_t* end) {
+  const std::ptrdiff_t length = end - begin;
+  for (std::ptrdiff_t size = 1; size <= length / kLeastRepeats; ++size) {
+    const std::ptrdiff_t count = std::max(kLeastRepeats * size, kLeastRepeated);
+    if (count <= length && std::equal(end - count + size, end, end - count)) return true;
+  }
+  return false;
+}
+
 class Model {
  public:
   Model(const std::string& path, const std::vector<std::string>& methods, bool profile) {
@@ -216,22 +261,34 @@ class Model {
   // The same greedy loop as myqasr.speech.decoding.greedy_logits.
   Logits write_tokens(const std::vector<EValue>& heard) {
     if (greedy_.prompt.empty()) throw Failure("\"greedy\" must come before \"run\" for this model");
+    Cache cache(heard, greedy_.max_tokens);
     std::vector<int64_t> ids = greedy_.prompt;
     Logits found;
-    while (ids.size() < greedy_.max_tokens) {
-      auto written = from_blob(ids.data(), {1, static_cast<int>(ids.size())}, ScalarType::Long);
-      std::vector<EValue> inputs = {EValue(written)};
-      inputs.insert(inputs.end(), heard.begin(), heard.end());
-      const auto outputs = execute("decode", inputs, ids.size());
+    size_t position = 0;
+    for (; position + 1 < greedy_.prompt.size(); ++position) step(ids[position], position, cache, heard);
+    for (; position + 1 < greedy_.max_tokens; ++position) {
+      const auto outputs = step(ids.back(), position, cache, heard);
       const Tensor logits = outputs.at(0).toTensor();  // [1, vocab]
       found.columns = logits.size(logits.dim() - 1);
       const bool first = found.values.empty();
       append(logits, found.columns, found.values);
-      const int64_t best = best_of(&found.values[found.values.size() - found.columns], found.columns, first);
-      if (best == greedy_.end) break;
-      ids.push_back(best);
+      ids.push_back(best_of(&found.values[found.values.size() - found.columns], found.columns, first));
+      if (ids.back() == greedy_.end || repeats(ids.data() + greedy_.prompt.size(), ids.data() + ids.size())) break;
     }
     return found;
+  }
+
+  // What myqasr.speech.caching.token_steps does.
+  std::vector<EValue> step(int64_t token, size_t position, Cache& cache, const std::vector<EValue>& heard) {
+    auto place = static_cast<int64_t>(position);
+    auto token_tensor = from_blob(&token, {1, 1}, ScalarType::Long);
+    auto place_tensor = from_blob(&place, {1}, ScalarType::Long);
+    std::vector<EValue> inputs = {EValue(token_tensor), EValue(place_tensor)};
+    for (const auto& tensor : cache.tensors) inputs.emplace_back(tensor);
+    inputs.insert(inputs.end(), heard.begin(), heard.end());
+    auto outputs = execute("decode", inputs, position + 1);
+    cache.keep(outputs, position);
+    return outputs;
   }
 
   int64_t best_of(const float* row, size_t columns, bool first) const {

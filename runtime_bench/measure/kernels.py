@@ -82,7 +82,9 @@ def profile_kernels(
         events = Path(folder) / "events.etdump"
         runner.session.command(f"etdump {events}")
         calls = read_events(events.read_bytes())
-    each = 1 if file.system.autoregression is None else 1 + answer["rows"]
+    how = file.system.autoregression
+    # An encoder's call, and one for each token of the prompt and of what was written before the last.
+    each = 1 if how is None else len(how.prompt) + answer["rows"]
     runs = [whole_run(calls[first : first + each]) for first in range(each, len(calls), each)]
     return with_layers(runs, list(file.artifact.layers.items()))
 

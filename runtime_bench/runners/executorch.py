@@ -17,6 +17,7 @@ import executorch.kernels.quantized  # noqa: F401  # isort: skip
 
 from myqasr.core.errors import UserError
 from myqasr.runtime_bench.runners.base import Runner, System, existing_file
+from myqasr.speech.caching import token_steps
 from myqasr.speech.decoding import Autoregression, greedy_logits
 
 _MISSING_KERNEL = re.compile(r"Missing operator: \[\d+\] ([\w:.]+)")
@@ -40,10 +41,9 @@ class ExecuTorchRunner(Runner):
             if self.autoregression is None:
                 return _numbers(self.methods["forward"]((waveform,)))
             heard = self.methods["encode"]((waveform,))
-            decode = self.methods["decode"]
-            return greedy_logits(
-                lambda ids: _numbers(decode((torch.from_numpy(ids), *heard))), self.autoregression
-            )
+            decode, how = self.methods["decode"], self.autoregression
+            steps = token_steps(lambda *inputs: decode(inputs), heard, how.max_tokens)
+            return greedy_logits(steps, how)
         except RuntimeError as error:
             raise UserError(
                 f"ExecuTorch can't run {len(features)} samples ({_first_line(error)}); "

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from myqasr.core.errors import ModelError
+from myqasr.speech.caching import token_steps
 from myqasr.speech.decoding import Tokens, best_tokens, greedy_logits, greedy_text
 
 SAMPLE_RATE = 16_000
@@ -136,11 +137,8 @@ def run(module: nn.Module, features: Tensor, tokens: Tokens) -> NDArray[np.float
             return result
         encode: Any = module.encode
         decode: Any = module.decode
-        heard = encode(features)
-        return greedy_logits(
-            lambda ids: decode(torch.from_numpy(ids).to(features.device), *heard)[0].cpu().numpy(),
-            tokens.autoregression,
-        )
+        how = tokens.autoregression
+        return greedy_logits(token_steps(decode, encode(features), how.max_tokens), how)
 
 
 def normalize_waveform(waveform: NDArray[np.float32]) -> NDArray[np.float32]:

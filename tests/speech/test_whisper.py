@@ -12,12 +12,15 @@ from hypothesis import strategies as st
 from tokenizers import pre_tokenizers
 
 from myqasr.core.errors import UserError
+from myqasr.exporters.export import export_options
 from myqasr.exporters.manifest import load_artifact
-from myqasr.exporters.target import measured_together
+from myqasr.exporters.target import load_target, measured_together
 from myqasr.personalize.measuring.sensitivity import ProfileOptions, measure
+from myqasr.personalize.planning.plan import FLOAT32
+from myqasr.personalize.rounding.codes import LayerCodes
 from myqasr.runtime_bench.measure.kernels import profile_kernels
 from myqasr.runtime_bench.measure.transcription import model_inputs
-from myqasr.runtime_bench.runners.base import open_system
+from myqasr.runtime_bench.runners.base import System, open_system
 from myqasr.runtime_bench.runners.exported import exported_file
 from myqasr.speech.decoding import (
     Autoregression,
@@ -25,6 +28,7 @@ from myqasr.speech.decoding import (
     best_tokens,
     greedy_logits,
     greedy_text,
+    repeats,
     spelled,
 )
 from myqasr.speech.models import load_model
@@ -127,6 +131,23 @@ def test_personalize_export_and_bench_take_a_whisper_and_write_with_two_methods(
     assert sum(one.layer == "decoder.embed_tokens" for one in ran) == 1
 
 
+@pytest.mark.parametrize("name", ["xnnpack", "executorch"])
+def test_a_file_that_reads_one_token_at_a_time_says_what_all_at_once_gives(folder, tmp_path, name):
+    model, target = load_model(str(folder)), load_target(name)
+    codes = {layer: LayerCodes(FLOAT32) for layer in model.layers()}
+    path = tmp_path / "a.pte"
+    target.write(model, codes, path, export_options(model, 2.0))
+    how = model.tokens.autoregression
+    runner = open_system(System("file", target.runner, str(path), autoregression=how), 1)
+    for seed in (0, 1):  # the second finds the first one's caches
+        audio, ids = model.inputs(0.1 * noise(20_000, seed=seed)[0].numpy())
+        found = runner.logits(audio[0].numpy())
+        with torch.inference_mode():
+            expected = model.module(audio, ids)[0].numpy()
+        assert best_tokens(found, how) == best_tokens(expected, how)
+        np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
+
+
 def test_costs_come_from_the_tokens_it_writes_and_every_layer_has_one(folder):
     model = load_model(str(folder))
     clips = [0.1 * noise(20_000)[0].numpy()]
@@ -152,15 +173,15 @@ def test_costs_come_from_the_tokens_it_writes_and_every_layer_has_one(folder):
 
 
 def steps(row_of: dict[int, list[float]]):
-    """Logits by how many ids there are."""
-    return lambda ids: np.array(row_of[ids.shape[1]], dtype=np.float32)
+    """Logits after a position; of the prompt's but its last token they aren't asked for."""
+    return lambda token, position: np.array(row_of.get(position, [0] * 6), dtype=np.float32)
 
 
 def test_greedy_writing_stops_at_the_end_token_and_leaves_out_what_is_suppressed():
     rows = {
-        2: [9, 1, 0, 0, 0, 8],  # the end is suppressed at first, 5 always
-        3: [1, 0, 2, 0, 0, 9],
-        4: [9, 1, 0, 0, 0, 0],
+        1: [9, 1, 0, 0, 0, 8],  # the end is suppressed at first, 5 always
+        2: [1, 0, 2, 0, 0, 9],
+        3: [9, 1, 0, 0, 0, 0],
     }
     logits = greedy_logits(steps(rows), HOW)
     assert best_tokens(logits, HOW) == [1, 2, 0]
@@ -168,9 +189,60 @@ def test_greedy_writing_stops_at_the_end_token_and_leaves_out_what_is_suppressed
     assert greedy_text(logits, tokens) == "ab"
 
 
-def test_greedy_writing_that_never_ends_stops_at_the_most_tokens():
-    logits = greedy_logits(lambda ids: np.eye(6, dtype=np.float32)[1], HOW)
+def test_every_token_is_read_once_at_its_place_the_prompt_first():
+    asked = []
+
+    def next_logits(token, position):
+        asked.append((token, position))
+        return np.eye(6, dtype=np.float32)[1 + len(asked) % 2]
+
+    logits = greedy_logits(next_logits, HOW)
     assert len(logits) == HOW.max_tokens - len(HOW.prompt)
+    assert [position for _, position in asked] == list(range(HOW.max_tokens - 1))
+    written = best_tokens(logits, HOW)
+    assert [token for token, _ in asked] == [*HOW.prompt, *written[:-1]]
+
+
+@pytest.mark.parametrize(
+    ("group", "most"), [((7,), 24), ((7, 8), 24), ((7, 8, 7, 9, 6), 24), (tuple(range(5, 20)), 60)]
+)
+def test_a_text_that_goes_round_in_circles_is_stopped_and_not_before(group, most):
+    how = Autoregression((3, 4), end=0, max_tokens=400)
+    text = [20, 21, 22, *group * 100]
+    logits = greedy_logits(lambda token, position: np.eye(30)[text[position - 1]], how)
+    assert best_tokens(logits, how) == text[: len(logits)]
+    assert len(logits) == 3 + most
+
+
+def test_speech_that_repeats_itself_is_written_to_its_end():
+    sentence = [5, 6, 7, 8, 9, 10, 11, 12, 13, 14]
+    for text in ([*sentence * 3, 15], [5] * 23, [5, 6] * 11, [*range(5, 300)]):
+        assert not any(repeats(text[:count]) for count in range(len(text) + 1))
+
+
+@given(st.lists(st.integers(0, 2), max_size=60))
+def test_the_rule_for_repetition_is_the_one_that_is_documented(text):
+    def repeated(size):
+        count = max(4 * size, 24)
+        tail = text[-count:]
+        return len(tail) == count and all(a == b for a, b in zip(tail[size:], tail, strict=False))
+
+    assert repeats(text) == any(repeated(size) for size in range(1, 16))
+
+
+def test_what_is_in_a_cache_from_an_earlier_clip_is_not_heard(folder):
+    module = load_model(str(folder)).module
+    with torch.inference_mode():
+        heard = module.encode(0.1 * noise(32_000))
+        clean = [torch.zeros(2, 24, 32) for _ in heard]
+        used = [torch.full((2, 24, 32), 5.0) for _ in heard]
+        token, first = torch.tensor([[3]]), torch.tensor([0])
+        for one, other in zip(
+            module.decode(token, first, *clean, *heard),
+            module.decode(token, first, *used, *heard),
+            strict=True,
+        ):
+            assert torch.equal(one, other)
 
 
 @given(st.text())

@@ -1,16 +1,20 @@
 """Core ML itself, on macOS: packages by coremltools, .pte files by ExecuTorch's backend. Not tried yet."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from myqasr.core.errors import UserError
 from myqasr.exporters.coreml.mlpackage import MAIN, read_programs
 from myqasr.runtime_bench.runners.base import Runner, System
 from myqasr.runtime_bench.runners.coreml.lengths import ListedLengths, listed_lengths
+from myqasr.speech.caching import token_steps
 from myqasr.speech.decoding import Autoregression, greedy_logits
 
 
@@ -29,11 +33,12 @@ class CoreMLRunner(Runner):
             found = _logits(self.functions[MAIN].predict(waveform))
             return self.lengths.trimmed(found, len(features))
         heard = self.functions["encode"].predict(waveform)
-        decode = self.functions["decode"]
-        return greedy_logits(
-            lambda ids: _logits(decode.predict({"ids": ids.astype(np.int32), **heard})),
-            self.autoregression,
+        steps = token_steps(
+            by_name(self.functions["decode"].predict),
+            [torch.from_numpy(heard[f"heard_{index}"]) for index in range(len(heard))],
+            self.autoregression.max_tokens,
         )
+        return greedy_logits(steps, self.autoregression)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +57,26 @@ class DelegateRunner(Runner):
 def _logits(outputs: dict[str, Any]) -> NDArray[np.float32]:
     result: NDArray[np.float32] = np.asarray(outputs["logits"], np.float32)[0]
     return result
+
+
+def by_name(predict: Callable[[dict[str, Any]], dict[str, Any]]) -> Callable[..., list[Tensor]]:
+    """`decode` as `token_steps` calls it, of a function that takes and gives arrays by name."""
+
+    def decode(token: Tensor, position: Tensor, *kept_and_heard: Tensor) -> list[Tensor]:
+        count = len(kept_and_heard) // 2
+        names = [f"{what}_{index}" for what in ("cache", "heard") for index in range(count)]
+        arrays = (tensor.numpy() for tensor in kept_and_heard)
+        found = predict(
+            {
+                "token": token.numpy().astype(np.int32),
+                "position": position.numpy().astype(np.int32),
+                **dict(zip(names, arrays, strict=True)),
+            }
+        )
+        outputs = ("logits", *(f"row_{index}" for index in range(count)))
+        return [torch.from_numpy(np.asarray(found[name], np.float32)) for name in outputs]
+
+    return decode
 
 
 def open_device(system: System, threads: int) -> Runner:

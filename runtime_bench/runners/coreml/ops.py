@@ -216,6 +216,7 @@ OPERATIONS: dict[str, Callable[[Arguments], Any]] = {
     "minimum": of(torch.minimum, "x", "y"),
     "equal": of(torch.eq, "x", "y"),
     "greater": of(torch.gt, "x", "y"),
+    "greater_equal": of(torch.ge, "x", "y"),
     "less": of(torch.lt, "x", "y"),
     "select": of(torch.where, "cond", "a", "b"),
     "abs": of(torch.abs, "x"),

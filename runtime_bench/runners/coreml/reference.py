@@ -22,6 +22,7 @@ from myqasr.exporters.coreml.read import PARTS, layer_codes, parts
 from myqasr.runtime_bench.runners.base import Runner, System
 from myqasr.runtime_bench.runners.coreml.lengths import listed_lengths
 from myqasr.runtime_bench.runners.coreml.ops import OPERATIONS
+from myqasr.speech.caching import token_steps
 from myqasr.speech.decoding import Autoregression, greedy_logits
 
 ROUNDED = "coreml-float16"
@@ -43,10 +44,9 @@ class CoreMLReference(Runner):
             return lengths.trimmed(main.outputs(waveform)[0][0].numpy(), len(features))
         waveform = torch.from_numpy(features)[None]
         heard = self.functions["encode"].outputs(waveform)
-        decode = self.functions["decode"]
+        how = self.autoregression
         return greedy_logits(
-            lambda ids: decode.outputs(torch.from_numpy(ids), *heard)[0][0].numpy(),
-            self.autoregression,
+            token_steps(self.functions["decode"].outputs, heard, how.max_tokens), how
         )
 
 

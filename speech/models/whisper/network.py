@@ -1,8 +1,12 @@
 """Whisper (Radford et al., ICML 2023) from the waveform on, in two steps: listening once, then writing.
 
 `encode` takes the whole window of audio (30 s, zeros after the clip) to the keys and values that every layer
-of the decoder looks up; `decode` takes the tokens so far and those to the logits of the next token. The
-projections to keys and values run in `encode`, once a clip instead of once a token.
+of the decoder looks up: their projections run once a clip instead of once a token. `decode` takes one token,
+its position, and the keys and values of the tokens before it and of the audio; it gives the logits of the
+next token, and the token's own keys and values. Whoever calls it keeps them (`speech.caching`).
+
+Tensors between the two are laid out for batched matrix products in which nothing is copied: no batch, heads
+first. Keys of the audio have their positions last, as the right-hand side of a product wants it.
 """
 
 import copy
@@ -13,7 +17,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from myqasr.speech.models.base import TokenEmbedding
-from myqasr.speech.models.relative_positions import split_heads
 from myqasr.speech.models.spectrogram import MelSpectrogram, fourier
 
 MEL_FLOOR = 1e-10
@@ -22,7 +25,7 @@ UNSEEN = -1e9
 
 
 class Whisper(nn.Module):
-    """The layers by their names in transformers, run for one clip without a cache.
+    """The layers by their names in transformers, run for one clip.
 
     prompt_tokens: ids before the first that the model writes. The head has its own copy of the weights that
     it shares with the token embedding: files store the two apart, each at its own precision.
@@ -52,7 +55,7 @@ class Whisper(nn.Module):
         return logits
 
     def encode(self, waveform: Tensor) -> tuple[Tensor, ...]:
-        """[1, samples] -> by turns keys [1, heads, size, positions], values [1, heads, positions, size]."""
+        """[1, samples] -> by turns keys [heads, size, positions], values [heads, positions, size]."""
         encoder = self.encoder
         hidden = functional.gelu(encoder.conv1(self.log_mel(waveform).transpose(1, 2)))
         hidden = functional.gelu(encoder.conv2(hidden)).transpose(1, 2)
@@ -65,9 +68,33 @@ class Whisper(nn.Module):
         pairs = [looked_up(layer.encoder_attn, hidden) for layer in self.decoder.layers]
         return tuple(tensor for pair in pairs for tensor in pair)
 
-    def decode(self, ids: Tensor, *heard: Tensor) -> Tensor:
-        """As `after`, as a method of a file has its inputs."""
-        return self.after(ids, heard)
+    def decode(
+        self, token: Tensor, position: Tensor, *kept_and_heard: Tensor
+    ) -> tuple[Tensor, ...]:
+        """Logits [1, vocab] of what follows a token [1, 1], and by turns its key and value [heads, 1, size].
+
+        position: [1], of the token. kept_and_heard: for every layer keys and values of the tokens before,
+        [heads, places, size], of which those from `position` on don't count; then what `encode` gave.
+        """
+        decoder, count = self.decoder, len(kept_and_heard) // 2
+        kept, heard = kept_and_heard[:count], kept_and_heard[count:]
+        hidden = decoder.embed_tokens(token)
+        hidden = hidden + decoder.embed_positions.weight.index_select(0, position)
+        places = torch.arange(kept[0].shape[1], device=token.device)
+        unwritten = (places - position + 1).clamp(0, 1)
+        mask = unwritten.to(hidden.dtype) * UNSEEN
+        rows: list[Tensor] = []
+        for index, layer in enumerate(decoder.layers):
+            pair = slice(2 * index, 2 * index + 2)
+            even = layer.self_attn_layer_norm(hidden)
+            keys, values = kept[pair]
+            mixed, key, value = recollection(layer.self_attn, even, keys, values, mask)
+            rows += key, value
+            hidden = hidden + mixed
+            even = layer.encoder_attn_layer_norm(hidden)
+            hidden = hidden + attention(layer.encoder_attn, even, *heard[pair])
+            hidden = hidden + feed_forward(layer, hidden)
+        return self.proj_out(decoder.layer_norm(hidden)[:, -1]), *rows
 
     def after(self, ids: Tensor, heard: tuple[Tensor, ...]) -> Tensor:
         """Logits [1, vocab] of the token after `ids` [1, ids]; heard: what `encode` gave."""
@@ -75,7 +102,7 @@ class Whisper(nn.Module):
         return logits
 
     def hidden(self, ids: Tensor, heard: tuple[Tensor, ...]) -> Tensor:
-        """[1, ids] -> [1, ids, hidden]."""
+        """[1, ids] -> [1, ids, hidden], all at once."""
         decoder, count = self.decoder, ids.shape[1]
         hidden = decoder.embed_tokens(ids) + decoder.embed_positions.weight[:count]
         places = torch.arange(count, device=ids.device)
@@ -100,12 +127,17 @@ class Whisper(nn.Module):
         return (torch.maximum(powers, powers.amax() - DECADES) + 4.0) / 4.0
 
 
+def by_head(rows: Tensor, size: int) -> Tensor:
+    """[1, rows, hidden] -> [heads, rows, size]."""
+    return rows.reshape(rows.shape[1], -1, size).transpose(0, 1)
+
+
 def looked_up(module: Any, hidden: Tensor) -> tuple[Tensor, Tensor]:
-    """Keys [1, heads, size, rows] and values [1, heads, rows, size] of rows [1, rows, hidden]."""
+    """Keys [heads, size, rows] and values [heads, rows, size] of rows [1, rows, hidden]."""
     keys, values = module.k_proj(hidden), module.v_proj(hidden)
     return (
-        split_heads(keys, module.head_dim).transpose(2, 3),
-        split_heads(values, module.head_dim),
+        by_head(keys, module.head_dim).transpose(1, 2),
+        by_head(values, module.head_dim),
     )
 
 
@@ -113,12 +145,35 @@ def attention(
     module: Any, hidden: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None = None
 ) -> Tensor:
     """[1, rows, hidden] -> [1, rows, hidden]; keys and values as `looked_up` gives them."""
-    queries = split_heads(module.q_proj(hidden) * module.scaling, module.head_dim)
-    scores = queries @ keys
+    queries = by_head(module.q_proj(hidden) * module.scaling, module.head_dim)
+    scores = torch.bmm(queries, keys)
     if mask is not None:
         scores = scores + mask
-    mixed: Tensor = module.out_proj((scores.softmax(-1) @ values).transpose(1, 2).flatten(2))
-    return mixed
+    return projected(module, torch.bmm(scores.softmax(-1), values))
+
+
+def recollection(
+    module: Any, hidden: Tensor, keys: Tensor, values: Tensor, mask: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Attention of one token [1, 1, hidden] to those before it and to itself, and its key and value.
+
+    keys, values: [heads, places, size]. mask: added to the places' scores, [places]. The token's own key and
+    value [heads, 1, size] aren't among them: putting them there would copy all the others.
+    """
+    queries = by_head(module.q_proj(hidden) * module.scaling, module.head_dim)
+    key = by_head(module.k_proj(hidden), module.head_dim)
+    value = by_head(module.v_proj(hidden), module.head_dim)
+    places = keys.shape[1]
+    earlier = torch.bmm(keys, queries.transpose(1, 2)).transpose(1, 2) + mask
+    weights = torch.cat((earlier, (queries * key).sum(-1, keepdim=True)), -1).softmax(-1)
+    mixed = torch.bmm(weights[..., :places], values) + weights[..., places:] * value
+    return projected(module, mixed), key, value
+
+
+def projected(module: Any, mixed: Tensor) -> Tensor:
+    """[heads, rows, size] -> [1, rows, hidden], through the layer's last projection."""
+    result: Tensor = module.out_proj(mixed.transpose(0, 1).flatten(1)[None])
+    return result
 
 
 def feed_forward(layer: Any, hidden: Tensor) -> Tensor:

@@ -1,5 +1,7 @@
 package org.pytorch.executorch;
 
+import java.nio.FloatBuffer;
+
 /** Signatures only; see android_demo/api-stubs/README.md. */
 public abstract class Tensor {
     Tensor() {}
@@ -9,6 +11,10 @@ public abstract class Tensor {
     }
 
     public static Tensor fromBlob(long[] data, long[] shape) {
+        throw new UnsupportedOperationException();
+    }
+
+    public static Tensor fromBlob(FloatBuffer data, long[] shape) {
         throw new UnsupportedOperationException();
     }
 

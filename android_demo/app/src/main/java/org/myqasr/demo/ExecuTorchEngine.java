@@ -4,6 +4,7 @@ import java.io.File;
 import org.myqasr.core.Autoregression;
 import org.myqasr.core.Engine;
 import org.myqasr.core.Logits;
+import org.myqasr.core.TokenCache;
 import org.myqasr.core.UserError;
 import org.pytorch.executorch.EValue;
 import org.pytorch.executorch.Module;
@@ -38,7 +39,12 @@ final class ExecuTorchEngine implements Engine {
                 return all(module.forward(waveform));
             }
             EValue[] heard = module.execute("encode", waveform);
-            return autoregression.greedy(ids -> lastRow(decoded(ids, heard)));
+            if (heard.length == 0) {
+                throw new UserError("the model gave no output");
+            }
+            long[] shape = heard[heard.length - 1].toTensor().shape();
+            TokenCache cache = new TokenCache(heard.length, shape, autoregression.maxTokens);
+            return autoregression.greedy((token, position) -> decoded(token, position, cache, heard));
         } catch (UserError error) {
             throw error;
         } catch (RuntimeException error) {
@@ -46,11 +52,23 @@ final class ExecuTorchEngine implements Engine {
         }
     }
 
-    private EValue[] decoded(long[] ids, EValue[] heard) {
-        EValue[] inputs = new EValue[1 + heard.length];
-        inputs[0] = EValue.from(Tensor.fromBlob(ids, new long[] {1, ids.length}));
-        System.arraycopy(heard, 0, inputs, 1, heard.length);
-        return module.execute("decode", inputs);
+    /** The logits [vocab] of what follows a token; its keys and values go into the cache. */
+    private float[] decoded(long token, int position, TokenCache cache, EValue[] heard) {
+        EValue[] inputs = new EValue[2 + cache.count() + heard.length];
+        inputs[0] = EValue.from(Tensor.fromBlob(new long[] {token}, new long[] {1, 1}));
+        inputs[1] = EValue.from(Tensor.fromBlob(new long[] {position}, new long[] {1}));
+        for (int i = 0; i < cache.count(); i++) {
+            inputs[2 + i] = EValue.from(Tensor.fromBlob(cache.buffer(i), cache.shape()));
+        }
+        System.arraycopy(heard, 0, inputs, 2 + cache.count(), heard.length);
+        EValue[] outputs = module.execute("decode", inputs);
+        if (outputs.length != 1 + cache.count()) {
+            throw new UserError("the model's decoder keeps no " + cache.count() + " caches; export the file again");
+        }
+        for (int i = 0; i < cache.count(); i++) {
+            cache.keep(i, position, outputs[1 + i].toTensor().getDataAsFloatArray());
+        }
+        return outputs[0].toTensor().getDataAsFloatArray();
     }
 
     /** Logits [frames][vocab] of an output [1, frames, vocab]. */
@@ -61,17 +79,6 @@ final class ExecuTorchEngine implements Engine {
             throw new UserError("the model's output has " + shape.length + " dimensions, not [1, frames, vocabulary]");
         }
         return new Logits((int) shape[1], (int) shape[2], output.getDataAsFloatArray());
-    }
-
-    /** The logits [vocab] that an output, [1, vocab] or [1, ids, vocab], ends with. */
-    private static float[] lastRow(EValue[] outputs) {
-        Tensor output = first(outputs);
-        long[] shape = output.shape();
-        float[] values = output.getDataAsFloatArray();
-        int vocab = (int) shape[shape.length - 1];
-        float[] row = new float[vocab];
-        System.arraycopy(values, values.length - vocab, row, 0, vocab);
-        return row;
     }
 
     private static Tensor first(EValue[] outputs) {

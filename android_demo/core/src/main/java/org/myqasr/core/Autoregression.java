@@ -1,15 +1,17 @@
 package org.myqasr.core;
 
 import java.util.ArrayList;
-import java.util.Arrays;
 import java.util.List;
 
 /** How a model that writes token by token is started and stopped; see speech/decoding.py. */
 public final class Autoregression {
-    /** The logits [vocab] of the next token, from the ids so far. */
+    /** The logits [vocab] of what follows a token, from it and its position; asked in turn, the prompt's first. */
     public interface Next {
-        float[] logits(long[] ids);
+        float[] logits(long token, int position);
     }
+
+    private static final int LEAST_REPEATS = 4;
+    private static final int LEAST_REPEATED = 24;
 
     public final int[] prompt;
     public final int end;
@@ -38,28 +40,48 @@ public final class Autoregression {
                 fields.integers("suppressed_first"));
     }
 
-    /** Greedy decoding: logits [tokens written][vocab], forbidden ids at -infinity, up to and with the end token. */
+    /**
+     * Greedy decoding: logits [tokens written][vocab], forbidden ids at -infinity, up to and with the end token, to
+     * maxTokens, or until the text repeats.
+     */
     public Logits greedy(Next next) {
-        long[] ids = new long[prompt.length];
-        for (int i = 0; i < ids.length; i++) {
-            ids[i] = prompt[i];
+        int last = prompt.length - 1;
+        for (int position = 0; position < last; position++) {
+            next.logits(prompt[position], position);
         }
+        long token = prompt[last];
+        int[] written = new int[maxTokens - prompt.length];
         List<float[]> rows = new ArrayList<>();
-        while (ids.length < maxTokens) {
-            float[] row = next.logits(ids);
+        while (rows.size() < written.length) {
+            float[] row = next.logits(token, last + rows.size());
             forbid(row, suppressed);
             if (rows.isEmpty()) {
                 forbid(row, suppressedFirst);
             }
-            rows.add(row);
             int best = Logits.best(row, 0, row.length);
-            if (best == end) {
+            written[rows.size()] = best;
+            rows.add(row);
+            if (best == end || repeats(written, rows.size())) {
                 break;
             }
-            ids = Arrays.copyOf(ids, ids.length + 1);
-            ids[ids.length - 1] = best;
+            token = best;
         }
         return Logits.ofRows(rows);
+    }
+
+    /** Whether the first `length` ids end with one group of ids, again and again: `repeats` of speech/decoding.py. */
+    static boolean repeats(int[] ids, int length) {
+        for (int size = 1; size <= length / LEAST_REPEATS; size++) {
+            int from = length - Math.max(LEAST_REPEATS * size, LEAST_REPEATED);
+            int place = from + size;
+            while (from >= 0 && place < length && ids[place] == ids[place - size]) {
+                place++;
+            }
+            if (place == length) {
+                return true;
+            }
+        }
+        return false;
     }
 
     private static void forbid(float[] row, int[] ids) {

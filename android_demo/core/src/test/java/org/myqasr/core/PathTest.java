@@ -2,6 +2,7 @@ package org.myqasr.core;
 
 import static org.junit.Assert.assertArrayEquals;
 import static org.junit.Assert.assertEquals;
+import static org.junit.Assert.assertFalse;
 
 import java.util.Arrays;
 import java.util.List;
@@ -77,13 +78,50 @@ public class PathTest {
     @Test
     public void greedyWritingNeverWritesSuppressedTokens() {
         Autoregression how = new Autoregression(new int[] {0, 1}, 3, 6, new int[] {4}, new int[] {3});
-        Logits logits = how.greedy(ids -> {
+        Logits logits = how.greedy((token, position) -> {
             float[] row = {0, 1, 2, 3, 4}; // would write 4 (suppressed), then 3 (the end, not at first)
-            assertEquals(ids.length == 2 ? 1 : 2, ids[ids.length - 1]);
+            assertEquals(position < 2 ? position : 2, token);
             return row;
         });
         assertEquals(2, logits.frames);
         assertEquals(2, logits.best(0));
         assertEquals(3, logits.best(1));
+    }
+
+    @Test
+    public void aTextThatGoesRoundInCirclesIsStoppedAndNotBefore() {
+        assertEquals(3 + 24, writtenOf(7));
+        assertEquals(3 + 24, writtenOf(7, 8));
+        assertEquals(3 + 24, writtenOf(7, 8, 7, 9, 6));
+        assertEquals(3 + 60, writtenOf(5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19));
+        int[] sentenceThreeTimes = new int[31];
+        for (int i = 0; i < 30; i++) {
+            sentenceThreeTimes[i] = i % 10;
+        }
+        sentenceThreeTimes[30] = 11;
+        for (int length = 0; length <= 31; length++) {
+            assertFalse(Autoregression.repeats(sentenceThreeTimes, length));
+        }
+    }
+
+    /** How many tokens are written of three and then a group that never ends. */
+    private static int writtenOf(int... group) {
+        Autoregression how = new Autoregression(new int[] {3, 4}, 0, 400, new int[] {}, new int[] {});
+        return how.greedy((token, position) -> {
+            float[] row = new float[30];
+            row[position < 4 ? 20 + position : group[(position - 4) % group.length]] = 1;
+            return row;
+        }).frames;
+    }
+
+    @Test
+    public void aCacheHoldsEachRowAtItsPositionInEveryHead() {
+        TokenCache cache = new TokenCache(1, new long[] {2, 9, 2}, 3);
+        cache.keep(0, 2, new float[] {1, 2, 3, 4});
+        cache.keep(0, 0, new float[] {5, 6, 7, 8});
+        float[] held = new float[12];
+        cache.buffer(0).duplicate().get(held);
+        assertArrayEquals(new float[] {5, 6, 0, 0, 1, 2, 7, 8, 0, 0, 3, 4}, held, 0);
+        assertArrayEquals(new long[] {2, 3, 2}, cache.shape());
     }
 }
