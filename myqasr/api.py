@@ -128,8 +128,9 @@ def personalize_model(
     model: as for `load_model`, or what it returned. audio: unlabelled recordings; those that are decoded
     already (mono, 16 kHz) are all used, of others `clips`. budget: bytes, or text as `4MB` or `0.2x` of the
     float size. out: run folder, whose name names the files; one that was measured on the same recordings
-    isn't measured again. options: how costs are measured; device `auto` takes CUDA where there is one. prior:
-    a run on many speakers, for less than a minute of speech. rules: what else the plan must keep to.
+    isn't measured again, but for what another target lacks. options: how costs are measured; device `auto`
+    takes CUDA where there is one. prior: a run on many speakers, for less than a minute of speech. rules:
+    what else the plan must keep to.
 
     Raises BudgetError naming both sizes when the budget is out of range; ModelError, AudioError when the
     model or every recording is unusable; UserError for a target, device or rule that doesn't exist.

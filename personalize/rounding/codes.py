@@ -145,24 +145,27 @@ def load_rounding(path: Path, key: str) -> Rounding:
     try:
         with safe_open(path, framework="pt") as file:
             shapes = dict(file.metadata() or {})
-            stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            if shapes.pop("key", None) != key:
+                raise BrokenFileError(
+                    f"{path} belongs to other recordings or weights; run `myqasr personalize` again"
+                )
+            there = set(file.keys())
+            layers: dict[str, Precisions] = {}
+            for place, text in shapes.items():
+                name, label = place.rsplit(":", 1)
+                if f"{place}:nibbles" in there:
+                    codes = unpacked(file.get_tensor(f"{place}:nibbles"))
+                    if QuantSpec.from_label(label).scheme == "lut":
+                        codes = (codes + 8).to(torch.uint8)
+                else:
+                    codes = file.get_tensor(f"{place}:codes")
+                shape = [int(size) for size in text.split()]
+                scales = file.get_tensor(f"{place}:scales")
+                layers.setdefault(name, {})[label] = (codes.reshape(shape), scales)
     except (OSError, SafetensorError) as error:
         raise BrokenFileError(
             f"{path} can't be read ({error}); run `myqasr personalize` again"
         ) from error
-    if shapes.pop("key", None) != key:
-        raise BrokenFileError(
-            f"{path} belongs to other recordings or weights; run `myqasr personalize` again"
-        )
-    layers: dict[str, Precisions] = {}
-    for place, text in shapes.items():
-        name, label = place.rsplit(":", 1)
-        shape = [int(size) for size in text.split()]
-        nibbles = stored.get(f"{place}:nibbles")
-        codes = stored[f"{place}:codes"] if nibbles is None else unpacked(nibbles)
-        if nibbles is not None and QuantSpec.from_label(label).scheme == "lut":
-            codes = (codes + 8).to(torch.uint8)
-        layers.setdefault(name, {})[label] = (codes.reshape(shape), stored[f"{place}:scales"])
     return Rounding(layers)
 
 
