@@ -33,8 +33,9 @@ from myqasr.speech.decoding import (
 )
 from myqasr.speech.models import load_model
 from tests.conftest import invoke
-from tests.material.model_folders import save_model
+from tests.material.model_folders import WHISPER, save_model
 from tests.material.tiny_models import noise
+from tools.random_whisper import save_whisper
 
 HOW = Autoregression((3, 4), end=0, max_tokens=7, suppressed=(5,), suppressed_first=(0,))
 
@@ -146,6 +147,25 @@ def test_a_file_that_reads_one_token_at_a_time_says_what_all_at_once_gives(folde
             expected = model.module(audio, ids)[0].numpy()
         assert best_tokens(found, how) == best_tokens(expected, how)
         np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
+
+
+def test_every_runner_stops_a_model_that_goes_round_in_circles_at_the_same_token(tmp_path):
+    torch.manual_seed(0)
+    save_whisper({**WHISPER, "max_target_positions": 100}, tmp_path)
+    model, target = load_model(str(tmp_path)), load_target("xnnpack")
+    with torch.no_grad():
+        model.module.decoder.embed_positions.weight.zero_()  # it can't tell how far it is
+    path = tmp_path / "a.pte"
+    codes = {layer: LayerCodes(FLOAT32) for layer in model.layers()}
+    target.write(model, codes, path, export_options(model, 2.0))
+    how, waveform = model.tokens.autoregression, 0.1 * noise(20_000)[0].numpy()
+    expected = best_tokens(model.logits(waveform), how)
+    assert repeats(expected)
+    assert len(expected) < how.max_tokens - len(how.prompt)
+    for name in ("executorch", "executorch-cpp"):
+        runner = open_system(System("file", name, str(path), autoregression=how), 1)
+        found = runner.logits(model.features(waveform)[0].numpy())
+        assert best_tokens(found, how) == expected
 
 
 def test_costs_come_from_the_tokens_it_writes_and_every_layer_has_one(folder):
