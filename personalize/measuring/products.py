@@ -50,7 +50,9 @@ class Products:
         self._errors = [_output(module, x, codes).sub_(y) for codes in direct]
         self._products: list[list[float]] = []
         others = [specs[place] for place in self._others]
-        self._rows = _RowProducts(module, x, others, last_input) if others else None
+        self._rows = (
+            _RowProducts(module, x, others, self._read_others, last_input) if others else None
+        )
 
     @property
     def wants_input(self) -> bool:
@@ -78,9 +80,12 @@ class Products:
         found = np.zeros((self.draws, self._count))
         found[:, self._direct] = self._products
         if self._rows is not None:
-            candidates = self._read()
-            found[:, self._others] = self._rows.all([candidates[at] for at in self._others])
+            found[:, self._others] = self._rows.all()
         return found
+
+    def _read_others(self) -> list[LayerCodes]:
+        candidates = self._read()
+        return [candidates[place] for place in self._others]
 
 
 class LastInput:
@@ -116,19 +121,24 @@ class _RowProducts:
     """
 
     def __init__(
-        self, module: nn.Module, x: Tensor, specs: Sequence[QuantSpec], last_input: LastInput
+        self,
+        module: nn.Module,
+        x: Tensor,
+        specs: Sequence[QuantSpec],
+        read: Callable[[], Sequence[LayerCodes]],
+        last_input: LastInput,
     ) -> None:
+        self._specs, self._read = specs, read
         self._transposed = isinstance(module, nn.Conv1d)
         self._weight: Tensor = module.weight.detach().flatten(1)  # type: ignore[operator]
-        self._draws = 0
         self._half: QuantSpec | None = None
         self._seen: dict[str, Tensor] = {}  # kind of input, of integer weights -> [positions, row]
         # What is multiplied with g: kind of input -> change of the output [positions, out].
         self._changes: dict[str, Tensor] = {}
         self._dots: dict[str, list[float]] = {}  # what of g . dy isn't a product with W' - W
-        # Of every draw: g [out, positions] when there are few positions, else kind -> g^T X' [out, row].
+        # With few positions, g [out, positions] of every draw is kept for the end; else <g^T X', W' - W>.
         self._kept: list[Tensor] = []
-        self._outer: dict[str, list[Tensor]] = {}
+        self._stored: list[NDArray[np.float64]] = []
         inputs = rows(module, x)
         self._plain = inputs.flatten(0, -2)  # [positions, row]
         for spec in specs:
@@ -144,7 +154,6 @@ class _RowProducts:
             else:
                 seen = self._plain if kind == "float" else last_input.seen(inputs, spec)
                 self._seen[kind] = seen
-                self._outer[kind] = []
             if self._transposed and kind != "float":
                 change = (seen - self._plain) @ self._weight.T
                 self._changes[kind] = self._changes.get(kind, 0.0) + change
@@ -160,14 +169,13 @@ class _RowProducts:
         if self._transposed:
             gradient = gradient.transpose(1, 2)
         flat = gradient.flatten(0, -2)  # [positions, out]
-        self._draws += 1
         for kind, dots in self._dots.items():
             dots.append(_dot(self._changes[kind], flat) if kind in self._changes else 0.0)
         if self._few_positions:
             self._kept.append(flat.T.contiguous())
-        else:
-            for kind, seen in self._seen.items():
-                self._outer[kind].append(flat.T @ seen)
+        elif self._seen:
+            outer = {kind: (flat.T @ seen)[:, None] for kind, seen in self._seen.items()}
+            self._stored.append(self._by_stored(1, lambda kind, some: outer[kind][some]))
 
     def add_at_input(self, gradient: Tensor) -> None:
         """h [..., row] of the draw that was added last."""
@@ -181,28 +189,34 @@ class _RowProducts:
                 seen = self._seen[kind]
             dots[-1] += _dot(seen - self._plain, flat)
 
-    def all(self, candidates: Sequence[LayerCodes]) -> NDArray[np.float64]:
-        """[draws, candidates], which are the same as before."""
-        found = np.zeros((self._draws, len(candidates)))
+    def all(self) -> NDArray[np.float64]:
+        """[draws, candidates]."""
+        dots = {kind: np.array(each) for kind, each in self._dots.items()}
+        found = np.stack([dots[_kind(spec)] for spec in self._specs], axis=1)
+        if self._stored:
+            return found + np.concatenate(self._stored)
+        if not self._seen:
+            return found
+        gradients = torch.stack(self._kept, dim=1)  # [out, draws, positions]
+        draws = gradients.shape[1]
+
+        def outer(kind: str, some: slice) -> Tensor:
+            return (gradients[some].flatten(0, 1) @ self._seen[kind]).unflatten(0, (-1, draws))
+
+        return found + self._by_stored(draws, outer)
+
+    def _by_stored(self, draws: int, outer: Callable[[str, slice], Tensor]) -> NDArray[np.float64]:
+        """<g^T X', W' - W>, [draws, candidates]; outer: g^T X' of some channels, [channels, draws, row]."""
+        candidates = self._read()
         kinds = [_kind(codes.spec) for codes in candidates]
-        for kind, dots in self._dots.items():
-            places = [place for place, each in enumerate(kinds) if each == kind]
-            found[:, places] = np.array(dots)[:, None]
         out_channels, row = self._weight.shape
         step = max(1, CHUNK_WEIGHTS // row)
-        total = torch.zeros(found.shape, dtype=torch.float64)
-        # [out, draws, positions]
-        gradients = torch.stack(self._kept, dim=1) if self._kept else None
-        for start in range(0, out_channels if self._seen else 0, step):
+        total = torch.zeros(draws, len(candidates), dtype=torch.float64)
+        for start in range(0, out_channels, step):
             some = slice(start, start + step)
             weight = self._weight[some]
             stored: dict[str, Tensor] = {}
-            for kind, seen in self._seen.items():
-                if gradients is None:
-                    outer = torch.stack([each[some] for each in self._outer[kind]])
-                else:
-                    outer = (gradients[some].flatten(0, 1) @ seen).unflatten(0, (-1, self._draws))
-                    outer = outer.transpose(0, 1)  # [draws, channels, row]
+            for kind in self._seen:
                 places = [place for place, each in enumerate(kinds) if each == kind]
                 changes = []
                 for codes in (candidates[place] for place in places):
@@ -211,8 +225,9 @@ class _RowProducts:
                         part = codes.some(some).dequantized(weight)
                         stored[label] = part.sub_(weight).flatten()
                     changes.append(stored[label])
-                total[:, places] += (outer.flatten(1) @ torch.stack(changes).T).double().cpu()
-        return found + total.numpy()
+                flat = outer(kind, some).transpose(0, 1).flatten(1)  # [draws, channels * row]
+                total[:, places] += (flat @ torch.stack(changes).T).double().cpu()
+        return total.numpy()
 
 
 def _kind(spec: QuantSpec) -> str:
