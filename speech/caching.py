@@ -8,6 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from myqasr.core.errors import UserError
+
 
 def token_steps(
     decode: Callable[..., Any], heard: Sequence[Tensor], max_tokens: int
@@ -17,8 +19,13 @@ def token_steps(
     heard: what `encode` gave, the last of it [heads, positions, size]. decode: from a token int64 [1, 1], its
     position [1], as many caches as `heard` has tensors, each [heads, max_tokens, size], and `heard`, to
     logits [1, vocab] and the row [heads, 1, size] that belongs into each cache at that position. What a
-    cache holds from the position on doesn't count.
+    cache holds from the position on doesn't count. Raises UserError when what was heard has another shape.
     """
+    if not heard or heard[-1].dim() != 3:
+        raise UserError(
+            "what the encoder gives isn't [heads, positions, size], as decoders with a cache want it; "
+            "export the file again"
+        )
     heads, _, size = heard[-1].shape
     device = heard[-1].device
     caches = [torch.zeros(heads, max_tokens, size, device=device) for _ in heard]

@@ -166,8 +166,10 @@ void write_bytes(const std::string& path, const void* data, size_t bytes) {
 // Keys and values of the tokens so far: one tensor [heads, places, size] for each that `encode` gave.
 struct Cache {
   Cache(const std::vector<EValue>& heard, size_t max_tokens) : places(max_tokens) {
-    const Tensor last = heard.back().toTensor();  // [heads, positions, size]
-    if (last.dim() != 3) throw Failure("what was heard has another shape than here; export the file again");
+    if (heard.empty() || heard.back().toTensor().dim() != 3) {
+      throw Failure("what the encoder gives isn't [heads, positions, size]; export the file again");
+    }
+    const Tensor last = heard.back().toTensor();
     heads = last.size(0);
     size = last.size(2);
     for (size_t i = 0; i < heard.size(); ++i) values.emplace_back(heads * places * size);

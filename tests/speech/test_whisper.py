@@ -22,6 +22,7 @@ from myqasr.runtime_bench.measure.kernels import profile_kernels
 from myqasr.runtime_bench.measure.transcription import model_inputs
 from myqasr.runtime_bench.runners.base import System, open_system
 from myqasr.runtime_bench.runners.exported import exported_file
+from myqasr.speech.caching import token_steps
 from myqasr.speech.decoding import (
     Autoregression,
     Tokens,
@@ -263,6 +264,12 @@ def test_what_is_in_a_cache_from_an_earlier_clip_is_not_heard(folder):
             strict=True,
         ):
             assert torch.equal(one, other)
+
+
+def test_a_file_of_the_time_before_caches_is_refused_with_the_way_out():
+    heard = [torch.zeros(1, 2, 100, 32)]
+    with pytest.raises(UserError, match="export the file again"):
+        token_steps(lambda *inputs: inputs, heard, 24)
 
 
 @given(st.text())
