@@ -8,6 +8,7 @@ from functools import partial
 import torch
 
 from myqasr.core.errors import UserError
+from myqasr.core.memory import give_back
 from myqasr.personalize.measuring import brute_force, fisher, layer_figures
 from myqasr.personalize.measuring.keeping import Keeping
 from myqasr.personalize.measuring.method import ClipCosts, Method, Setting
@@ -329,6 +330,7 @@ def _with_costs(
         if index not in keeping.clips:
             seed = options.seed * 1_000_003 + index
             keeping.keep_clip(index, METHODS[options.method].clip_costs(setting, waveform, seed))
+            give_back()
         clips.progress("measuring", index + 1, len(waveforms))
     found = keeping.clips
     measured = []
