@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from myqasr.core.errors import UserError
+from myqasr.core.memory import give_back
 from myqasr.personalize.measuring import brute_force, fisher, layer_figures
 from myqasr.personalize.measuring.checks import checked
 from myqasr.personalize.measuring.fitting import Clips, Codes, Progress, ScaleDtype, fitted
@@ -284,6 +285,7 @@ def _with_costs(
             seed = options.seed * 1_000_003 + index
             setting = settings[index % len(settings)]
             keeping.keep_clip(index, METHODS[options.method].clip_costs(setting, waveform, seed))
+            give_back()
         clips.progress("measuring", index + 1, len(waveforms))
     found = keeping.clips
     measured = []
