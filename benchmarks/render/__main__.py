@@ -293,9 +293,9 @@ INTRODUCTION = """# Results
 Every table is made by the command above it and rendered from `docs/results/*.json` by
 `python -m benchmarks.render`. Latencies are medians of interleaved runs; compare ratios, not milliseconds.
 
-Plans in these tables were made with costs of codes on the very clips that the codes were made for. Since then every clip
-says the costs of codes that never heard it, and codes trust few rows less ([how](how-it-works.md#codes)); they are being
-made again.
+Plans in these tables were made with costs of codes on the very clips that the codes were made for. Since then
+every clip says the costs of codes that never heard it, and codes trust few rows less
+([how](how-it-works.md#codes)); they are being made again.
 """
 
 
