@@ -65,14 +65,22 @@ def divergence_of(
     device: str,
 ) -> tuple[float, int]:
     """Nats, summed over the frames, between the float model and the planned one on a clip; and the frames."""
-    modules = model.layers()
     inputs = model.inputs(waveform, device)
     with torch.inference_mode():
         float_posteriors = log_posteriors(model, inputs)
+    posteriors = posteriors_with(model, inputs, planned)
+    return divergence(float_posteriors, posteriors), int(float_posteriors.shape[0])
+
+
+def posteriors_with(
+    model: SpeechModel, inputs: tuple[Tensor, ...], planned: Mapping[str, LayerCodes]
+) -> Tensor:
+    """Log-posteriors [frames, vocab] of the planned model; inputs: as `SpeechModel.inputs` gives them."""
+    modules = model.layers()
+    with torch.inference_mode():
         changed = {name: with_codes(modules[name], codes) for name, codes in planned.items()}
         with _replaced(modules, changed):
-            posteriors = log_posteriors(model, inputs)
-    return divergence(float_posteriors, posteriors), int(float_posteriors.shape[0])
+            return log_posteriors(model, inputs)
 
 
 def with_codes(module: nn.Module, codes: LayerCodes) -> Forward:

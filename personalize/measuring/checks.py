@@ -8,8 +8,11 @@ run on clips that their codes never heard, and what a plan's sum stands for is r
 import math
 from collections.abc import Mapping, Sequence
 
-from myqasr.personalize.measuring.brute_force import divergence_of
+import torch
+
+from myqasr.personalize.measuring.brute_force import posteriors_with
 from myqasr.personalize.measuring.fitting import Clips, Codes
+from myqasr.personalize.measuring.method import divergence, log_posteriors
 from myqasr.personalize.planning.plan import FLOAT32, Check, LayerProfile, QuantSpec
 
 MEAN_BITS = (4.0, 4.5, 5.25, 6.5)
@@ -27,25 +30,32 @@ def checked(
 
     costed: the codes that the clips try, by turns: made for other clips. The model lies on the device.
     """
-    plans = {tuple(plan.items()): plan for bits in MEAN_BITS if (plan := cheapest(layers, bits))}
-    chosen = range(min(len(clips.waveforms), MOST_CLIPS))
-    found = []
-    for done, plan in enumerate(plans.values()):
-        results = []
-        for index in chosen:
-            codes = costed[index % len(costed)]
+    plans = list(
+        {
+            tuple(each.items()): each for bits in MEAN_BITS if (each := cheapest(layers, bits))
+        }.values()
+    )
+    count = min(len(clips.waveforms), MOST_CLIPS)
+    results: list[list[tuple[float, int]]] = [[] for _ in plans]
+    for index, waveform in enumerate(clips.waveforms[:count]):
+        codes = costed[index % len(costed)]
+        inputs = clips.inputs(waveform)
+        with torch.inference_mode():
+            unrounded = log_posteriors(clips.model, inputs)
+        for plan, found in zip(plans, results, strict=True):
             rounded = {
                 layer.shape.name: codes.rounding.codes(layer, plan[layer.shape.name])
                 for layer in codes.layers
             }
-            results.append(
-                divergence_of(clips.model, clips.waveforms[index], rounded, clips.device)
-            )
-        clips.progress("checking", done + 1, len(plans))
-        mean = math.fsum(nats for nats, _ in results) / sum(frames for _, frames in results)
+            posteriors = posteriors_with(clips.model, inputs, rounded)
+            found.append((divergence(unrounded, posteriors), len(unrounded)))
+        clips.progress("checking", index + 1, count)
+    checks = []
+    for plan, found in zip(plans, results, strict=True):
+        mean = math.fsum(nats for nats, _ in found) / sum(frames for _, frames in found)
         expected = math.fsum(cost_of(layer, plan[layer.shape.name]) for layer in layers)
-        found.append(Check(expected, mean, _standard_error(results, mean)))
-    return tuple(sorted(found, key=lambda check: check.expected))
+        checks.append(Check(expected, mean, _standard_error(found, mean)))
+    return tuple(sorted(checks, key=lambda check: check.expected))
 
 
 def cheapest(layers: Sequence[LayerProfile], mean_bits: float) -> Mapping[str, QuantSpec]:
