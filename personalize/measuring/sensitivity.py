@@ -196,8 +196,9 @@ def measure(
         before = None if earlier is None else Codes(earlier.profile.layers, earlier.rounding)
         layers, rounding, costed = fitted(clips, menu, scale_dtype, keeping, before)
         layers, frames = _with_costs(clips, options, menu, layers, costed, keeping)
-        in_nats = options.method in IN_NATS
-        tried = checked(clips, layers, costed) if in_nats and clips.apart else ()
+        tried = () if earlier is None else earlier.profile.checks
+        if earlier is None and options.method in IN_NATS and clips.apart:
+            tried = checked(clips, layers, costed)
     finally:
         model.module.to("cpu")
     profile = Profile(
