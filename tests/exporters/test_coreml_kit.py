@@ -100,8 +100,6 @@ def test_a_curve_for_a_target_that_was_not_measured_says_how_to_measure_it(finis
     assert done.exit_code == 2
     assert "wasn't measured for coreml" in done.stderr
     assert "with --target coreml" in done.stderr
-    done = invoke("curve", finished_run, "--target", "coreml", "--precisions", "int4,int8")
-    assert done.exit_code == 0, done.output
 
 
 def test_bench_scores_the_very_file_and_claims_no_latency(coreml_run, test_clips):
