@@ -12,9 +12,9 @@ import java.io.InputStream;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.util.Arrays;
-import org.myqasr.core.Resampler;
 import org.myqasr.core.UserError;
-import org.myqasr.core.Wav;
+import org.myqasr.core.audio.Resampler;
+import org.myqasr.core.audio.Wav;
 
 /** Audio files to 16 kHz waveforms: WAV by core's reader, other kinds by the phone's own decoders. */
 final class AudioFiles {

@@ -17,10 +17,12 @@ import java.util.Locale;
 import java.util.Map;
 import java.util.TimeZone;
 import org.myqasr.core.BenchReport;
-import org.myqasr.core.BundleStore;
-import org.myqasr.core.Hashes;
 import org.myqasr.core.Protocol;
 import org.myqasr.core.UserError;
+import org.myqasr.core.audio.Waveforms;
+import org.myqasr.core.files.BundleStore;
+import org.myqasr.core.files.Hashes;
+import org.myqasr.demo.engines.LoadedModel;
 
 /** One benchmark as runtime_bench does it: text of all clips, then timings in turns, memory while loading. */
 final class Benchmark {
@@ -167,7 +169,7 @@ final class Benchmark {
     }
 
     private static double seconds(Clips.Clip clip) {
-        return org.myqasr.core.Waveforms.seconds(clip.waveform);
+        return Waveforms.seconds(clip.waveform);
     }
 
     private static double clock() {

@@ -13,9 +13,9 @@ import java.util.Arrays;
 import java.util.List;
 import java.util.Locale;
 import org.myqasr.core.BenchReport;
-import org.myqasr.core.BundleStore;
 import org.myqasr.core.Protocol;
 import org.myqasr.core.UserError;
+import org.myqasr.core.files.BundleStore;
 
 /**
  * The benchmark, by button or by intent:

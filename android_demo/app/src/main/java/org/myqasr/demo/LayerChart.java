@@ -8,7 +8,7 @@ import android.view.View;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
-import org.myqasr.core.Manifest;
+import org.myqasr.core.files.Manifest;
 
 /** One bar per layer, as high as its bits, in the order the program runs them; lines at 4, 8, 16 and 32 bits. */
 public final class LayerChart extends View {

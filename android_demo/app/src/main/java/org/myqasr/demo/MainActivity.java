@@ -14,11 +14,12 @@ import java.io.IOException;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
-import org.myqasr.core.BundleStore;
 import org.myqasr.core.LiveSession;
-import org.myqasr.core.Transcript;
 import org.myqasr.core.UserError;
-import org.myqasr.core.Waveforms;
+import org.myqasr.core.audio.Waveforms;
+import org.myqasr.core.files.BundleStore;
+import org.myqasr.core.text.Transcript;
+import org.myqasr.demo.engines.LoadedModel;
 
 /** Speak, or choose a file or clip, and see what one or two models make of it. */
 public final class MainActivity extends Activity {

@@ -7,7 +7,7 @@ import java.util.List;
 import java.util.concurrent.BlockingQueue;
 import java.util.concurrent.LinkedBlockingQueue;
 import org.myqasr.core.UserError;
-import org.myqasr.core.Waveforms;
+import org.myqasr.core.audio.Waveforms;
 
 /**
  * 16 kHz from the microphone, in pieces of 100 ms on a queue that never drops any. The piece of length 0 is the last:

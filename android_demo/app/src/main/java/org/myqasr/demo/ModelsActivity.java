@@ -15,9 +15,9 @@ import java.io.IOException;
 import java.io.InputStream;
 import java.util.ArrayList;
 import java.util.List;
-import org.myqasr.core.BundleStore;
-import org.myqasr.core.Manifest;
 import org.myqasr.core.UserError;
+import org.myqasr.core.files.BundleStore;
+import org.myqasr.core.files.Manifest;
 
 /** Import bundles, look at what the plan gave each layer, remove them. */
 public final class ModelsActivity extends Activity {

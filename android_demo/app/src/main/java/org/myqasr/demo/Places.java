@@ -3,9 +3,9 @@ package org.myqasr.demo;
 import android.content.Context;
 import java.io.File;
 import java.io.IOException;
-import org.myqasr.core.BundleStore;
-import org.myqasr.core.Recordings;
 import org.myqasr.core.UserError;
+import org.myqasr.core.audio.Recordings;
+import org.myqasr.core.files.BundleStore;
 
 /** Folders of the app on the phone's storage, where `adb push` and `adb pull` reach them. */
 final class Places {

@@ -11,8 +11,8 @@ import java.io.IOException;
 import java.io.OutputStream;
 import java.util.ArrayList;
 import java.util.List;
-import org.myqasr.core.Recordings;
 import org.myqasr.core.UserError;
+import org.myqasr.core.audio.Recordings;
 
 /** Record a dozen sentences, of which nobody writes down a word, and give them out as a zip. */
 public final class RecordActivity extends Activity {

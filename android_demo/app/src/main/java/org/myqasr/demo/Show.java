@@ -9,8 +9,8 @@ import android.text.style.ForegroundColorSpan;
 import android.text.style.RelativeSizeSpan;
 import android.text.style.UnderlineSpan;
 import java.util.Locale;
-import org.myqasr.core.Transcript;
-import org.myqasr.core.Word;
+import org.myqasr.core.text.Transcript;
+import org.myqasr.core.text.Word;
 
 /** Words and figures as people read them. */
 final class Show {

@@ -5,6 +5,11 @@ import java.util.Collections;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import org.myqasr.core.files.Hashes;
+import org.myqasr.core.files.Json;
+import org.myqasr.core.files.Manifest;
+import org.myqasr.core.text.Scoring;
+import org.myqasr.core.text.Transcript;
 
 /** The result of one benchmark on the phone, as the JSON that {@code myqasr} reads; see runtime_bench/results/report.py. */
 public final class BenchReport {

@@ -1,5 +1,7 @@
 package org.myqasr.core;
 
+import org.myqasr.core.text.Logits;
+
 /** A loaded model: features in, logits out. Used by one thread at a time. */
 public interface Engine extends AutoCloseable {
     /** Logits of one utterance's features [samples], which are normalised and padded already. */

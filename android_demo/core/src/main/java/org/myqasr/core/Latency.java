@@ -74,7 +74,7 @@ public final class Latency {
     }
 
     /** As in a BenchReport's JSON. */
-    Map<String, Object> toJson() {
+    public Map<String, Object> toJson() {
         Map<String, Object> fields = new LinkedHashMap<>();
         fields.put("utterances", utterances);
         fields.put("runs", runs);

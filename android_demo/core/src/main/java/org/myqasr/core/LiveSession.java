@@ -1,5 +1,10 @@
 package org.myqasr.core;
 
+import org.myqasr.core.audio.Samples;
+import org.myqasr.core.audio.Segments;
+import org.myqasr.core.text.Path;
+import org.myqasr.core.text.Transcript;
+
 /**
  * Text while somebody speaks, and the final text when they stop.
  *

@@ -4,6 +4,14 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Collections;
 import java.util.List;
+import org.myqasr.core.audio.Segments;
+import org.myqasr.core.audio.Waveforms;
+import org.myqasr.core.files.Manifest;
+import org.myqasr.core.text.Logits;
+import org.myqasr.core.text.Path;
+import org.myqasr.core.text.Tokens;
+import org.myqasr.core.text.Transcript;
+import org.myqasr.core.text.Word;
 
 /** From a waveform of any length to words, the same way as runtime_bench/measure/transcription.py. */
 public final class Recognizer {
@@ -56,16 +64,16 @@ public final class Recognizer {
     }
 
     /** A model with a window of its own takes only whole ones, padded. */
-    int shortestPiece() {
+    public int shortestPiece() {
         return Math.min(minSamples, maxSamples / 2);
     }
 
-    float[] features(float[] piece) {
+    public float[] features(float[] piece) {
         float[] features = normalize ? Waveforms.normalized(piece) : piece;
         return features.length < minSamples ? Arrays.copyOf(features, minSamples) : features;
     }
 
-    Transcript words(Logits logits) {
+    public Transcript words(Logits logits) {
         Path path = Path.of(logits);
         if (tokens.classifies()) {
             return new Transcript(Collections.singletonList(label(logits)), path.tokens);

@@ -15,6 +15,10 @@ import java.util.Arrays;
 import java.util.List;
 import java.util.Random;
 import org.junit.Test;
+import org.myqasr.core.audio.Resampler;
+import org.myqasr.core.audio.Segments;
+import org.myqasr.core.audio.Wav;
+import org.myqasr.core.audio.Waveforms;
 
 public class AudioTest {
     @Test

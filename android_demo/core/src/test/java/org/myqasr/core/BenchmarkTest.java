@@ -15,6 +15,10 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import org.junit.Test;
+import org.myqasr.core.files.Hashes;
+import org.myqasr.core.files.Manifest;
+import org.myqasr.core.text.Transcript;
+import org.myqasr.core.text.Word;
 
 public class BenchmarkTest {
     /** Time that passes only when something is processed. */

@@ -22,6 +22,9 @@ import org.junit.Before;
 import org.junit.Rule;
 import org.junit.Test;
 import org.junit.rules.TemporaryFolder;
+import org.myqasr.core.files.BundleStore;
+import org.myqasr.core.files.Hashes;
+import org.myqasr.core.files.Manifest;
 
 public class BundleStoreTest {
     @Rule public final TemporaryFolder folder = new TemporaryFolder();

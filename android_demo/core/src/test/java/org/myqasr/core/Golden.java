@@ -10,6 +10,11 @@ import java.nio.file.Paths;
 import java.util.ArrayList;
 import java.util.Base64;
 import java.util.List;
+import org.myqasr.core.files.Fields;
+import org.myqasr.core.files.Json;
+import org.myqasr.core.files.Manifest;
+import org.myqasr.core.text.Logits;
+import org.myqasr.core.text.Tokens;
 
 /** The golden file that Python and the JVM share; tools/golden/make_golden_vectors.py says what is in it. */
 final class Golden {

@@ -8,6 +8,10 @@ import java.io.IOException;
 import java.util.ArrayList;
 import java.util.List;
 import org.junit.Test;
+import org.myqasr.core.files.Fields;
+import org.myqasr.core.files.Hashes;
+import org.myqasr.core.text.Scoring;
+import org.myqasr.core.text.Transcript;
 
 /** The same figures as in Python, from the same golden file. */
 public class GoldenTest {

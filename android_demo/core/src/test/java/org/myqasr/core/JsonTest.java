@@ -8,6 +8,8 @@ import java.util.Arrays;
 import java.util.LinkedHashMap;
 import java.util.Map;
 import org.junit.Test;
+import org.myqasr.core.files.Json;
+import org.myqasr.core.files.JsonWriter;
 
 public class JsonTest {
     @Test

@@ -9,6 +9,11 @@ import java.util.Arrays;
 import java.util.Collections;
 import java.util.List;
 import org.junit.Test;
+import org.myqasr.core.files.Fields;
+import org.myqasr.core.files.Manifest;
+import org.myqasr.core.text.Logits;
+import org.myqasr.core.text.Scoring;
+import org.myqasr.core.text.Tokens;
 
 /**
  * Sessions of real speech in pieces of 100 ms. The engine replays what the default model said to the inputs that the

@@ -8,6 +8,12 @@ import java.util.Arrays;
 import java.util.List;
 import java.util.stream.Collectors;
 import org.junit.Test;
+import org.myqasr.core.text.Autoregression;
+import org.myqasr.core.text.Logits;
+import org.myqasr.core.text.Path;
+import org.myqasr.core.text.TokenCache;
+import org.myqasr.core.text.Tokens;
+import org.myqasr.core.text.Word;
 
 public class PathTest {
     private static final Tokens LETTERS = new Tokens(Arrays.asList("<pad>", "|", "A", "B", "C"), 0, "|", null, false);

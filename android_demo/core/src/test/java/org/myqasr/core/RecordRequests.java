@@ -7,6 +7,11 @@ import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.Paths;
+import org.myqasr.core.files.Fields;
+import org.myqasr.core.files.Json;
+import org.myqasr.core.files.Manifest;
+import org.myqasr.core.text.Logits;
+import org.myqasr.core.text.Tokens;
 
 /**
  * Writes down what the engine is asked during simulated sessions, for tools/golden/make_golden_vectors.py, which runs the

@@ -15,6 +15,8 @@ import java.util.zip.ZipInputStream;
 import org.junit.Rule;
 import org.junit.Test;
 import org.junit.rules.TemporaryFolder;
+import org.myqasr.core.audio.Recordings;
+import org.myqasr.core.audio.Wav;
 
 public class RecordingsTest {
     @Rule public final TemporaryFolder folder = new TemporaryFolder();

@@ -5,6 +5,8 @@ import java.util.Base64;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import org.myqasr.core.files.Fields;
+import org.myqasr.core.text.Logits;
 
 /**
  * Gives what the real model said to the very same features, and fails for any others: a lost or doubled sample, or

@@ -6,6 +6,9 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Arrays;
 import java.util.List;
+import org.myqasr.core.audio.Wav;
+import org.myqasr.core.audio.Waveforms;
+import org.myqasr.core.text.Transcript;
 
 /** What somebody who speaks into the phone does: audio comes in pieces of 100 ms, then the button is let go. */
 final class Sessions {

@@ -1,8 +1,9 @@
-package org.myqasr.core;
+package org.myqasr.core.text;
 
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.FloatBuffer;
+import org.myqasr.core.UserError;
 
 /** Keys and values of the tokens so far, which a decoder reads and doesn't keep; see speech/caching.py. */
 public final class TokenCache {

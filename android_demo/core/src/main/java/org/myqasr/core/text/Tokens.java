@@ -1,4 +1,4 @@
-package org.myqasr.core;
+package org.myqasr.core.text;
 
 import java.io.ByteArrayOutputStream;
 import java.nio.charset.Charset;
@@ -6,6 +6,8 @@ import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import org.myqasr.core.UserError;
+import org.myqasr.core.files.Fields;
 
 /** What each output of the model writes; see {@code Tokens} in speech/decoding.py. */
 public final class Tokens {
@@ -36,7 +38,7 @@ public final class Tokens {
         this.byteLevel = byteLevel;
     }
 
-    static Tokens of(Fields fields) {
+    public static Tokens of(Fields fields) {
         List<String> symbols = new ArrayList<>();
         for (Object symbol : fields.list("symbols")) {
             if (!(symbol instanceof String)) {
@@ -58,7 +60,7 @@ public final class Tokens {
     }
 
     /** Text of one token, specials included as nothing, delimiters as a space. */
-    String written(int token) {
+    public String written(int token) {
         String symbol = symbols.get(token);
         if (byteLevel) {
             return symbol.startsWith("<|") ? "" : symbol;
@@ -70,11 +72,11 @@ public final class Tokens {
     }
 
     /** Readable text of joined {@link #written} symbols, spaces made single. */
-    String readable(String joined) {
+    public String readable(String joined) {
         return singleSpaces(byteLevel ? spelled(joined) : joined);
     }
 
-    static String singleSpaces(String text) {
+    public static String singleSpaces(String text) {
         StringBuilder out = new StringBuilder();
         for (String word : text.split("\\s+")) {
             if (!word.isEmpty()) {

@@ -1,17 +1,18 @@
-package org.myqasr.core;
+package org.myqasr.core.audio;
 
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import org.myqasr.core.UserError;
 
 /** Cuts audio that is longer than a file takes where the speaker pauses, as speech/segments.py does. */
-final class Segments {
+public final class Segments {
     private static final int PAUSE_SAMPLES = Waveforms.SAMPLE_RATE / 50; // 20 ms
 
     private Segments() {}
 
     /** Pieces of at most `max` samples; none of audio that is cut is shorter than `min`. */
-    static List<float[]> split(float[] waveform, int max, int min) {
+    public static List<float[]> split(float[] waveform, int max, int min) {
         if (waveform.length > max && !(1 <= min && min <= max / 2)) {
             throw new UserError("audio can't be cut into pieces of " + min + " to " + max
                     + " samples; export with a longest input of at least twice the shortest");
@@ -29,7 +30,7 @@ final class Segments {
     }
 
     /** Where a rest of `restLength` > max samples, whose first `max` are given, is cut. */
-    static int cut(float[] head, int restLength, int max, int min) {
+    public static int cut(float[] head, int restLength, int max, int min) {
         int latest = Math.min(max, restLength - min);
         int earliest = Math.max((int) ((long) max * 2 / 3), min);
         return quietest(head, Math.min(earliest, latest), latest);

@@ -1,6 +1,7 @@
-package org.myqasr.core;
+package org.myqasr.core.text;
 
 import java.util.List;
+import org.myqasr.core.UserError;
 
 /** What a model gives: [frames][vocab], row after row. */
 public final class Logits {
@@ -17,7 +18,7 @@ public final class Logits {
         this.values = values;
     }
 
-    static Logits ofRows(List<float[]> rows) {
+    public static Logits ofRows(List<float[]> rows) {
         int vocab = rows.get(0).length;
         float[] values = new float[rows.size() * vocab];
         for (int i = 0; i < rows.size(); i++) {
@@ -31,7 +32,7 @@ public final class Logits {
         return best(values, frame * vocab, vocab);
     }
 
-    static int best(float[] values, int from, int count) {
+    public static int best(float[] values, int from, int count) {
         int best = 0;
         for (int i = 1; i < count; i++) {
             if (values[from + i] > values[from + best]) {
@@ -52,7 +53,7 @@ public final class Logits {
         return 1 / sum;
     }
 
-    boolean holdsNaN() {
+    public boolean holdsNaN() {
         for (float value : values) {
             if (Float.isNaN(value)) {
                 return true;

@@ -1,4 +1,4 @@
-package org.myqasr.core;
+package org.myqasr.core.files;
 
 import java.io.File;
 import java.io.IOException;
@@ -8,6 +8,9 @@ import java.util.List;
 import java.util.Map;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
+import org.myqasr.core.UserError;
+import org.myqasr.core.audio.Waveforms;
+import org.myqasr.core.text.Tokens;
 
 /** {@code manifest.json} of a {@code myqasr export} folder; see exporters/manifest.py. */
 public final class Manifest {
@@ -22,7 +25,7 @@ public final class Manifest {
         /** Samples per output frame. */
         public final int strideSamples;
 
-        Input(Fields fields) {
+        public Input(Fields fields) {
             sampleRate = fields.integer("sample_rate");
             normalize = fields.flag("normalize");
             strideSamples = fields.integer("stride_samples");

@@ -1,4 +1,4 @@
-package org.myqasr.core;
+package org.myqasr.core.files;
 
 import java.math.BigDecimal;
 import java.math.MathContext;
@@ -6,12 +6,13 @@ import java.math.RoundingMode;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
+import org.myqasr.core.UserError;
 
 /** Writes JSON to the letter as Python does, so that both sides find the same hash of a result's content. */
-final class JsonWriter {
+public final class JsonWriter {
     private JsonWriter() {}
 
-    static void write(Object value, int depth, StringBuilder out) {
+    public static void write(Object value, int depth, StringBuilder out) {
         if (value == null || value instanceof Boolean || value instanceof Integer || value instanceof Long) {
             out.append(value);
         } else if (value instanceof Double || value instanceof Float) {
@@ -47,7 +48,7 @@ final class JsonWriter {
     }
 
     /** The shortest digits that stand for this number alone, written as Python's repr. */
-    static String number(double value) {
+    public static String number(double value) {
         if (value == 0) {
             return 1 / value < 0 ? "-0.0" : "0.0";
         }

@@ -1,4 +1,6 @@
-package org.myqasr.core;
+package org.myqasr.core.audio;
+
+import org.myqasr.core.UserError;
 
 /**
  * Any sample rate to 16 kHz by a polyphase filter: a windowed sinc (Kaiser, beta 10: about 100 dB) with one set

@@ -1,4 +1,4 @@
-package org.myqasr.core;
+package org.myqasr.core.text;
 
 import java.text.Normalizer;
 import java.util.ArrayList;

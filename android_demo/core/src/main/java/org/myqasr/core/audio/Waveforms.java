@@ -1,4 +1,4 @@
-package org.myqasr.core;
+package org.myqasr.core.audio;
 
 /** Arithmetic on mono 16 kHz waveforms in -1..1. */
 public final class Waveforms {

@@ -1,4 +1,4 @@
-package org.myqasr.core;
+package org.myqasr.core.text;
 
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -7,13 +7,13 @@ import java.util.List;
 
 /** What was heard. */
 public final class Transcript {
-    static final Transcript NOTHING = new Transcript(Collections.<Word>emptyList(), new int[0]);
+    public static final Transcript NOTHING = new Transcript(Collections.<Word>emptyList(), new int[0]);
 
     public final List<Word> words;
     /** Best token of every frame, or those written. */
     public final int[] tokens;
 
-    Transcript(List<Word> words, int[] tokens) {
+    public Transcript(List<Word> words, int[] tokens) {
         this.words = words;
         this.tokens = tokens;
     }
@@ -26,7 +26,7 @@ public final class Transcript {
         return text.toString();
     }
 
-    Transcript and(Transcript next) {
+    public Transcript and(Transcript next) {
         List<Word> all = new ArrayList<>(words);
         all.addAll(next.words);
         int[] both = Arrays.copyOf(tokens, tokens.length + next.tokens.length);

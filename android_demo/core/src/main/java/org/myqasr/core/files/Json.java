@@ -1,9 +1,10 @@
-package org.myqasr.core;
+package org.myqasr.core.files;
 
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import org.myqasr.core.UserError;
 
 /**
  * JSON (RFC 8259) to and from plain values: {@code Map<String, Object>} in order, {@code List<Object>},

@@ -1,4 +1,4 @@
-package org.myqasr.core;
+package org.myqasr.core.text;
 
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -8,17 +8,17 @@ import java.util.List;
 public final class Path {
     private static final char SPELLED_SPACE = '\u0120'; // how GPT-2's alphabet writes a space
 
-    final int[] tokens;
-    final double[] posteriors;
+    public final int[] tokens;
+    public final double[] posteriors;
 
-    Path(int[] tokens, double[] posteriors) {
+    public Path(int[] tokens, double[] posteriors) {
         this.tokens = tokens;
         this.posteriors = posteriors;
     }
 
-    static final Path EMPTY = new Path(new int[0], new double[0]);
+    public static final Path EMPTY = new Path(new int[0], new double[0]);
 
-    static Path of(Logits logits) {
+    public static Path of(Logits logits) {
         int[] tokens = new int[logits.frames];
         double[] posteriors = new double[logits.frames];
         for (int frame = 0; frame < logits.frames; frame++) {
@@ -28,7 +28,7 @@ public final class Path {
         return new Path(tokens, posteriors);
     }
 
-    int frames() {
+    public int frames() {
         return tokens.length;
     }
 
@@ -38,7 +38,7 @@ public final class Path {
      * <p>The seam is the frame nearest the middle of the overlap where both are blank: there no token is cut
      * in two. Without such a frame it is one where both agree, else the middle.
      */
-    Path joined(Path later, int offset, int blank) {
+    public Path joined(Path later, int offset, int blank) {
         if (offset >= frames()) {
             int gap = offset - frames();
             int[] silent = new int[gap];
@@ -73,7 +73,7 @@ public final class Path {
     }
 
     /** Words of CTC's best path: repeats merged, then blanks dropped. A token's posterior is its best frame's. */
-    List<Word> ctcWords(Tokens alphabet) {
+    public List<Word> ctcWords(Tokens alphabet) {
         List<Integer> kept = new ArrayList<>();
         List<Double> sure = new ArrayList<>();
         for (int frame = 0; frame < tokens.length; frame++) {
@@ -92,7 +92,7 @@ public final class Path {
     }
 
     /** Words of a path that is written token by token, without its end token. */
-    List<Word> writtenWords(Tokens alphabet) {
+    public List<Word> writtenWords(Tokens alphabet) {
         List<Integer> kept = new ArrayList<>();
         List<Double> sure = new ArrayList<>();
         for (int i = 0; i < tokens.length && tokens[i] != alphabet.autoregression.end; i++) {

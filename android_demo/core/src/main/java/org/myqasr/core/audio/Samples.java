@@ -1,14 +1,14 @@
-package org.myqasr.core;
+package org.myqasr.core.audio;
 
 import java.util.Arrays;
 
 /** A waveform that grows at its end and is taken from its start. */
-final class Samples {
+public final class Samples {
     private float[] values = new float[Waveforms.SAMPLE_RATE];
     private int start;
     private int end;
 
-    void append(float[] more) {
+    public void append(float[] more) {
         if (end + more.length > values.length) {
             int wanted = Math.max(size() + more.length, 2 * size());
             float[] moved = new float[wanted];
@@ -21,15 +21,15 @@ final class Samples {
         end += more.length;
     }
 
-    int size() {
+    public int size() {
         return end - start;
     }
 
-    float[] range(int from, int to) {
+    public float[] range(int from, int to) {
         return Arrays.copyOfRange(values, start + from, start + to);
     }
 
-    void drop(int count) {
+    public void drop(int count) {
         start += count;
     }
 }

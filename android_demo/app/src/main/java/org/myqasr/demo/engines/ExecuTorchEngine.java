@@ -1,17 +1,17 @@
-package org.myqasr.demo;
+package org.myqasr.demo.engines;
 
 import java.io.File;
-import org.myqasr.core.Autoregression;
 import org.myqasr.core.Engine;
-import org.myqasr.core.Logits;
-import org.myqasr.core.TokenCache;
 import org.myqasr.core.UserError;
+import org.myqasr.core.text.Autoregression;
+import org.myqasr.core.text.Logits;
+import org.myqasr.core.text.TokenCache;
 import org.pytorch.executorch.EValue;
 import org.pytorch.executorch.Module;
 import org.pytorch.executorch.Tensor;
 
 /** A .pte file in ExecuTorch: method `forward`, or `encode` and `decode` of a model that writes token by token. */
-final class ExecuTorchEngine implements Engine {
+public final class ExecuTorchEngine implements Engine {
     private final Module module;
     private final Autoregression autoregression;
     private final int threads;
@@ -22,7 +22,7 @@ final class ExecuTorchEngine implements Engine {
         this.threads = threads;
     }
 
-    static ExecuTorchEngine open(File file, Autoregression autoregression, int threads) {
+    public static ExecuTorchEngine open(File file, Autoregression autoregression, int threads) {
         try {
             Module module = Module.load(file.getPath(), Module.LOAD_MODE_MMAP, threads);
             return new ExecuTorchEngine(module, autoregression, threads);

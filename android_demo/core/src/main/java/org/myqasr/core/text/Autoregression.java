@@ -1,7 +1,9 @@
-package org.myqasr.core;
+package org.myqasr.core.text;
 
 import java.util.ArrayList;
 import java.util.List;
+import org.myqasr.core.UserError;
+import org.myqasr.core.files.Fields;
 
 /** How a model that writes token by token is started and stopped; see speech/decoding.py. */
 public final class Autoregression {
@@ -19,7 +21,7 @@ public final class Autoregression {
     public final int[] suppressed;
     public final int[] suppressedFirst;
 
-    Autoregression(int[] prompt, int end, int maxTokens, int[] suppressed, int[] suppressedFirst) {
+    public Autoregression(int[] prompt, int end, int maxTokens, int[] suppressed, int[] suppressedFirst) {
         if (prompt.length < 2 || maxTokens <= prompt.length) {
             throw new UserError("a prompt of " + prompt.length + " tokens and at most " + maxTokens
                     + " in all: there must be two in the prompt and room for one more");
@@ -31,7 +33,7 @@ public final class Autoregression {
         this.suppressedFirst = suppressedFirst;
     }
 
-    static Autoregression of(Fields fields) {
+    public static Autoregression of(Fields fields) {
         return new Autoregression(
                 fields.integers("prompt"),
                 fields.integer("end"),
@@ -70,7 +72,7 @@ public final class Autoregression {
     }
 
     /** Whether the first `length` ids end with one group of ids, again and again: `repeats` of speech/decoding.py. */
-    static boolean repeats(int[] ids, int length) {
+    public static boolean repeats(int[] ids, int length) {
         for (int size = 1; size <= length / LEAST_REPEATS; size++) {
             int from = length - Math.max(LEAST_REPEATS * size, LEAST_REPEATED);
             int place = from + size;

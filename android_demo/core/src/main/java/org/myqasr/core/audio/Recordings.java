@@ -1,4 +1,4 @@
-package org.myqasr.core;
+package org.myqasr.core.audio;
 
 import java.io.File;
 import java.io.FileInputStream;
@@ -12,6 +12,7 @@ import java.util.List;
 import java.util.Locale;
 import java.util.zip.ZipEntry;
 import java.util.zip.ZipOutputStream;
+import org.myqasr.core.UserError;
 
 /** Recordings for {@code myqasr personalize}: numbered WAV files without any text, and the zip of them. */
 public final class Recordings {

@@ -1,4 +1,4 @@
-package org.myqasr.core;
+package org.myqasr.core.files;
 
 import java.io.ByteArrayOutputStream;
 import java.io.File;
@@ -13,6 +13,7 @@ import java.util.Arrays;
 import java.util.List;
 import java.util.zip.ZipEntry;
 import java.util.zip.ZipInputStream;
+import org.myqasr.core.UserError;
 
 /** Bundles kept on the phone: one folder each, with manifest.json and the files that it lists and that were given. */
 public final class BundleStore {

@@ -1,4 +1,4 @@
-package org.myqasr.core;
+package org.myqasr.core.text;
 
 /** A word and how sure the model is of it: the geometric mean of its tokens' posteriors, 0 to 1. */
 public final class Word {

@@ -1,12 +1,13 @@
-package org.myqasr.core;
+package org.myqasr.core.files;
 
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import org.myqasr.core.UserError;
 
 /** A JSON object whose fields are asked for by name and type; errors name the place, as {@code input.sample_rate}. */
-final class Fields {
+public final class Fields {
     private final String place;
     private final Map<?, ?> values;
 
@@ -15,38 +16,38 @@ final class Fields {
         this.values = values;
     }
 
-    static Fields of(String place, Object value) {
+    public static Fields of(String place, Object value) {
         if (!(value instanceof Map)) {
             throw new UserError(place + " is not an object");
         }
         return new Fields(place, (Map<?, ?>) value);
     }
 
-    boolean has(String name) {
+    public boolean has(String name) {
         return values.get(name) != null;
     }
 
-    Fields object(String name) {
+    public Fields object(String name) {
         return of(path(name), value(name));
     }
 
-    String text(String name) {
+    public String text(String name) {
         return typed(name, String.class, "a text");
     }
 
-    boolean flag(String name) {
+    public boolean flag(String name) {
         return typed(name, Boolean.class, "true or false");
     }
 
-    double number(String name) {
+    public double number(String name) {
         return typed(name, Number.class, "a number").doubleValue();
     }
 
-    long longInteger(String name) {
+    public long longInteger(String name) {
         return typed(name, Long.class, "a whole number");
     }
 
-    int integer(String name) {
+    public int integer(String name) {
         long found = longInteger(name);
         if (found != (int) found) {
             throw new UserError(path(name) + " is " + found + ", out of range");
@@ -54,11 +55,11 @@ final class Fields {
         return (int) found;
     }
 
-    List<?> list(String name) {
+    public List<?> list(String name) {
         return typed(name, List.class, "a list");
     }
 
-    int[] integers(String name) {
+    public int[] integers(String name) {
         List<?> found = has(name) ? list(name) : new ArrayList<>();
         int[] values = new int[found.size()];
         for (int i = 0; i < values.length; i++) {
@@ -71,7 +72,7 @@ final class Fields {
     }
 
     /** Text fields of an object, in order. */
-    Map<String, String> texts(String name) {
+    public Map<String, String> texts(String name) {
         Map<String, String> found = new LinkedHashMap<>();
         Fields inner = object(name);
         for (String key : inner.names()) {
@@ -80,7 +81,7 @@ final class Fields {
         return found;
     }
 
-    List<String> names() {
+    public List<String> names() {
         List<String> names = new ArrayList<>();
         for (Object name : values.keySet()) {
             names.add((String) name);

@@ -1,4 +1,4 @@
-package org.myqasr.core;
+package org.myqasr.core.audio;
 
 import java.io.DataInputStream;
 import java.io.EOFException;
@@ -7,6 +7,7 @@ import java.io.InputStream;
 import java.io.OutputStream;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
+import org.myqasr.core.UserError;
 
 /** RIFF WAVE: any PCM or float in, 16-bit mono PCM out. */
 public final class Wav {

@@ -1,19 +1,19 @@
-package org.myqasr.demo;
+package org.myqasr.demo.engines;
 
 import android.os.SystemClock;
 import java.io.IOException;
-import org.myqasr.core.BundleStore;
 import org.myqasr.core.Engine;
-import org.myqasr.core.Manifest;
 import org.myqasr.core.Recognizer;
 import org.myqasr.core.UserError;
+import org.myqasr.core.files.BundleStore;
+import org.myqasr.core.files.Manifest;
 
 /** A kept file, loaded after its hash was checked. */
-final class LoadedModel implements AutoCloseable {
-    final BundleStore.Kept kept;
-    final Engine engine;
-    final Recognizer recognizer;
-    final double loadMs;
+public final class LoadedModel implements AutoCloseable {
+    public final BundleStore.Kept kept;
+    public final Engine engine;
+    public final Recognizer recognizer;
+    public final double loadMs;
 
     private LoadedModel(BundleStore.Kept kept, Engine engine, double loadMs) {
         this.kept = kept;
@@ -24,7 +24,7 @@ final class LoadedModel implements AutoCloseable {
     }
 
     /** Check and load; UserError says what is wrong with the file. */
-    static LoadedModel open(BundleStore.Kept kept, int threads) throws IOException {
+    public static LoadedModel open(BundleStore.Kept kept, int threads) throws IOException {
         Manifest.check(kept.artifact, kept.file);
         long start = SystemClock.elapsedRealtimeNanos();
         Engine engine = engine(kept, threads);

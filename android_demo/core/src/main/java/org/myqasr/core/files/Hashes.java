@@ -1,4 +1,4 @@
-package org.myqasr.core;
+package org.myqasr.core.files;
 
 import java.io.File;
 import java.io.FileInputStream;
@@ -53,7 +53,7 @@ public final class Hashes {
         return hex(sha256().digest(text.getBytes(Charset.forName("UTF-8"))));
     }
 
-    static MessageDigest sha256() {
+    public static MessageDigest sha256() {
         try {
             return MessageDigest.getInstance("SHA-256");
         } catch (NoSuchAlgorithmException error) {
@@ -61,7 +61,7 @@ public final class Hashes {
         }
     }
 
-    static String hex(byte[] bytes) {
+    public static String hex(byte[] bytes) {
         StringBuilder text = new StringBuilder();
         for (byte value : bytes) {
             text.append(Character.forDigit((value >> 4) & 15, 16)).append(Character.forDigit(value & 15, 16));

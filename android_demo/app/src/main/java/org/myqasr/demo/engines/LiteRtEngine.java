@@ -1,17 +1,17 @@
-package org.myqasr.demo;
+package org.myqasr.demo.engines;
 
 import java.io.File;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.FloatBuffer;
 import org.myqasr.core.Engine;
-import org.myqasr.core.Logits;
 import org.myqasr.core.UserError;
+import org.myqasr.core.text.Logits;
 import org.tensorflow.lite.Interpreter;
 import org.tensorflow.lite.Tensor;
 
 /** A .tflite file in LiteRT's interpreter; its input is made as long as each utterance. */
-final class LiteRtEngine implements Engine {
+public final class LiteRtEngine implements Engine {
     private final Interpreter interpreter;
     private final int threads;
     private int samples = -1; // that the interpreter's tensors are laid out for
@@ -21,7 +21,7 @@ final class LiteRtEngine implements Engine {
         this.threads = threads;
     }
 
-    static LiteRtEngine open(File file, int threads) {
+    public static LiteRtEngine open(File file, int threads) {
         try {
             Interpreter.Options options = new Interpreter.Options();
             options.setNumThreads(threads);
