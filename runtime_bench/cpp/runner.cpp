@@ -17,18 +17,18 @@
 #include <fstream>
 #include <iostream>
 #include <limits>
-#include <map>
 #include <memory>
-#include <set>
 #include <sstream>
 #include <stdexcept>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include <executorch/devtools/etdump/etdump_flatcc.h>
 #include <executorch/extension/module/module.h>
 #include <executorch/extension/tensor/tensor.h>
+
+#include "machine.h"
+#include "writing.h"
 
 // The wheel has these functions, but not the header that declares them.
 namespace executorch::extension::threadpool {
@@ -48,19 +48,16 @@ using executorch::extension::Module;
 using executorch::runtime::Error;
 using executorch::runtime::EValue;
 using executorch::runtime::Program;
+using myqasr::cpu_json;
+using myqasr::Greedy;
+using myqasr::quoted;
+using myqasr::repeats;
+using myqasr::status_bytes;
 
 namespace {
 
-constexpr std::ptrdiff_t kLeastRepeats = 4, kLeastRepeated = 24;  // of myqasr.speech.decoding
-
 struct Failure : std::runtime_error {
   using std::runtime_error::runtime_error;
-};
-
-struct Greedy {
-  int64_t end = 0;
-  size_t max_tokens = 0;
-  std::vector<int64_t> prompt, suppressed, suppressed_first;
 };
 
 struct Logits {
@@ -73,15 +70,6 @@ double milliseconds() {
   return duration<double, std::milli>(steady_clock::now().time_since_epoch()).count();
 }
 
-std::string quoted(const std::string& text) {
-  std::string out = "\"";
-  for (unsigned char c : text) {
-    if (c == '"' || c == '\\') out += '\\';
-    out += c < 0x20 ? ' ' : static_cast<char>(c);
-  }
-  return out + '"';
-}
-
 void answer(const std::string& json) {
   std::cout << json << std::endl;  // flushed: the other side waits for it
 }
@@ -90,53 +78,6 @@ void check(Error error, const std::string& what) {
   if (error != Error::Ok) {
     throw Failure(what + ": " + executorch::runtime::to_string(error));
   }
-}
-
-// ---- the machine -------------------------------------------------------------------------------------
-
-// Bytes of a line like "VmHWM:   1234 kB" of /proc/self/status; 0 where there is none.
-long long status_bytes(const std::string& key) {
-  std::ifstream status("/proc/self/status");
-  for (std::string line; std::getline(status, line);) {
-    if (line.rfind(key + ":", 0) == 0) {
-      return std::stoll(line.substr(key.size() + 1)) * 1024;
-    }
-  }
-  return 0;
-}
-
-// What /proc/cpuinfo says of all cores: each key's different values, and which instructions the kernels look for.
-std::string cpu_json() {
-  static const std::set<std::string> keys = {"model name", "CPU implementer", "CPU part", "Hardware"};
-  static const std::set<std::string> wanted = {
-      "asimd", "asimdhp", "asimddp", "i8mm", "sve", "sve2", "bf16", "sme",
-      "sse4_1", "avx", "avx2", "f16c", "fma", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8"};
-  std::map<std::string, std::set<std::string>> found;
-  std::ifstream cpuinfo("/proc/cpuinfo");
-  for (std::string line; std::getline(cpuinfo, line);) {
-    const size_t colon = line.find(':');
-    if (colon == std::string::npos) continue;
-    const std::string key = line.substr(0, line.find_last_not_of(" \t", colon - 1) + 1);
-    std::istringstream value(line.substr(colon + 1));
-    if (keys.count(key)) {
-      std::string text;
-      std::getline(value >> std::ws, text);
-      found[key].insert(text);
-    } else if (key == "flags" || key == "Features") {
-      for (std::string word; value >> word;) {
-        if (wanted.count(word)) found["features"].insert(word);
-      }
-    }
-  }
-  std::ostringstream out;
-  out << "{\"cores\": " << std::thread::hardware_concurrency();
-  for (const auto& [key, values] : found) {
-    out << ", " << quoted(key) << ": [";
-    for (const auto& value : values) out << (&value == &*values.begin() ? "" : ", ") << quoted(value);
-    out << "]";
-  }
-  out << "}";
-  return out.str();
 }
 
 // ---- the model ---------------------------------------------------------------------------------------
@@ -196,16 +137,6 @@ struct Cache {
   std::vector<std::vector<float>> values;
   std::vector<executorch::extension::TensorPtr> tensors;
 };
-
-// As myqasr.speech.decoding.repeats: the text ends with one group of tokens, again and again.
-bool repeats(const int64_t* begin, const int64_t* end) {
-  const std::ptrdiff_t length = end - begin;
-  for (std::ptrdiff_t size = 1; size <= length / kLeastRepeats; ++size) {
-    const std::ptrdiff_t count = std::max(kLeastRepeats * size, kLeastRepeated);
-    if (count <= length && std::equal(end - count + size, end, end - count)) return true;
-  }
-  return false;
-}
 
 class Model {
  public:

@@ -13,6 +13,7 @@ from myqasr.core.errors import NotInstalledError, UserError
 from myqasr.core.storage import replacing
 
 SOURCE = Path(__file__).parents[1] / "cpp" / "runner.cpp"
+HEADERS = sorted(SOURCE.parent.glob("*.h"))
 LIBRARIES = (
     "executorch",
     "executorch_kernels_optimized",
@@ -78,9 +79,9 @@ def build_runner(compiler: str, wheel: Path, mend: str) -> NativeRunner:
             "install the wheel of executorch that myqasr pins"
         )
     version = runtime_version()
-    key = hashlib.sha256(
-        "\0".join((SOURCE.read_text(), program, version, str(wheel), *FLAGS)).encode()
-    ).hexdigest()[:16]
+    texts = [path.read_text() for path in (SOURCE, *HEADERS)]
+    made_of = "\0".join((*texts, program, version, str(wheel), *FLAGS))
+    key = hashlib.sha256(made_of.encode()).hexdigest()[:16]
     path = cache_folder() / "runners" / key / "myqasr-runner"
     if not path.is_file():
         with replacing(path, mode=0o755) as temporary:
@@ -94,6 +95,7 @@ def _compile(program: str, wheel: Path, version: str, out: Path) -> None:
         program,
         *FLAGS,
         f'-DMYQASR_RUNTIME="{version}"',
+        f"-I{HEADERS[0].parent}",
         f"-I{include}",
         f"-I{include / 'executorch' / 'runtime' / 'core' / 'portable_type' / 'c10'}",
         str(SOURCE),

@@ -144,10 +144,17 @@ def test_every_command_shows_its_help_fast_and_without_torch():
 CODE = (*PACKAGES, "tests", "tools", "benchmarks")
 
 
+def other_code() -> list[Path]:
+    """The phone app and the C++ runner."""
+    folders, suffixes = ("android_demo", "runtime_bench/cpp"), (".java", ".cpp", ".c", ".h")
+    listed = [file for folder in folders for file in (ROOT / folder).rglob("*")]
+    return sorted(file for file in listed if file.suffix in suffixes and "build" not in file.parts)
+
+
 def test_no_file_has_grown_past_a_page_or_two():
     long = {
         str(file.relative_to(ROOT)): lines
-        for file in python_files(*CODE, "myqasr")
+        for file in (*python_files(*CODE, "myqasr"), *other_code())
         if (lines := len(file.read_text().splitlines())) > 350
     }
     assert not long
@@ -160,6 +167,9 @@ def test_no_folder_holds_more_than_one_looks_through():
             files = [file for file in folder.glob("*.py") if file.name != "__init__.py"]
             if len(files) > 16:
                 full[str(folder.relative_to(ROOT))] = len(files)
+    for folder in {file.parent for file in other_code()}:
+        if (count := sum(file.parent == folder for file in other_code())) > 16:
+            full[str(folder.relative_to(ROOT))] = count
     assert not full
     shown = [each.name for each in (ROOT / "exporters").iterdir() if each.name[0] not in "._"]
     assert len(shown) <= 12, sorted(shown)

@@ -55,7 +55,8 @@ def test_its_only_top_level_is_myqasr_and_nothing_is_left_behind(wheel):
     assert {name.partition("/")[0] for name in names if ".dist-info" not in name} == {"myqasr"}
     for name in (
         "myqasr/py.typed", "myqasr/speech/default_model/model.safetensors",
-        "myqasr/runtime_bench/cpp/runner.cpp", "myqasr/runtime_bench/page/style.css",
+        "myqasr/runtime_bench/cpp/runner.cpp", "myqasr/runtime_bench/cpp/machine.h",
+        "myqasr/runtime_bench/page/style.css",
         "myqasr/speech/default_users/manifest.csv",
     ):  # fmt: skip
         assert name in names
