@@ -5,7 +5,8 @@ from pathlib import Path
 
 from myqasr.core.errors import UserError
 from myqasr.core.storage import load_record
-from myqasr.personalize.measuring.sensitivity import ClipCosts, Measurement
+from myqasr.personalize.measuring.method import ClipCosts
+from myqasr.personalize.measuring.sensitivity import Measurement
 from myqasr.personalize.planning.plan import LayerProfile, Plan, Profile
 from myqasr.personalize.planning.shrinkage import known_to, shrunk
 from myqasr.personalize.rounding.codes import Rounding, load_rounding

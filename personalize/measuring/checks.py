@@ -12,7 +12,12 @@ import torch
 
 from myqasr.personalize.measuring.brute_force import posteriors_with
 from myqasr.personalize.measuring.fitting import Clips, Codes
-from myqasr.personalize.measuring.method import divergence, log_posteriors
+from myqasr.personalize.measuring.method import (
+    divergence,
+    log_posteriors,
+    mean_per_frame,
+    standard_error,
+)
 from myqasr.personalize.planning.plan import FLOAT32, Check, LayerProfile, QuantSpec
 
 MEAN_BITS = (4.0, 4.5, 5.25, 6.5)
@@ -20,7 +25,7 @@ MEAN_BITS = (4.0, 4.5, 5.25, 6.5)
 MOST_CLIPS = 8
 """That every plan is tried on."""
 ROUNDS = 40
-"""Of bisection, for the price of a byte."""
+"""Of bisection, for the price of a bit."""
 
 
 def checked(
@@ -28,13 +33,14 @@ def checked(
 ) -> tuple[Check, ...]:
     """What plans of these layers are expected to cost, and do, on average over clips.
 
-    costed: the codes that the clips try, by turns: made for other clips. The model lies on the device.
+    clips: two at least; the model lies on the device. costed: the codes that they try, by turns: made for
+    other clips.
     """
-    plans = list(
-        {
-            tuple(each.items()): each for bits in MEAN_BITS if (each := cheapest(layers, bits))
-        }.values()
-    )
+    plans: list[Mapping[str, QuantSpec]] = []
+    for bits in MEAN_BITS:
+        plan = cheapest(layers, bits)
+        if plan not in plans:
+            plans.append(plan)
     count = min(len(clips.waveforms), MOST_CLIPS)
     results: list[list[tuple[float, int]]] = [[] for _ in plans]
     for index, waveform in enumerate(clips.waveforms[:count]):
@@ -52,9 +58,8 @@ def checked(
         clips.progress("checking", index + 1, count)
     checks = []
     for plan, found in zip(plans, results, strict=True):
-        mean = math.fsum(nats for nats, _ in found) / sum(frames for _, frames in found)
-        expected = math.fsum(cost_of(layer, plan[layer.shape.name]) for layer in layers)
-        checks.append(Check(expected, mean, _standard_error(found, mean)))
+        expected = math.fsum(layer.cost(plan[layer.shape.name]) for layer in layers)
+        checks.append(Check(expected, mean_per_frame(found), standard_error(found)))
     return tuple(sorted(checks, key=lambda check: check.expected))
 
 
@@ -92,17 +97,3 @@ def _at_price(
         else FLOAT32
         for layer in layers
     }
-
-
-def cost_of(layer: LayerProfile, spec: QuantSpec) -> float:
-    """A layer's cost at a precision; float32 costs nothing."""
-    return 0.0 if spec == FLOAT32 else layer.costs[spec.label]
-
-
-def _standard_error(results: Sequence[tuple[float, int]], mean: float) -> float:
-    """Of the mean per frame over clips (ratio estimator); as large as the mean itself with one clip."""
-    count = len(results)
-    if count < 2:
-        return mean
-    residuals = math.fsum((nats - mean * frames) ** 2 for nats, frames in results)
-    return math.sqrt(residuals * count / (count - 1)) / sum(frames for _, frames in results)

@@ -38,9 +38,8 @@ def clip_costs(setting: Setting, waveform: NDArray[np.float32], seed: int) -> Cl
         of_call = [products]
 
         def finish_after_the_last() -> None:
-            if (
-                of_call[0].draws == draws
-            ):  # what it holds is large: not kept until the others are done
+            # What it holds is large: not kept until the others are done.
+            if of_call[0].draws == draws:
                 found = np.square(of_call.pop().all()).sum(axis=0) / (2 * draws)
                 sums[name] = found + sums.get(name, 0.0)
 

@@ -79,9 +79,8 @@ def fitted(
 ) -> tuple[Sequence[LayerProfile], Rounding, tuple[Codes, ...]]:
     """Layers as seen on the clips, with such costs as are known, and codes made for all clips.
 
-    earlier: what was made for other precisions; what it lacks is added.
-
     At last, what the clips' costs are measured on, by turns: codes made for the other half of the clips.
+    earlier: what was made for other precisions; what it lacks is added.
     """
     known = {} if earlier is None else earlier.rounding.layers
     costs = {} if earlier is None else {x.shape.name: x.costs for x in earlier.layers}

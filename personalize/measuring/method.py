@@ -1,5 +1,6 @@
 """What a sensitivity method is: what each precision of each layer costs, said for one clip at a time."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -83,6 +84,21 @@ def divergence(p: Tensor, q: Tensor) -> float:
     """KL(p, q) in nats, summed over frames, of log-posteriors [frames, vocab]."""
     terms = p.exp() * (p - q)
     return float(terms.masked_fill(p == -torch.inf, 0.0).sum())
+
+
+def mean_per_frame(clips: Sequence[tuple[float, int]]) -> float:
+    """Of sums over the frames of clips: (sum, frames) of each."""
+    return math.fsum(total for total, _ in clips) / sum(frames for _, frames in clips)
+
+
+def standard_error(clips: Sequence[tuple[float, int]]) -> float:
+    """Of the mean per frame, were these clips, two at least, drawn from all that the speaker says.
+
+    The ratio estimator's; clips: (sum, frames) of each.
+    """
+    mean, count = mean_per_frame(clips), len(clips)
+    residuals = math.fsum((total - mean * frames) ** 2 for total, frames in clips)
+    return math.sqrt(residuals * count / (count - 1)) / sum(frames for _, frames in clips)
 
 
 Take = Callable[[Tensor], None]

@@ -12,7 +12,12 @@ from myqasr.personalize.measuring import brute_force, fisher, layer_figures
 from myqasr.personalize.measuring.checks import checked
 from myqasr.personalize.measuring.fitting import Clips, Codes, Progress, ScaleDtype, fitted
 from myqasr.personalize.measuring.keeping import Keeping
-from myqasr.personalize.measuring.method import ClipCosts, Method, Setting
+from myqasr.personalize.measuring.method import (
+    Method,
+    Setting,
+    mean_per_frame,
+    standard_error,
+)
 from myqasr.personalize.planning.plan import (
     FLOAT32,
     IN_NATS,
@@ -151,20 +156,6 @@ def _storage_first(spec: QuantSpec) -> tuple[str, int, int, str]:
     return spec.scheme, spec.bits, spec.group_size or 0, spec.activation
 
 
-def _mean(clips: Mapping[int, ClipCosts], layer: str, label: str) -> float:
-    """Nats per frame over all clips."""
-    total = math.fsum(clips[index].costs[layer][label] for index in sorted(clips))
-    return total / sum(clip.frames for clip in clips.values())
-
-
-def _standard_error(clips: Mapping[int, ClipCosts], layer: str, label: str) -> float:
-    """Of the mean per frame, were these clips drawn from all that the speaker says (ratio estimator)."""
-    mean, count = _mean(clips, layer, label), len(clips)
-    residuals = [clip.costs[layer][label] - mean * clip.frames for clip in clips.values()]
-    frames = sum(clip.frames for clip in clips.values())
-    return math.sqrt(math.fsum(r * r for r in residuals) * count / (count - 1)) / frames
-
-
 def measure(
     model: SpeechModel,
     waveforms: Waveforms,
@@ -288,15 +279,18 @@ def _with_costs(
             keeping.keep_clip(index, METHODS[options.method].clip_costs(setting, waveform, seed))
             give_back()
         clips.progress("measuring", index + 1, len(waveforms))
-    found = keeping.clips
+    found = keeping.clips.values()
     measured = []
     for layer in layers:
         name = layer.shape.name
-        labels = [spec.label for spec in specs[name]]
-        costs = {label: _mean(found, name, label) for label in labels}
-        several = labels if len(found) > 1 else []
-        errors = {label: _standard_error(found, name, label) for label in several}
+        told = {
+            spec.label: [(clip.costs[name][spec.label], clip.frames) for clip in found]
+            for spec in specs[name]
+        }
+        costs = {label: mean_per_frame(clips) for label, clips in told.items()}
+        several = told if len(found) > 1 else {}
+        errors = {label: standard_error(clips) for label, clips in several.items()}
         measured.append(
             replace(layer, costs={**layer.costs, **costs}, errors={**layer.errors, **errors})
         )
-    return tuple(measured), sum(clip.frames for clip in found.values())
+    return tuple(measured), sum(clip.frames for clip in found)

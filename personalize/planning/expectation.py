@@ -4,6 +4,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from myqasr.personalize.planning.plan import Check, Profile
 
 WIDE = 1.5
@@ -42,12 +44,4 @@ def expectation(profile: Profile, expected_cost: float) -> Expectation | None:
 def _between(tried: Sequence[Check], values: Sequence[float], at: float) -> float:
     """Linear over the logarithm of what the plans were expected to cost."""
     places = [math.log(check.expected) for check in tried]
-    place = math.log(at)
-    if place <= places[0]:
-        return values[0]
-    for index in range(1, len(places)):
-        if place <= places[index]:
-            width = places[index] - places[index - 1]
-            share = (place - places[index - 1]) / width if width > 0 else 1.0
-            return values[index - 1] + share * (values[index] - values[index - 1])
-    return values[-1]
+    return float(np.interp(math.log(at), places, values))

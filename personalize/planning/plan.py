@@ -141,6 +141,10 @@ class LayerProfile:
             if not (math.isfinite(cost) and cost >= 0):
                 raise UserError(f"layer {self.shape.name}: cost of {label} is {cost}")
 
+    def cost(self, spec: QuantSpec) -> float:
+        """At a precision; float32 costs nothing. Raises KeyError for one that wasn't measured."""
+        return 0.0 if spec == FLOAT32 else self.costs[spec.label]
+
 
 IN_NATS = ("fisher", "kl", "operating-point")
 """Methods whose costs are divergences."""

@@ -7,7 +7,7 @@ than a minute the two are mixed, by the share of a minute that there is.
 from dataclasses import replace
 
 from myqasr.core.errors import UserError
-from myqasr.personalize.planning.plan import FLOAT32, LayerProfile, Plan, Profile
+from myqasr.personalize.planning.plan import Plan, Profile
 
 ENOUGH_SECONDS = 60.0
 
@@ -63,9 +63,4 @@ def known_to(prior: Profile, profile: Profile) -> Profile:
 
 def expected_cost(profile: Profile, plan: Plan) -> float:
     """What a plan costs by this profile's costs, nats per frame, whoever it was made for."""
-    return sum(_cost(layer, plan) for layer in profile.layers)
-
-
-def _cost(layer: LayerProfile, plan: Plan) -> float:
-    spec = plan.layers[layer.shape.name]
-    return 0.0 if spec == FLOAT32 else layer.costs[spec.label]
+    return sum(layer.cost(plan.layers[layer.shape.name]) for layer in profile.layers)

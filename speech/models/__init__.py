@@ -25,8 +25,6 @@ ARCHITECTURES = {
 """Model class named in config.json -> module with `load(source, model_id, architecture) -> SpeechModel`."""
 
 WHISPER = "WhisperForConditionalGeneration"
-WHISPERS = ("whisper-tiny.en", "whisper-base")
-"""Models whose weights come with an extra; see `whisper/packages.py`."""
 
 SPEECHBRAIN = "hyperparams.yaml"
 TORCHAUDIO = "torchaudio:"
@@ -56,8 +54,8 @@ def load_model(source: str) -> SpeechModel:
 
 def _loaded(source: str, language: str | None, model_id: str) -> SpeechModel:
     path = Path(source)
-    if source in WHISPERS and not path.exists():
-        packages = importlib.import_module("myqasr.speech.models.whisper.packages")
+    packages = importlib.import_module("myqasr.speech.models.whisper.packages")
+    if source in packages.PACKAGES and not path.exists():
         folder, parts = packages.located(source)
         return _whisper("load_ctranslate2", parts, folder, model_id, language)
     if path.is_dir():
@@ -82,7 +80,7 @@ def _loaded(source: str, language: str | None, model_id: str) -> SpeechModel:
     if module is None:
         raise ModelError(
             f"{source} is a {architecture}, which isn't supported; supported: {', '.join(ARCHITECTURES)}, "
-            f"{', '.join(WHISPERS)}, and torchaudio:NAME for its pipelines"
+            f"{', '.join(packages.PACKAGES)}, and torchaudio:NAME for its pipelines"
         )
     model: SpeechModel = importlib.import_module(module).load(name, source, architecture)
     return model

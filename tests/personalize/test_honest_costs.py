@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from myqasr.exporters.target import measured_together
 from myqasr.personalize.measuring import fisher
-from myqasr.personalize.measuring.checks import cheapest, cost_of
+from myqasr.personalize.measuring.checks import cheapest
 from myqasr.personalize.measuring.keeping import Keeping
 from myqasr.personalize.measuring.method import Setting
 from myqasr.personalize.measuring.sensitivity import ProfileOptions, measure
@@ -100,7 +100,7 @@ def test_no_plan_of_a_single_layer_change_is_cheaper_at_the_bits_of_the_one_that
     ]
     plan = cheapest(layers, mean_bits)
     bits = sum(plan[x.shape.name].bits * math.prod(x.shape.weight_shape) for x in layers)
-    cost = sum(cost_of(x, plan[x.shape.name]) for x in layers)
+    cost = sum(x.cost(plan[x.shape.name]) for x in layers)
     weights = sum(math.prod(x.shape.weight_shape) for x in layers)
     assert bits <= max(mean_bits, 4) * weights
     for layer in layers:
@@ -109,7 +109,7 @@ def test_no_plan_of_a_single_layer_change_is_cheaper_at_the_bits_of_the_one_that
             size = math.prod(layer.shape.weight_shape)
             changed = bits + (int(label.lstrip("intfp")) - spec.bits) * size
             if changed <= bits:
-                assert cost - cost_of(layer, spec) + other >= cost - 1e-12
+                assert cost - layer.cost(spec) + other >= cost - 1e-12
 
 
 def profile_with(checks):

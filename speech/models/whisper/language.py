@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from myqasr.core.errors import ModelError
+from myqasr.speech.caching import token_steps
 from myqasr.speech.models.base import SpeechModel, model_in_language
 from myqasr.speech.models.whisper.network import Whisper
 from myqasr.speech.models.whisper.vocabulary import language_code
@@ -25,13 +26,12 @@ def detect_language(
     if not isinstance(module, Whisper) or how is None or not model.languages:
         raise ModelError(f"{model.model_id} knows one language only")
     ids = [model.tokens.symbols.index(f"<|{code}|>") for code in model.languages]
-    start = torch.tensor([how.prompt[:1]])
     with torch.inference_mode():
-        logs = [
-            module.after(start, module.encode(model.features(waveform)))[0, ids].log_softmax(0)
-            for waveform in waveforms
-        ]
-    every = torch.stack(logs)
+        logits = []
+        for waveform in waveforms:
+            heard = module.encode(model.features(waveform))
+            logits.append(token_steps(module.decode, heard, how.max_tokens)(how.prompt[0], 0)[ids])
+    every = torch.from_numpy(np.stack(logits)).log_softmax(1)
     best = int(every.sum(0).argmax())
     return model.languages[best], float(every[:, best].exp().mean())
 

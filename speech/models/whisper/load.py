@@ -16,6 +16,7 @@ from myqasr.speech.models.pretrained import in_id_order, load_pretrained, refuse
 from myqasr.speech.models.whisper import ctranslate2, openai_pt
 from myqasr.speech.models.whisper.network import Whisper
 from myqasr.speech.models.whisper.vocabulary import (
+    ENGLISH,
     LANGUAGES,
     READERS,
     complete,
@@ -27,8 +28,6 @@ from myqasr.speech.models.whisper.vocabulary import (
 
 LANGUAGE = "en"
 MAX_TOKENS = 448
-ENGLISH = 51_864
-"""Tokens of models for English only. They list the other languages, too."""
 
 
 @dataclass(frozen=True, slots=True)

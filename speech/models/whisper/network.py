@@ -96,11 +96,6 @@ class Whisper(nn.Module):
             hidden = hidden + feed_forward(layer, hidden)
         return self.proj_out(decoder.layer_norm(hidden)[:, -1]), *rows
 
-    def after(self, ids: Tensor, heard: tuple[Tensor, ...]) -> Tensor:
-        """Logits [1, vocab] of the token after `ids` [1, ids]; heard: what `encode` gave."""
-        logits: Tensor = self.proj_out(self.hidden(ids, heard)[:, -1])
-        return logits
-
     def hidden(self, ids: Tensor, heard: tuple[Tensor, ...]) -> Tensor:
         """[1, ids] -> [1, ids, hidden], all at once."""
         decoder, count = self.decoder, ids.shape[1]

@@ -17,8 +17,8 @@ from myqasr.speech.decoding import byte_alphabet
 Symbols = dict[int, str]
 """Token id -> its text, in GPT-2's byte alphabet."""
 
-FIRST_MULTILINGUAL = 51_865
-"""Tokens of the smallest multilingual vocabulary; the English one has one less."""
+ENGLISH = 51_864
+"""Tokens of models for English only. They list the other languages, too; multilingual ones have more."""
 TIMESTAMPS = 1501
 TASKS = (
     *("<|translate|>", "<|transcribe|>", "<|startoflm|>"),
@@ -58,8 +58,8 @@ def complete(found: Symbols, outputs: int, model_id: str) -> tuple[str, ...]:
 
 def special_symbols(outputs: int) -> Symbols:
     """Special tokens of a vocabulary of OpenAI's sizes; none for other sizes."""
-    multilingual = outputs >= FIRST_MULTILINGUAL
-    languages = outputs - multilingual - (FIRST_MULTILINGUAL - 100)
+    multilingual = outputs > ENGLISH
+    languages = outputs - multilingual - (ENGLISH - 99)
     if not 99 <= languages <= len(LANGUAGES):
         return {}
     first = 50_256 + multilingual
