@@ -276,15 +276,21 @@ def profile(
 @reports_user_errors
 def demo(
     out: Annotated[Path, typer.Option(help="Run folder.")] = Path("out/demo"),
-    user: Annotated[str | None, typer.Option(help="One of the embedded users.")] = None,
-    budget: Annotated[str, typer.Option(help="File size for the personalised file.")] = "0.18x",
+    model: Annotated[
+        str | None,
+        typer.Option(help="Default: Whisper tiny.en if it is installed, else the embedded model."),
+    ] = None,
+    user: Annotated[
+        str | None, typer.Option(help="One of the embedded users: people and synthetic ones.")
+    ] = None,
+    budget: Annotated[str | None, typer.Option(help="File size for the personalised file.")] = None,
     threads: Threads = 2,
     as_json: Json = False,
 ) -> None:
-    """All of it on the embedded model and an embedded user, offline, in a few minutes."""
+    """All of it on a real recogniser and a real reader, offline, in a few minutes."""
     from myqasr.cli.commands.demo import run
 
-    run(out, user, budget, threads, as_json)
+    run(out, model, user, budget, threads, as_json)
 
 
 @app.command()

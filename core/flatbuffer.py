@@ -49,6 +49,10 @@ class Table:
             raise DamagedFileError(f"field {field} is missing")
         return Table(self.data, at + _unpack(self.data, "<I", at))
 
+    def place(self, field: int) -> int | None:
+        """Where in the data a field's value lies; None when it is not written."""
+        return self._field(field)
+
     def has(self, field: int) -> bool:
         """Whether the field is written."""
         return self._field(field) is not None

@@ -26,7 +26,7 @@ from myqasr.personalize.planning.plan import (
     QuantSpec,
     parse_keep,
 )
-from myqasr.personalize.planning.problem import Problem
+from myqasr.personalize.planning.problem import Offer, Problem
 from myqasr.personalize.planning.shrinkage import known_to, lacking, own_share, shrunk
 from myqasr.personalize.planning.target import PlanTarget, TargetGroup
 from myqasr.personalize.prior import Prior
@@ -107,8 +107,8 @@ def sizes_with(
     profile: Profile, target: PlanTarget, overhead_bytes: int, rules: PlanRules
 ) -> SizeRange:
     """What plans that keep to the rules can weigh, with this overhead."""
-    menu = allowed_menu(profile, target, rules)
-    smallest, floats = size_limits(profile, menu, target.layer_bytes, overhead_bytes)
+    offer = allowed_offer(profile, target, rules)
+    smallest, floats = size_limits(profile, offer, overhead_bytes)
     return SizeRange(smallest, floats, overhead_bytes)
 
 
@@ -145,8 +145,8 @@ def plan_for(
     rules: PlanRules = NO_RULES,
 ) -> Plan:
     """The best plan for a target and budget that keeps to the user's rules."""
-    menu = allowed_menu(profile, target, rules)
-    problem = Problem(profile, target.name, menu, target.layer_bytes, budget_bytes, overhead_bytes)
+    offer = allowed_offer(profile, target, rules)
+    problem = Problem(profile, target.name, offer, budget_bytes, overhead_bytes)
     method = METHODS.get(profile.method)
     plan = make_plan(problem, rules, ranks_only=method is not None and method.ranks_only)
     return replace(plan, rules=rules)
@@ -163,10 +163,10 @@ def curve(
     return [plan_for(profile, target, budget, overhead_bytes, rules) for budget in budgets]
 
 
-def allowed_menu(
-    profile: Profile, target: PlanTarget, rules: PlanRules
-) -> Callable[[LayerShape], tuple[QuantSpec, ...]]:
-    """The target's menu without what the user ruled out; fp32 stays, so that every layer has a choice.
+def allowed_offer(profile: Profile, target: PlanTarget, rules: PlanRules) -> Offer:
+    """The target's offer without what the user ruled out; fp32 stays, so that every layer has a choice.
+
+    Precisions that are named are of the layers that decide: one that follows takes what it must.
 
     Raises UserError listing the target's labels or bits when a precision isn't among them, listing layers
     when a pattern matches none, and naming the command when the target's precisions weren't measured.
@@ -183,14 +183,15 @@ def allowed_menu(
     allowed = {*(rules.precisions or known), FLOAT32.label}
 
     def menu(shape: LayerShape) -> tuple[QuantSpec, ...]:
+        follows = target.one_copy and shape.matrix_of
         return tuple(
             spec
             for spec in target.menu(shape)
-            if spec.label in allowed and spec.bits >= rules.least_bits(shape.name)
+            if (follows or spec.label in allowed) and spec.bits >= rules.least_bits(shape.name)
         )
 
     _refuse_unmeasured(profile, target, menu)
-    return menu
+    return replace(target.offer, menu=menu)
 
 
 def _refuse_unmeasured(

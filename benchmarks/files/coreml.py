@@ -97,7 +97,7 @@ def one_user(name: str) -> list[FileResult]:
     for target in map(load_target, ("coreml", "xnnpack")):
         overhead = target.overhead_bytes(model)
         profile = measured.profile
-        smallest, _ = size_limits(profile, target.menu, target.layer_bytes, overhead)
+        smallest, _ = size_limits(profile, target.offer, overhead)
         for budget in BUDGETS:
             if budget > smallest:
                 run(target, plan_for(profile, target, budget, overhead))

@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -121,7 +122,11 @@ def one_file(
     started = time.perf_counter()
     overhead = target.overhead_bytes(model)
     plan = uniform_plan(
-        speaker.profile, target.name, per_channel(target), target.layer_bytes, overhead, bits
+        speaker.profile,
+        target.name,
+        replace(target.offer, menu=per_channel(target)),
+        overhead,
+        bits,
     )
     path = BUILD / f"model{target.suffix}"
     written = export_plan(model, speaker, plan, target, path, export_options(model, MAX_SECONDS))

@@ -118,10 +118,10 @@ def steps_of(
     options = export_options(model, MAX_SECONDS)
     path = BUILD / "tflite" / f"file{target.suffix}"
     profile, estimate = speaker.profile, target.overhead_bytes(model)
-    smallest, _ = profiling.size_limits(profile, target.menu, target.layer_bytes, estimate)
+    smallest, _ = profiling.size_limits(profile, target.offer, estimate)
     first = profiling.plan_for(profile, target, smallest, estimate)
     overhead = export_plan(model, speaker, first, target, path, options).plan.overhead_bytes
-    low, high = profiling.size_limits(profile, target.menu, target.layer_bytes, overhead)
+    low, high = profiling.size_limits(profile, target.offer, overhead)
     steps = []
     for index in range(count):
         budget = low + (high - low) * index // (count - 1)
@@ -172,9 +172,11 @@ def common_plan(model: SpeechModel, speaker: Measurement, times: float) -> dict[
         return (*(spec for spec in litert.menu(shape) if spec in both), FLOAT32)
 
     profile, estimate = speaker.profile, litert.overhead_bytes(model)
-    smallest, _ = profiling.size_limits(profile, menu, litert.layer_bytes, estimate)
+    smallest, _ = profiling.size_limits(profile, replace(litert.offer, menu=menu), estimate)
     budget = int(smallest * times)
-    plan = exact_plan(Problem(profile, litert.name, menu, litert.layer_bytes, budget, estimate))
+    plan = exact_plan(
+        Problem(profile, litert.name, replace(litert.offer, menu=menu), budget, estimate)
+    )
     codes = profiling.round_plan(speaker, plan)
     options = export_options(model, MAX_SECONDS)
     paths = {}

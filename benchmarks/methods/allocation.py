@@ -114,12 +114,12 @@ def by_worst(profile: Profile, target: Target, budget: int, overhead: int) -> Pl
 
 def problem_of(profile: Profile, target: Target, budget: int, overhead: int) -> Problem:
     """All of the target's menu."""
-    return Problem(profile, target.name, target.menu, target.layer_bytes, budget, overhead)
+    return Problem(profile, target.name, target.offer, budget, overhead)
 
 
 def budget_at(share: float, profile: Profile, target: Target, overhead: int) -> int:
     """Bytes at a share of the way from the smallest plan (0) to float (1)."""
-    smallest, floats = size_limits(profile, target.menu, target.layer_bytes, overhead)
+    smallest, floats = size_limits(profile, target.offer, overhead)
     return smallest + int(share * (floats - smallest))
 
 
@@ -128,9 +128,11 @@ def best_uniform(profile: Profile, target: Target, budget: int, overhead: int) -
     plans = []
     for label in ("int4", "int4-g128", "int4-g64", "int4-g32", "int8", "fp16"):
         narrowed = partial(stored_as, target=target, label=label)
-        size, _ = size_limits(profile, narrowed, target.layer_bytes, overhead)
+        size, _ = size_limits(profile, replace(target.offer, menu=narrowed), overhead)
         if size <= budget:
-            problem = Problem(profile, target.name, narrowed, target.layer_bytes, size, overhead)
+            problem = Problem(
+                profile, target.name, replace(target.offer, menu=narrowed), size, overhead
+            )
             plans.append(greedy(problem))
     return min(plans, key=lambda plan: plan.expected_cost)
 

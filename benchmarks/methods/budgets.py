@@ -57,13 +57,11 @@ def main() -> None:
     export = export_options(model, 15.0)
     path = BUILD / "budgets" / f"file{target.suffix}"
     estimate = target.overhead_bytes(model)
-    smallest, _ = profiling.size_limits(profile, target.menu, target.layer_bytes, estimate)
+    smallest, _ = profiling.size_limits(profile, target.offer, estimate)
     first = profiling.plan_for(profile, target, smallest, estimate)
     written = export_plan(model, speaker, first, target, path, export)
     sizes = profiling.SizeRange(0, 0, written.plan.overhead_bytes)
-    smallest, floats = profiling.size_limits(
-        profile, target.menu, target.layer_bytes, sizes.overhead_bytes
-    )
+    smallest, floats = profiling.size_limits(profile, target.offer, sizes.overhead_bytes)
     steps = []
     for index in range(options.steps):
         budget = smallest + (floats - smallest) * index // (options.steps - 1)

@@ -1,20 +1,35 @@
-"""`myqasr demo`: the whole chain on the embedded model and one embedded user."""
+"""`myqasr demo`: the whole chain on a real recogniser and a real reader."""
 
 from pathlib import Path
 
-from myqasr.cli.terminal.output import listening, print_json, say, stage_progress, tell
-from myqasr.core.errors import UserError
+from myqasr.cli.terminal.output import (
+    Stopwatch,
+    listening,
+    print_json,
+    say,
+    stage_progress,
+    tell,
+)
+from myqasr.core.errors import BudgetError, NotInstalledError, UserError
 
-DEFAULT_USER = "synth-ada"
+EMBEDDED = "default"
+WHISPER = "whisper-tiny.en?window=10"
+DEFAULT_USERS = {EMBEDDED: "synth-ada"}
+DEFAULT_USER = "libri-1272"
+DEFAULT_BUDGETS = {EMBEDDED: "0.18x"}
+DEFAULT_BUDGET = "0.2x"
 CLIPS = 16
 MAX_SECONDS = 15.0
+PUBLISHED = "published method"
 
 
-def run(out: Path, user: str | None, budget: str, threads: int, as_json: bool) -> None:
-    """Measure one user, write float, uniform and personalised files, and bench them in one run."""
+def run(
+    out: Path, model: str | None, user: str | None, budget: str | None, threads: int, as_json: bool
+) -> None:
+    """Measure one user, write float, uniform, published and personalised files, bench them in one run."""
     from myqasr.api import load_model, personalize_model
     from myqasr.cli.terminal.bench_table import print_report
-    from myqasr.exporters.controls import export_controls
+    from myqasr.exporters.controls import export_controls, export_published
     from myqasr.exporters.export import export_run
     from myqasr.exporters.target import load_target
     from myqasr.personalize.measuring.sensitivity import ProfileOptions
@@ -28,21 +43,39 @@ def run(out: Path, user: str | None, budget: str, threads: int, as_json: bool) -
     from myqasr.runtime_bench.runners.exported import exported_file
     from myqasr.speech.datasets import choose_clips, find_clips
 
-    clips = _user_folder(user if user is not None else DEFAULT_USER)
+    source = model if model is not None else _recogniser()
+    clips = _user_folder(user if user is not None else DEFAULT_USERS.get(source, DEFAULT_USER))
     recordings, _ = choose_clips(find_clips(clips / "tune"), CLIPS)
-    say(f"listening to {len(recordings)} unlabelled clips of {clips.name}")
+    took = Stopwatch()
+    say(f"listening to {len(recordings)} unlabelled clips of {clips.name}, for {source}")
     with listening("measuring") as listener:
         speaker = personalize_model(
-            "default", recordings, budget=budget, out=out, options=ProfileOptions(),
+            source,
+            recordings,
+            budget=budget if budget is not None else DEFAULT_BUDGETS.get(source, DEFAULT_BUDGET),
+            out=out,
+            options=ProfileOptions(),
             listener=listener,
-        )  # fmt: skip
+        )
+    took.lap("measuring")
     folder, target = RunFolder(out), load_target(speaker.target)
     controls = folder.path / "controls"
-    files = export_controls("default", speaker.measured, target, controls, MAX_SECONDS, say)
+    files = export_controls(source, speaker.measured, target, controls, MAX_SECONDS, say)
     say("writing personalised")
-    files["personalised"] = export_run(
-        folder, load_model("default"), speaker.measured, target, MAX_SECONDS, say
+    personalised = export_run(
+        folder, load_model(source), speaker.measured, target, MAX_SECONDS, say
     )
+    say(f"writing {PUBLISHED}")
+    waveforms = [recording.waveform for recording in recordings]
+    try:
+        files[PUBLISHED] = export_published(
+            source, waveforms, personalised.plan.budget_bytes, personalised.plan.overhead_bytes,
+            target, controls, MAX_SECONDS,
+        )  # fmt: skip
+    except BudgetError as error:
+        say(f"the published method has no file of that size: {error}")
+    files["personalised"] = personalised
+    took.lap("writing files")
     exported = [exported_file(item.path, name) for name, item in files.items()]
     settings = folder.load_settings()
     heard = held_out_recordings(settings, find_clips(clips / "test"), None)
@@ -50,20 +83,34 @@ def run(out: Path, user: str | None, budget: str, threads: int, as_json: bool) -
     options = BenchOptions(threads=threads)
     with stage_progress("benching") as on_progress:
         report, path = bench_files(folder, systems, exported, heard, options, on_progress)
+    took.lap("running them")
     if as_json:
         print_json(report)
         return
-    print_report(report, f"{clips.name}: one model, four files")
+    print_report(report, f"{clips.name}, {source}: one model, {len(files)} files")
+    say(f"time: {took}")
     tell(f"Try: myqasr inspect {files['personalised'].path}, myqasr report {out}")
     say(f"result: {path}")
 
 
+def _recogniser() -> str:
+    """Whisper where its weights are installed, else the embedded model, which is said."""
+    from myqasr.speech.models.base import Source
+    from myqasr.speech.models.whisper.packages import located
+
+    try:
+        located(Source.parse(WHISPER).name)
+    except NotInstalledError as error:
+        say(f"{error}; going on with the small embedded model, which only knows synthetic voices")
+        return EMBEDDED
+    return WHISPER
+
+
 def _user_folder(name: str) -> Path:
     """Folder of an embedded user; raises UserError listing those there are."""
-    from myqasr.speech.models import DEFAULT_USERS
+    from myqasr.speech.models import embedded_users
 
-    folder = DEFAULT_USERS / name
-    if not (folder / "tune").is_dir():
-        known = ", ".join(sorted(path.name for path in DEFAULT_USERS.iterdir() if path.is_dir()))
-        raise UserError(f"no embedded user {name!r}; there are: {known}")
-    return folder
+    users = embedded_users()
+    if name not in users:
+        raise UserError(f"no embedded user {name!r}; there are: {', '.join(users)}")
+    return users[name]

@@ -5,6 +5,7 @@ import functools
 import logging
 import os
 import sys
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, ParamSpec
@@ -132,3 +133,22 @@ def print_skipped(skipped: list[tuple[Any, str]]) -> None:
             soft_wrap=True,
             highlight=False,
         )
+
+
+class Stopwatch:
+    """What each stage of a command took, for people."""
+
+    def __init__(self) -> None:
+        self._since = time.monotonic()
+        self._laps: list[tuple[str, float]] = []
+
+    def lap(self, stage: str) -> None:
+        """A stage ended now."""
+        now = time.monotonic()
+        self._laps.append((stage, now - self._since))
+        self._since = now
+
+    def __str__(self) -> str:
+        whole = sum(seconds for _, seconds in self._laps)
+        parts = ", ".join(f"{stage} {seconds:.0f} s" for stage, seconds in self._laps)
+        return f"{whole:.0f} s: {parts}"

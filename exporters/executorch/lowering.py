@@ -22,6 +22,7 @@ from myqasr.core.errors import UserError
 from myqasr.core.storage import replacing
 from myqasr.exporters.checks import check_layers
 from myqasr.exporters.executorch.edge_program import edge_programs
+from myqasr.exporters.executorch.one_copy import one_copy
 from myqasr.exporters.graph.float_program import quiet, weight_nodes, weight_of
 from myqasr.exporters.graph.layers import EMBEDDING_4BIT, EMBEDDING_BYTE, LayerEditor, Rewrite
 from myqasr.exporters.graph.windows import drop_transposes
@@ -130,9 +131,9 @@ def layer_order(program: ExportedProgram, weight_constants: dict[str, str]) -> t
 
 
 def save(manager: ExecutorchProgramManager, path: Path) -> None:
-    """Write the program, whole or not at all."""
-    with replacing(path) as temporary, temporary.open("wb") as file:
-        manager.write_to_file(file)
+    """Write the program, whole or not at all, what is in it twice once."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(one_copy(manager.buffer))
 
 
 def _embedded_codes(program: ExportedProgram, node: fx.Node) -> fx.Node | None:

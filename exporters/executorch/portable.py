@@ -71,6 +71,8 @@ def layer_bytes(shape: LayerShape, spec: QuantSpec) -> int:
         groups = 1 if spec.group_size is None else shape.row_weights // spec.group_size
         row_bytes = shape.row_weights * spec.bits // 8
         pieces = [shape.out_channels * row_bytes, shape.out_channels * groups * 4]
+    if shape.matrix_of:  # what lies in the file once lies there as the other layer's
+        pieces = []
     if shape.has_bias:
         pieces.append(shape.out_channels * 4)
     data = sum(-(-piece // _ALIGNMENT) * _ALIGNMENT for piece in pieces)
@@ -132,5 +134,6 @@ TARGET = Target(
     overhead_bytes=overhead_bytes,
     write=write,
     read=read,
+    one_copy=True,
     runner="executorch",
 )

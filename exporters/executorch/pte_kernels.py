@@ -5,6 +5,7 @@ A quantised weight is a constant that a kernel expands to float before the layer
 
 from torch import Tensor
 
+from myqasr.core import packing
 from myqasr.core.flatbuffer import DamagedFileError
 from myqasr.exporters.executorch.pte import KernelCall, Method
 from myqasr.exporters.target import StoredLayer
@@ -22,6 +23,8 @@ _RESHAPES = ("executorch_prim::et_view.default", "aten::view_copy.out")
 _BYTES = "quantized_decomposed::dequantize_per_channel.out"
 _NIBBLES = "quantized_decomposed::embedding_4bit.out"
 _BYTE_ROWS = "quantized_decomposed::embedding_byte.out"
+_COLUMNS = "aten::index_select.out"
+"""Behind an embedding of nibbles: its codes lie in XNNPACK's order, the first in the low half of a byte."""
 _IDS = 5
 """Argument of the quantised embeddings that says which rows are read."""
 _CASTS = ("dim_order_ops::_to_dim_order_copy.out", "aten::_to_copy.out")
@@ -32,6 +35,11 @@ class KernelReader:
 
     def __init__(self, method: Method) -> None:
         self.method = method
+        self.swapped = {
+            call.args[0]
+            for call in method.calls()
+            if isinstance(call, KernelCall) and call.operator == _COLUMNS and call.args
+        }
         self.made_by: dict[int, KernelCall] = {}
         self.made_at: dict[tuple[int, ...], KernelCall] = {}
 
@@ -82,7 +90,9 @@ class KernelReader:
         if codes is None or scales is None:
             raise DamagedFileError(f"{call.operator} reads something that isn't stored")
         size = codes.shape[1] * (2 if call.operator == _NIBBLES else 1)
-        return _quantized("executorch embedding", codes, scales, call.operator, [len(codes), size])
+        order: packing.Order = "low" if call.args[-1] in self.swapped else "high"
+        shape = [len(codes), size]
+        return _quantized("executorch embedding", codes, scales, call.operator, shape, order)
 
     @staticmethod
     def _float(kernel: str, weight: Tensor | None) -> StoredLayer | None:
@@ -93,12 +103,17 @@ class KernelReader:
 
 
 def _quantized(
-    kernel: str, codes: Tensor, scales: Tensor, expansion: str, shape: list[int]
+    kernel: str,
+    codes: Tensor,
+    scales: Tensor,
+    expansion: str,
+    shape: list[int],
+    order: packing.Order = "high",
 ) -> StoredLayer:
     """A layer from its stored codes, which `expansion` reads, and scales; shape: of its weight."""
     payload = codes.nbytes + scales.nbytes
     packed = expansion == _NIBBLES
-    codes = unpacked(codes).reshape(len(codes), -1) if packed else codes
+    codes = unpacked(codes, order).reshape(len(codes), -1) if packed else codes
     scales = scales.reshape(len(codes), -1)
     group = codes[0].numel() // scales.shape[1] if scales.shape[1] > 1 else None
     spec = QuantSpec(4 if packed else 8, "int", group)

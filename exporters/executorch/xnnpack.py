@@ -15,7 +15,8 @@ How the kernels compute, seen on the runtime (ExecuTorch 1.5.1); a reference mus
   as the CPU does it.
 Weights are codes * scales: bfloat16 scales for groups, float32 per channel, no zero points.
 
-Token embeddings run on ExecuTorch's own kernels, as in `exporters.executorch.portable`.
+Token embeddings run on ExecuTorch's own kernels, as in `exporters.executorch.portable`; one that has the
+head's matrix reads the bytes that lie in the file for XNNPACK (`exporters.executorch.one_copy`).
 
 Only what runs right is in the menu. Left out: asymmetric weights and weight-only integers (wrong results
 without an error), groups that aren't a multiple of 32, 4-bit per channel with odd rows; and for
@@ -93,7 +94,11 @@ def scale_dtype(spec: QuantSpec) -> str:
 def layer_bytes(shape: LayerShape, spec: QuantSpec) -> int:
     """Weights, scales and bias as they lie in the file, and the layer's part of the graph."""
     if shape.kind == "embedding":
-        return portable.layer_bytes(shape, spec)
+        scales = 0
+        if shape.matrix_of and spec.scheme == "int":  # XNNPACK's own are of another type or place
+            groups = 1 if spec.group_size is None else shape.row_weights // spec.group_size
+            scales = shape.out_channels * groups * 4
+        return portable.layer_bytes(shape, spec) + scales
     if spec.scheme == "float":
         pieces = [shape.weights * spec.bits // 8]
     else:
@@ -135,10 +140,10 @@ def write(
         Partitioner,
         needed_passes_only,
     )
-    from myqasr.exporters.graph.embeddings import REWRITES as EMBEDDING_REWRITES
+    from myqasr.exporters.graph.embeddings import REWRITES_LOW_FIRST
 
     check_menu(model, codes, menu, NAME)
-    planned = planned_program(model, codes, options, {**REWRITES, **EMBEDDING_REWRITES})
+    planned = planned_program(model, codes, options, {**REWRITES, **REWRITES_LOW_FIRST})
     with needed_passes_only():
         program, order = to_executorch(planned, Partitioner())
     save(program, path)
@@ -161,6 +166,7 @@ TARGET = Target(
     overhead_bytes=overhead_bytes,
     write=write,
     read=read,
+    one_copy=True,
     runner="executorch",
     half_activations=True,
 )

@@ -7,6 +7,7 @@ import torch
 from myqasr.exporters.graph.layers import (
     EMBEDDING_4BIT,
     EMBEDDING_BYTE,
+    INDEX_SELECT,
     LayerEditor,
     Rewrite,
     constant_value,
@@ -27,6 +28,16 @@ def nibble_rows(editor: LayerEditor, layer: LayerCodes) -> None:
     _quantized(editor, layer, EMBEDDING_4BIT, packed_nibbles(stored_codes(layer)), 8)
 
 
+def swapped_nibble_rows(editor: LayerEditor, layer: LayerCodes) -> None:
+    """4-bit rows, the first of two codes in the low half of a byte, as XNNPACK has them.
+
+    The kernel takes the high half for the first: columns of what it reads are swapped in pairs.
+    """
+    codes = stored_codes(layer)
+    pairs = torch.arange(codes.shape[1]).reshape(-1, 2).flip(1).flatten()
+    _quantized(editor, layer, EMBEDDING_4BIT, packed_nibbles(codes[:, pairs]), 8, pairs)
+
+
 def half_rows(editor: LayerEditor, _layer: LayerCodes) -> None:
     """float16 rows, cast up after they are read."""
     node = editor.node
@@ -40,7 +51,12 @@ def half_rows(editor: LayerEditor, _layer: LayerCodes) -> None:
 
 
 def _quantized(
-    editor: LayerEditor, layer: LayerCodes, kernel: object, codes: torch.Tensor, reach: int
+    editor: LayerEditor,
+    layer: LayerCodes,
+    kernel: object,
+    codes: torch.Tensor,
+    reach: int,
+    columns: torch.Tensor | None = None,
 ) -> None:
     node = editor.node
     scales = stored_scales(layer)
@@ -50,6 +66,8 @@ def _quantized(
             "scales", (scales[:, 0] if scales.shape[1] == 1 else scales).contiguous()
         )
         result = editor.call(kernel, stored, by_row, None, -reach, reach - 1, node.args[1])
+        if columns is not None:
+            result = editor.call(INDEX_SELECT, result, -1, editor.constant("columns", columns))
     _replace(editor, result)
 
 
@@ -66,3 +84,5 @@ REWRITES: dict[str, Rewrite] = {
     "embedding float 8": byte_rows,
     "embedding float 16": half_rows,
 }
+REWRITES_LOW_FIRST: dict[str, Rewrite] = {**REWRITES, "embedding float 4": swapped_nibble_rows}
+"""The same with 4-bit codes in XNNPACK's order."""

@@ -22,6 +22,7 @@ from myqasr.personalize.rounding.observe import (
     Observed,
     RowWeights,
     Waveforms,
+    layer_shape,
     mix_moments,
     observe,
 )
@@ -85,13 +86,15 @@ def fitted(
     known = {} if earlier is None else earlier.rounding.layers
     costs = {} if earlier is None else {x.shape.name: x.costs for x in earlier.layers}
 
+    own = with_own_codes(clips.model, menu)
+
     def unrounded(shape: LayerShape) -> list[QuantSpec]:
         there = known.get(shape.name, {})
-        return [s for s in menu(shape) if s.scheme != "float" and s.stored.label not in there]
+        return [s for s in own(shape) if s.stored.label not in there]
 
     def uncosted(shape: LayerShape) -> list[QuantSpec]:
         there = costs.get(shape.name, {})
-        return [s for s in menu(shape) if s.scheme != "float" and s.label not in there]
+        return [s for s in own(shape) if s.label not in there]
 
     def lacks(part: Fitted, wanted: Menu) -> bool:
         return part.layers is None or any(
@@ -125,6 +128,20 @@ def fitted(
     rounding = Rounding(Joined(known, made) if known else made)
     halves = tuple(Codes(part.layers or (), Rounding(part.rounded)) for part in keeping.halves)
     return layers or (), rounding, halves[::-1] if clips.apart else (Codes(layers or (), rounding),)
+
+
+def with_own_codes(model: SpeechModel, menu: Menu) -> Menu:
+    """Precisions of the menu for which a layer gets codes: no floats, and none of a matrix that it shares."""
+    modules = model.layers()
+
+    def stored(name: str) -> set[QuantSpec]:
+        return {spec.stored for spec in menu(layer_shape(name, modules[name]))}
+
+    def own(shape: LayerShape) -> list[QuantSpec]:
+        theirs = stored(shape.matrix_of) if shape.matrix_of else set()
+        return [s for s in menu(shape) if s.scheme != "float" and s.stored not in theirs]
+
+    return own
 
 
 def _observed(clips: Clips, parts: int) -> Iterator[dict[str, Observed]]:

@@ -82,7 +82,7 @@ def _around(
     candidates = {
         layer.shape.name: [
             measured.rounding.codes(layer, spec)
-            for spec in problem.menu(layer.shape)
+            for spec in problem.offer.menu(layer.shape)
             if spec != FLOAT32
         ]
         for layer in measured.profile.layers

@@ -25,8 +25,8 @@ def evolve(
     rows = [undominated(row) for row in problem.choices()]
     start = exact_plan(problem)
     best = [
-        next(choice for choice in row if choice.spec == spec)
-        for row, spec in zip(rows, start.layers.values(), strict=True)
+        next(choice for choice in row if choice.spec == start.layers[layer.shape.name])
+        for row, layer in zip(rows, problem.layers, strict=True)
     ]
     best_plan = problem.plan("evolution", best, start.lower_bound)
     least = divergence(best_plan)

@@ -140,8 +140,9 @@ class _Candidates(Mapping[str, Sequence[LayerCodes]]):
         return [spec for spec in sorted(menu, key=_storage_first) if spec != FLOAT32]
 
     def __getitem__(self, name: str) -> list[LayerCodes]:
-        stored = Rounding({name: self._rounding.layers.get(name, {})})  # read once
-        found = [stored.codes(self._layers[name], spec) for spec in self.specs(name)]
+        layer = self._layers[name]
+        stored = Rounding({name: self._rounding.of(layer)})  # read once
+        found = [stored.codes(layer, spec) for spec in self.specs(name)]
         return found if self._device == "cpu" else [codes.to(self._device) for codes in found]
 
     def __iter__(self) -> Iterator[str]:

@@ -6,24 +6,16 @@ No model is needed: this is arithmetic on costs and bytes. Other ways to decide:
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from myqasr.core.errors import BudgetError
-from myqasr.core.storage import record_hash
 from myqasr.personalize.planning.knapsack import Solution, cost_bound, solve
-from myqasr.personalize.planning.plan import (
-    FLOAT32,
-    LayerShape,
-    Plan,
-    Profile,
-    QuantSpec,
-    mean_bits,
-)
+from myqasr.personalize.planning.plan import FLOAT32, LayerProfile, Plan, Profile, mean_bits
 from myqasr.personalize.planning.problem import (
     Choice,
-    LayerBytes,
+    Offer,
     Problem,
-    layer_choices,
+    all_choices,
     undominated,
 )
 
@@ -35,8 +27,8 @@ def exact_plan(problem: Problem, tied: bool = False, most_precisions: int | None
     most_precisions: so many different ones at most, float32 not counted.
     Raises UserError naming both numbers when the budget is below the smallest plan.
     """
-    groups = _tied(problem.profile) if tied else [[i] for i in range(len(problem.profile.layers))]
     own = problem.choices()
+    groups = _tied(problem.layers) if tied else [[i] for i in range(len(own))]
     rows = [_together([own[index] for index in group]) for group in groups]
     problem.refuse_below(
         problem.overhead_bytes + sum(min(c.size_bytes for c in row) for row in rows)
@@ -57,10 +49,10 @@ def exact_plan(problem: Problem, tied: bool = False, most_precisions: int | None
     return problem.plan("exact", chosen, allocation.lower_bound)
 
 
-def _tied(profile: Profile) -> list[list[int]]:
+def _tied(layers: Sequence[LayerProfile]) -> list[list[int]]:
     """Places of the layers that read the same tensor and are of one kind, group by group."""
     groups: dict[tuple[str, str], list[int]] = {}
-    for index, layer in enumerate(profile.layers):
+    for index, layer in enumerate(layers):
         groups.setdefault((layer.share_group, layer.shape.kind), []).append(index)
     return list(groups.values())
 
@@ -110,46 +102,29 @@ def _of_few(
     return Solution(best.choices, min(lower_bound, best.cost))
 
 
-def size_limits(
-    profile: Profile,
-    menu: Callable[[LayerShape], Sequence[QuantSpec]],
-    layer_bytes: LayerBytes,
-    overhead_bytes: int,
-) -> tuple[int, int]:
+def size_limits(profile: Profile, offer: Offer, overhead_bytes: int) -> tuple[int, int]:
     """Bytes of the smallest plan and of the all-float32 plan."""
-    smallest = sum(
-        min(layer_bytes(layer.shape, spec) for spec in menu(layer.shape))
-        for layer in profile.layers
-    )
-    floats = sum(layer_bytes(layer.shape, FLOAT32) for layer in profile.layers)
+    rows = all_choices(profile, offer)
+    smallest = sum(min(choice.size_bytes for choice in row) for row in rows)
+    floats = sum(offer.layer_bytes(layer.shape, FLOAT32) for layer in profile.layers)
     return overhead_bytes + smallest, overhead_bytes + floats
 
 
 def uniform_plan(
-    profile: Profile,
-    target: str,
-    menu: Callable[[LayerShape], Sequence[QuantSpec]],
-    layer_bytes: LayerBytes,
-    overhead_bytes: int,
-    bits: int,
+    profile: Profile, target: str, offer: Offer, overhead_bytes: int, bits: int
 ) -> Plan:
     """The control everyone ships: every layer at `bits`, or at the next wider integers it can have.
 
     Per channel, as converters do by default; layers without such a precision stay float.
     """
-    layers = {}
-    cost, size_bytes = 0.0, overhead_bytes
-    for layer in profile.layers:
-        choices = layer_choices(layer, menu(layer.shape), layer_bytes)
+    chosen = []
+    for choices in all_choices(profile, offer):
         wide = [c for c in choices if c.spec.bits >= bits and c.spec.group_size is None]
-        chosen = min(wide, key=lambda c: (c.spec.bits, c.cost))
-        layers[layer.shape.name] = chosen.spec
-        cost += chosen.cost
-        size_bytes += chosen.size_bytes
-    return Plan(
-        record_hash(profile), target, f"uniform-{bits}", size_bytes, size_bytes, overhead_bytes,
-        cost, 0.0, layers,
-    )  # fmt: skip
+        chosen.append(min(wide, key=lambda c: (c.spec.bits, c.cost)))
+    size_bytes = overhead_bytes + sum(choice.size_bytes for choice in chosen)
+    return Problem(profile, target, offer, size_bytes, overhead_bytes).plan(
+        f"uniform-{bits}", chosen
+    )
 
 
 def plan_mean_bits(profile: Profile, plan: Plan) -> float:

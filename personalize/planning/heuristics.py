@@ -64,9 +64,10 @@ def sweep(problem: Problem, ranking: Sequence[str], method: str) -> Plan:
     ranking: layer names, least sensitive first. A layer at b bits is stored per channel in the narrowest
     precision of its menu with at least b. method: the plan's.
     """
-    names = [layer.shape.name for layer in problem.profile.layers]
-    if sorted(ranking) != sorted(names):
+    if sorted(ranking) != sorted(layer.shape.name for layer in problem.profile.layers):
         raise UserError("a ranking names each layer of the profile once")
+    names = [layer.shape.name for layer in problem.layers]
+    ranking = [name for name in ranking if name in set(names)]
     choices = {
         name: [choice for choice in row if choice.spec.group_size is None]
         for name, row in zip(names, problem.choices(), strict=True)

@@ -90,6 +90,8 @@ class LayerShape:
         conv2d [out_channels, in_channels / groups, kernel height, kernel width]; embedding [tokens, size].
     has_rows: whether the layer can run as one matrix product, over tokens or a convolution's windows.
     fixed: whether it must stay as it is: the Fourier transform and mel filters of a front end.
+    matrix_of: the layer whose very weight this one reads, too (Whisper's head has the matrix of its token
+        embedding); empty if none.
     """
 
     name: str
@@ -99,6 +101,7 @@ class LayerShape:
     groups: int = 1
     has_rows: bool = True
     fixed: bool = False
+    matrix_of: str = ""
 
     def __post_init__(self) -> None:
         expected = {"linear": 2, "conv1d": 3, "conv2d": 4, "embedding": 2}[self.kind]

@@ -1,7 +1,7 @@
 """What has to be decided: a precision for every layer, from its menu, within a budget of bytes. No torch."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from myqasr.core.errors import BudgetError, UserError
@@ -20,8 +20,29 @@ LayerBytes = Callable[[LayerShape, QuantSpec], int]
 
 
 @dataclass(frozen=True, slots=True)
+class Offer:
+    """Precisions to choose from for each layer, and what they weigh.
+
+    one_copy: a layer that reads another's matrix has what is stored of that one; it decides nothing.
+    """
+
+    menu: Menu
+    layer_bytes: LayerBytes
+    one_copy: bool = False
+
+    def followers(self, profile: Profile) -> Mapping[str, LayerProfile]:
+        """The layers that decide nothing, by the name of the layer that decides for them."""
+        names = {layer.shape.name for layer in profile.layers}
+        return {
+            layer.shape.matrix_of: layer
+            for layer in profile.layers
+            if self.one_copy and layer.shape.matrix_of in names
+        }
+
+
+@dataclass(frozen=True, slots=True)
 class Choice:
-    """One precision of one layer: what it costs and weighs."""
+    """One precision of one layer: what it costs and weighs, with who follows it."""
 
     spec: QuantSpec
     cost: float
@@ -32,13 +53,12 @@ class Choice:
 class Problem:
     """All that an allocation method is given; each is a function from this to a `Plan`.
 
-    target: its name. menu, layer_bytes: the target's. overhead_bytes: of the file outside the layers.
+    target: its name. offer: what it offers. overhead_bytes: of the file outside the layers.
     """
 
     profile: Profile
     target: str
-    menu: Menu
-    layer_bytes: LayerBytes
+    offer: Offer
     budget_bytes: int
     overhead_bytes: int
 
@@ -47,15 +67,17 @@ class Problem:
         """What is left for the layers."""
         return self.budget_bytes - self.overhead_bytes
 
+    @property
+    def layers(self) -> list[LayerProfile]:
+        """Those that have a choice, in the profile's order; the others follow one of them."""
+        return deciding(self.profile, self.offer)
+
     def choices(self) -> list[tuple[Choice, ...]]:
-        """Every layer's menu with costs and bytes, in the profile's order.
+        """What each of `layers` can have, with costs and bytes.
 
         Raises UserError for a precision that wasn't measured.
         """
-        return [
-            layer_choices(layer, self.menu(layer.shape), self.layer_bytes)
-            for layer in self.profile.layers
-        ]
+        return all_choices(self.profile, self.offer)
 
     def refuse_below(self, smallest_bytes: int, of: str = "") -> None:
         """Raise UserError naming both numbers when the budget is below the smallest file.
@@ -69,7 +91,7 @@ class Problem:
             )
 
     def plan(self, method: str, chosen: Sequence[Choice], lower_bound: float = 0.0) -> Plan:
-        """The plan with these choices, one for each layer of the profile, in its order."""
+        """The plan with these choices, one for each of `layers`, in their order."""
         return Plan(
             profile_hash=record_hash(self.profile),
             target=self.target,
@@ -79,26 +101,58 @@ class Problem:
             overhead_bytes=self.overhead_bytes,
             expected_cost=math.fsum(choice.cost for choice in chosen),
             lower_bound=lower_bound,
-            layers={
-                layer.shape.name: choice.spec
-                for layer, choice in zip(self.profile.layers, chosen, strict=True)
-            },
+            layers=every_spec(self.profile, self.offer, [choice.spec for choice in chosen]),
         )
 
 
-def layer_choices(
-    layer: LayerProfile, menu: Sequence[QuantSpec], layer_bytes: LayerBytes
-) -> tuple[Choice, ...]:
+def deciding(profile: Profile, offer: Offer) -> list[LayerProfile]:
+    """The layers that have a choice."""
+    following = {layer.shape.name for layer in offer.followers(profile).values()}
+    return [layer for layer in profile.layers if layer.shape.name not in following]
+
+
+def all_choices(profile: Profile, offer: Offer) -> list[tuple[Choice, ...]]:
+    """What each layer that decides can have; raises UserError for a precision that wasn't measured."""
+    followers = offer.followers(profile)
+    found = []
+    for layer in deciding(profile, offer):
+        choices = layer_choices(layer, offer)
+        follower = followers.get(layer.shape.name)
+        if follower is not None:
+            theirs = {each.spec.stored: each for each in layer_choices(follower, offer)}
+            choices = tuple(
+                Choice(own.spec, own.cost + other.cost, own.size_bytes + other.size_bytes)
+                for own in choices
+                if (other := theirs.get(own.spec.stored)) is not None
+            )
+        found.append(choices)
+    return found
+
+
+def every_spec(profile: Profile, offer: Offer, chosen: Sequence[QuantSpec]) -> dict[str, QuantSpec]:
+    """Every layer's precision, from those of the layers that decide, in the profile's order."""
+    followers = offer.followers(profile)
+    found = {}
+    for layer, spec in zip(deciding(profile, offer), chosen, strict=True):
+        found[layer.shape.name] = spec
+        follower = followers.get(layer.shape.name)
+        if follower is not None:
+            menu = offer.menu(follower.shape)
+            found[follower.shape.name] = next(s for s in menu if s.stored == spec.stored)
+    return {layer.shape.name: found[layer.shape.name] for layer in profile.layers}
+
+
+def layer_choices(layer: LayerProfile, offer: Offer) -> tuple[Choice, ...]:
     """The menu with measured costs and bytes. Raises UserError for a precision that wasn't measured."""
     choices = []
-    for spec in menu:
+    for spec in offer.menu(layer.shape):
         cost = 0.0 if spec == FLOAT32 else layer.costs.get(spec.label)
         if cost is None:
             raise UserError(
                 f"layer {layer.shape.name} was not measured at {spec.label}; delete profile.json and "
                 "run `myqasr personalize` again"
             )
-        choices.append(Choice(spec, cost, layer_bytes(layer.shape, spec)))
+        choices.append(Choice(spec, cost, offer.layer_bytes(layer.shape, spec)))
     return tuple(choices)
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from myqasr.personalize.planning.plan import LayerShape, QuantSpec
+from myqasr.personalize.planning.problem import Offer
 
 if TYPE_CHECKING:
     from myqasr.speech.models.base import SpeechModel
@@ -19,7 +20,8 @@ class PlanTarget:
     precision's scales (`float32`, `bfloat16`, `float16`, or two joined by `+`: values both hold), so that
     codes are chosen for those. overhead_bytes: estimate of the bytes that no plan changes, replaced by the
     measured figure after an export. when_asked: its precisions are many, or its scales coarse: codes are made
-    to suit it, and its precisions measured, only for who plans for it.
+    to suit it, and its precisions measured, only for who plans for it. one_copy: layers that read one matrix
+    have one precision, and its file holds that matrix once; `layer_bytes` of the second are without it.
     """
 
     name: str
@@ -28,6 +30,12 @@ class PlanTarget:
     scale_dtype: Callable[[QuantSpec], str]
     overhead_bytes: Callable[["SpeechModel"], int]
     when_asked: bool = False
+    one_copy: bool = False
+
+    @property
+    def offer(self) -> Offer:
+        """What a plan may choose from."""
+        return Offer(self.menu, self.layer_bytes, self.one_copy)
 
 
 @dataclass(frozen=True, slots=True)

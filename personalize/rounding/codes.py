@@ -80,10 +80,17 @@ Precisions = dict[str, tuple[Tensor, Tensor]]
 class Rounding:
     """Codes and scales of every layer at every precision that was measured but floats; serves all plans.
 
-    layers: layer name -> its precisions; it may read them from a file whenever it is asked.
+    layers: layer name -> its precisions; it may read them from a file whenever it is asked. A layer that
+    reads another's matrix has that one's codes, and only those that it lacks of its own.
     """
 
     layers: Mapping[str, Precisions]
+
+    def of(self, layer: LayerProfile) -> Precisions:
+        """All that there is of a layer."""
+        shape = layer.shape
+        own = self.layers.get(shape.name, {})
+        return {**own, **self.layers.get(shape.matrix_of, {})} if shape.matrix_of else own
 
     def codes(self, layer: LayerProfile, spec: QuantSpec) -> LayerCodes:
         """One layer at one precision, with the static ranges its profile measured, if it needs any.
@@ -92,7 +99,7 @@ class Rounding:
         """
         if spec.scheme == "float":
             return LayerCodes(spec)
-        found = self.layers.get(layer.shape.name, {}).get(spec.stored.label)
+        found = self.of(layer).get(spec.stored.label)
         if found is None:
             raise UserError(
                 f"layer {layer.shape.name} has no codes at {spec.label}; run `myqasr personalize` again"
@@ -185,9 +192,9 @@ def packed(codes: Tensor) -> Tensor:
     )
 
 
-def unpacked(nibbles: Tensor) -> Tensor:
-    """Inverse of `packed`, flat, int8."""
-    values = packing.unpack(nibbles.cpu().numpy(), 4, 2 * nibbles.numel(), first="high")
+def unpacked(nibbles: Tensor, first: packing.Order = "high") -> Tensor:
+    """Inverse of `packed`, flat, int8. first: the half of a byte that the first of two codes lies in."""
+    values = packing.unpack(nibbles.cpu().numpy(), 4, 2 * nibbles.numel(), first)
     return torch.from_numpy(packing.from_offset(values, 4))
 
 

@@ -14,7 +14,7 @@ from myqasr.core.errors import UserError
 from myqasr.personalize.planning.plan import LayerShape
 from myqasr.personalize.rounding.kernels import has_rows, kind_of, rows
 from myqasr.personalize.rounding.ranges import RANGES
-from myqasr.speech.models.base import SpeechModel
+from myqasr.speech.models.base import SpeechModel, TokenEmbedding
 from myqasr.speech.models.spectrogram import FixedConv1d, FixedLinear
 
 Waveforms = Sequence[NDArray[np.float32]]
@@ -70,6 +70,7 @@ def layer_shape(name: str, module: nn.Module) -> LayerShape:
         groups,
         has_rows(module),
         isinstance(module, FixedLinear | FixedConv1d),
+        module.matrix_of if isinstance(module, TokenEmbedding) else "",
     )
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from myqasr.core.errors import ModelError
 from myqasr.core.storage import sha256_of_file
-from myqasr.speech.models.base import SpeechModel, split_language
+from myqasr.speech.models.base import Source, SpeechModel
 
 ARCHITECTURES = {
     "Wav2Vec2ForCTC": "myqasr.speech.models.wav2vec2",
@@ -32,6 +32,14 @@ TORCHAUDIO = "torchaudio:"
 DEFAULT_MODEL = Path(__file__).parent.parent / "default_model"
 
 DEFAULT_USERS = DEFAULT_MODEL.parent / "default_users"
+PEOPLE = DEFAULT_MODEL.parent / "people"
+
+
+def embedded_users() -> dict[str, Path]:
+    """Folders of the users that come with the package, each with `tune` and `test`: people first."""
+    folders = [path for place in (PEOPLE, DEFAULT_USERS) for path in sorted(place.iterdir())]
+    return {path.name: path for path in folders if (path / "tune").is_dir()}
+
 
 HASHES = "sha256.json"
 """In a model folder: file name -> hex sha256 that the file must have."""
@@ -42,40 +50,40 @@ def load_model(source: str) -> SpeechModel:
 
     source: `default` for the embedded model; `whisper-tiny.en` or `whisper-base` from the extras of those
     names; a local folder with config.json, or as faster-whisper downloads it; OpenAI's `.pt`; a hub id; or
-    `torchaudio:` and the name of a pipeline. `?language=de` after it says what is spoken, for multilingual
-    Whisper.
+    `torchaudio:` and the name of a pipeline. After it, for Whisper: `?language=de` says what is spoken, to a
+    multilingual one; `?window=10` has it take 10 s of audio at a time instead of 30; `&` joins the two.
     Raises UserError when it is not a model, not a supported class, has weights that aren't finite, or
     isn't what its `sha256.json` says, if it has one.
     """
-    model = _loaded(*split_language(source), source)
+    model = _loaded(Source.parse(source))
     model.check_weights()
     return model
 
 
-def _loaded(source: str, language: str | None, model_id: str) -> SpeechModel:
-    path = Path(source)
+def _loaded(asked: Source) -> SpeechModel:
+    source, path = asked.name, Path(asked.name)
     packages = importlib.import_module("myqasr.speech.models.whisper.packages")
     if source in packages.PACKAGES and not path.exists():
         folder, parts = packages.located(source)
-        return _whisper("load_ctranslate2", parts, folder, model_id, language)
+        return _whisper("load_ctranslate2", parts, folder, asked)
     if path.is_dir():
         check_hashes(path)
         if (path / "model.bin").is_file():
             ctranslate2 = importlib.import_module("myqasr.speech.models.whisper.ctranslate2")
             if ctranslate2.is_ctranslate2(path):
-                return _whisper("load_ctranslate2", (path / "model.bin",), path, model_id, language)
+                return _whisper("load_ctranslate2", (path / "model.bin",), path, asked)
     elif path.is_file() and path.suffix == ".pt":
-        return _whisper("load_openai", path, model_id, language)
+        return _whisper("load_openai", path, asked)
     if source.startswith(TORCHAUDIO):
         pipelines = importlib.import_module("myqasr.speech.models.torchaudio_pipelines")
-        _refuse_language(source, language)
+        _refuse_options(asked)
         pipeline: SpeechModel = pipelines.load(source.removeprefix(TORCHAUDIO), source)
         return pipeline
     name = str(DEFAULT_MODEL) if source == "default" else source
     architecture = _architecture(name)
     if architecture == WHISPER:
-        return _whisper("load", name, model_id, architecture, language)
-    _refuse_language(source, language)
+        return _whisper("load", name, architecture, asked)
+    _refuse_options(asked)
     module = ARCHITECTURES.get(architecture)
     if module is None:
         raise ModelError(
@@ -91,9 +99,14 @@ def _whisper(loader: str, *args: object) -> SpeechModel:
     return model
 
 
-def _refuse_language(source: str, language: str | None) -> None:
-    if language is not None:
-        raise ModelError(f"{source} can't be told a language: only multilingual Whispers can")
+def _refuse_options(asked: Source) -> None:
+    if asked.language is not None:
+        raise ModelError(f"{asked.name} can't be told a language: only multilingual Whispers can")
+    if asked.window is not None:
+        raise ModelError(
+            f"{asked.name} has no window: it takes audio of any length; --max-seconds of `myqasr export` "
+            "says how long a file's may be"
+        )
 
 
 def check_hashes(folder: Path) -> None:

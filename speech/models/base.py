@@ -16,15 +16,17 @@ from myqasr.speech.decoding import Tokens, best_tokens, greedy_logits, greedy_te
 
 SAMPLE_RATE = 16_000
 
-LANGUAGE_MARK = "?language="
-"""Between the name of a multilingual model and the language that it is told to write."""
 NORMALIZE_EPSILON = 1e-7
 
 
 class TokenEmbedding(nn.Embedding):
-    """A table of token vectors: a layer, where other embeddings are small and stay as they are."""
+    """A table of token vectors: a layer, where other embeddings are small and stay as they are.
+
+    matrix_of: the layer of the model that has the same weight; empty if none.
+    """
 
     bias = None
+    matrix_of: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,15 +111,52 @@ class SpeechModel:
                 )
 
 
-def split_language(source: str) -> tuple[str, str | None]:
-    """The name of a model, and the language that is asked for after it, if one is."""
-    name, asked, language = source.partition(LANGUAGE_MARK)
-    return name, language if asked else None
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a model lies, and how it is asked to be: `NAME?language=de&window=10`.
+
+    language: that it is told to write, for multilingual models. window: seconds of audio that it takes at a
+    time, for models that take one length.
+    """
+
+    name: str
+    language: str | None = None
+    window: float | None = None
+
+    @classmethod
+    def parse(cls, source: str) -> "Source":
+        """Raises ModelError for anything else after the question mark."""
+        name, _, options = source.partition("?")
+        if "=" not in options:  # a question mark of the name's own
+            return cls(source)
+        found = dict.fromkeys(("language", "window"), "")
+        for option in options.split("&"):
+            key, _, value = option.partition("=")
+            if key not in found or not value:
+                raise ModelError(
+                    f"{source}: can't read {option!r} after the question mark; write language=de or "
+                    "window=10, joined by &"
+                )
+            found[key] = value
+        return cls(name, found["language"] or None, _seconds(found["window"], source))
+
+    def __str__(self) -> str:
+        window = None if self.window is None else f"{self.window:g}"
+        asked = (("language", self.language), ("window", window))
+        options = "&".join(f"{key}={value}" for key, value in asked if value is not None)
+        return f"{self.name}?{options}" if options else self.name
 
 
-def model_in_language(model_id: str, code: str) -> str:
-    """The name under which a model told a language is loaded again."""
-    return f"{split_language(model_id)[0]}{LANGUAGE_MARK}{code}"
+def _seconds(text: str, source: str) -> float | None:
+    if not text:
+        return None
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 < seconds < np.inf:
+        raise ModelError(f"{source}: a window is seconds of audio, e.g. window=10; not {text!r}")
+    return seconds
 
 
 def need_sample_rate(model_id: object, rate: int) -> None:

@@ -17,7 +17,7 @@ from myqasr.personalize.planning.plan import (
     Profile,
     QuantSpec,
 )
-from myqasr.personalize.planning.problem import Choice, Problem, layer_choices
+from myqasr.personalize.planning.problem import Choice, Offer, Problem, layer_choices
 
 SPECS = [QuantSpec(bits, "int", None, "int8-dynamic") for bits in (4, 5, 6, 7, 8)]
 
@@ -119,7 +119,9 @@ def layer_bytes(shape: LayerShape, spec: QuantSpec) -> int:
 
 
 def test_the_sensitive_layer_gets_the_bits():
-    plan = exact_plan(Problem(tiny_profile(), "t", menu, layer_bytes, 100 + 2048 + 4096, 100))
+    plan = exact_plan(
+        Problem(tiny_profile(), "t", Offer(menu, layer_bytes), 100 + 2048 + 4096, 100)
+    )
     assert plan.layers["b"].bits == 8
     assert plan.layers["a"].bits == 4
     assert plan.predicted_bytes == plan.budget_bytes
@@ -128,18 +130,23 @@ def test_the_sensitive_layer_gets_the_bits():
 
 def test_budget_below_the_smallest_plan_names_both_numbers():
     with pytest.raises(UserError, match=r"smallest plan for t is 4,196 bytes; budget is 4,195"):
-        exact_plan(Problem(tiny_profile(), "t", menu, layer_bytes, 4195, 100))
-    assert size_limits(tiny_profile(), menu, layer_bytes, 100) == (4196, 100 + 2 * 64 * 64 * 4)
+        exact_plan(Problem(tiny_profile(), "t", Offer(menu, layer_bytes), 4195, 100))
+    assert size_limits(tiny_profile(), Offer(menu, layer_bytes), 100) == (
+        4196,
+        100 + 2 * 64 * 64 * 4,
+    )
 
 
 def test_precision_that_was_never_measured_is_not_guessed():
     layer = tiny_profile().layers[0]
     with pytest.raises(UserError, match="int5-a8d"):
-        layer_choices(layer, [QuantSpec(5, "int", None, "int8-dynamic")], layer_bytes)
+        layer_choices(
+            layer, Offer(lambda _: [QuantSpec(5, "int", None, "int8-dynamic")], layer_bytes)
+        )
 
 
 def test_uniform_control_really_is_uniform():
-    plan = uniform_plan(tiny_profile(), "t", menu, layer_bytes, 100, 4)
+    plan = uniform_plan(tiny_profile(), "t", Offer(menu, layer_bytes), 100, 4)
     assert {spec.label for spec in plan.layers.values()} == {"int4-a8d"}
     assert plan.predicted_bytes == 100 + 2 * 2048
 
@@ -157,7 +164,7 @@ def small_problems(draw):
     specs = (*(QuantSpec(b, "int", None, "int8-dynamic") for b in (4, 5, 8)), FLOAT32)
     smallest = sum(layer_bytes(layer.shape, specs[0]) for layer in layers)
     budget = smallest + int(draw(st.floats(0, 1)) * 7 * smallest)
-    return Problem(profile, "t", lambda shape: specs, layer_bytes, budget, 0)
+    return Problem(profile, "t", Offer(lambda shape: specs, layer_bytes), budget, 0)
 
 
 def every_plan(problem):

@@ -28,7 +28,7 @@ def profile_of(widths: list[int], seed: int) -> Profile:
 
 
 def problem_of(profile: Profile, budget_bytes: int) -> Problem:
-    return Problem(profile, "xnnpack", xnnpack.menu, xnnpack.layer_bytes, budget_bytes, 1_000)
+    return Problem(profile, "xnnpack", xnnpack.TARGET.offer, budget_bytes, 1_000)
 
 
 def limits(profile: Profile) -> tuple[int, int]:

@@ -122,7 +122,7 @@ def test_a_ranking_is_not_taken_for_costs(model, fisher):
 
     options = ProfileOptions(method="median", rounding="nearest")
     ranking = measure(model, CLIPS, xnnpack.menu, xnnpack.scale_dtype, "audio", options).profile
-    _, floats = size_limits(ranking, xnnpack.menu, xnnpack.layer_bytes, 1_000)
+    _, floats = size_limits(ranking, xnnpack.TARGET.offer, 1_000)
     plan = plan_for(ranking, xnnpack.TARGET, floats // 2, 1_000, NO_RULES)
     assert plan.method == "sweep by median"
     with pytest.raises(UserError, match="--allocation sweep"):

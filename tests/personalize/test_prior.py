@@ -12,6 +12,7 @@ from myqasr.core.storage import load_record
 from myqasr.exporters.target import load_target
 from myqasr.personalize.planning.exact import uniform_plan
 from myqasr.personalize.planning.plan import LayerProfile, LayerShape, Profile, QuantSpec
+from myqasr.personalize.planning.problem import Offer
 from myqasr.personalize.planning.shrinkage import expected_cost, shrunk
 from myqasr.personalize.prior import POPULATION, load_prior
 from myqasr.personalize.run_folder import RunFolder
@@ -59,7 +60,7 @@ def test_a_plan_costs_what_its_layers_cost_whoever_it_was_made_for():
     target = load_target("xnnpack")
     menu = [QuantSpec.from_label(label) for label in ("int4-a8d", "int8-a8d", "fp32")]
     general = profile(900, 0.7)
-    plan = uniform_plan(general, "xnnpack", lambda shape: menu, target.layer_bytes, 0, 8)
+    plan = uniform_plan(general, "xnnpack", Offer(lambda shape: menu, target.layer_bytes), 0, 8)
     assert plan.layers["a"].label == "int8-a8d"
     assert expected_cost(speaker, plan) == pytest.approx(0.02)
 

@@ -54,9 +54,7 @@ def test_measuring_around_the_plan_never_ends_with_more_divergence():
     measured = measure(model, clips, xnnpack.menu, xnnpack.scale_dtype, "audio")
     shapes = [layer.shape for layer in measured.profile.layers]
     smallest = sum(min(xnnpack.layer_bytes(s, p) for p in xnnpack.menu(s)) for s in shapes)
-    problem = Problem(
-        measured.profile, "xnnpack", xnnpack.menu, xnnpack.layer_bytes, int(1.3 * smallest), 0
-    )
+    problem = Problem(measured.profile, "xnnpack", xnnpack.TARGET.offer, int(1.3 * smallest), 0)
     found = refine(model, clips, problem, measured, rounds=1)
     assert len(found.divergences) == 2
     assert found.plan.predicted_bytes <= problem.budget_bytes

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from myqasr.core.errors import ModelError
 from myqasr.speech.caching import token_steps
-from myqasr.speech.models.base import SpeechModel, model_in_language
+from myqasr.speech.models.base import Source, SpeechModel
 from myqasr.speech.models.whisper.network import Whisper
 from myqasr.speech.models.whisper.vocabulary import language_code
 
@@ -49,7 +49,7 @@ def in_language(model: SpeechModel, language: str) -> SpeechModel:
     told = replace(how, prompt=(how.prompt[0], token, *how.prompt[2:]))
     return replace(
         model,
-        model_id=model_in_language(model.model_id, code),
+        model_id=str(replace(Source.parse(model.model_id), language=code)),
         tokens=replace(model.tokens, autoregression=told),
         language=code,
     )

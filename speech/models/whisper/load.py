@@ -7,11 +7,11 @@ from typing import Any
 
 import torch
 import transformers
-from torch import Tensor
+from torch import Tensor, nn
 
 from myqasr.core.errors import ModelError
 from myqasr.speech.decoding import Autoregression, Tokens
-from myqasr.speech.models.base import SpeechModel, need_sample_rate
+from myqasr.speech.models.base import SAMPLE_RATE, Source, SpeechModel, need_sample_rate
 from myqasr.speech.models.pretrained import in_id_order, load_pretrained, refused
 from myqasr.speech.models.whisper import ctranslate2, openai_pt
 from myqasr.speech.models.whisper.network import Whisper
@@ -28,6 +28,8 @@ from myqasr.speech.models.whisper.vocabulary import (
 
 LANGUAGE = "en"
 MAX_TOKENS = 448
+LEAST_WINDOW = 1
+"""Seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,24 +46,23 @@ class Writing:
     max_tokens: int = MAX_TOKENS
 
 
-def load(source: str, model_id: str, architecture: str, language: str | None) -> SpeechModel:
+def load(name: str, architecture: str, asked: Source) -> SpeechModel:
     """Load from a local folder or hub id as transformers saves it.
 
-    language: that is spoken, for multilingual models; else the one that generation_config.json names.
-    Raises ModelError when files are missing or don't fit.
+    asked: also the language that is spoken, for multilingual models; else it is the one that
+    generation_config.json names. Raises ModelError when files are missing or don't fit.
     """
+    source, model_id = name, str(asked)
     model = load_pretrained(source, model_id, architecture)
     with refused(model_id, architecture):
         symbols = _symbols(source, model.config.vocab_size, model_id)
         extractor = _extractor(source, model.config)
-    return from_parts(model, symbols, extractor, _writing(model), model_id, language)
+    return from_parts(model, symbols, extractor, _writing(model), asked)
 
 
-def load_ctranslate2(
-    parts: Sequence[Path], folder: Path, model_id: str, language: str | None
-) -> SpeechModel:
+def load_ctranslate2(parts: Sequence[Path], folder: Path, asked: Source) -> SpeechModel:
     """Load a `model.bin`, which may lie in parts, with the files beside it in `folder`. Errors as `load`."""
-    name = str(folder)
+    name, model_id = str(folder), str(asked)
     variables = ctranslate2.read_variables(parts)
     model = _network(
         ctranslate2.state_dict(variables, name), ctranslate2.heads(variables, name), model_id
@@ -70,11 +71,12 @@ def load_ctranslate2(
     never = ctranslate2.suppressed(folder)
     writing = Writing(len(symbols) != ENGLISH, None, *(never or (None, None)))
     extractor = _extractor(name, model.config)
-    return from_parts(model, symbols, extractor, writing, model_id, language)
+    return from_parts(model, symbols, extractor, writing, asked)
 
 
-def load_openai(path: Path, model_id: str, language: str | None) -> SpeechModel:
+def load_openai(path: Path, asked: Source) -> SpeechModel:
     """Load a `.pt`; its tokens are listed beside it or by openai-whisper. Errors as `load`."""
+    model_id = str(asked)
     sizes, state = openai_pt.read_checkpoint(path)
     model = _network(state, int(sizes["n_text_head"]), model_id)
     outputs = model.config.vocab_size
@@ -82,7 +84,7 @@ def load_openai(path: Path, model_id: str, language: str | None) -> SpeechModel:
     listed = vocabulary_file(path.parent) or openai_pt.listed_tokens(multilingual)
     symbols = _listed_symbols(listed, path.parent, outputs, model_id)
     extractor = _extractor(str(path.parent), model.config)
-    return from_parts(model, symbols, extractor, Writing(multilingual), model_id, language)
+    return from_parts(model, symbols, extractor, Writing(multilingual), asked)
 
 
 def from_parts(
@@ -90,19 +92,21 @@ def from_parts(
     symbols: tuple[str, ...],
     extractor: Any,
     writing: Writing,
-    model_id: str,
-    language: str | None,
+    asked: Source,
 ) -> SpeechModel:
     """Put a transformers Whisper, the text of its tokens and its feature extractor together."""
+    model_id, language = str(asked), asked.language
     model.eval().requires_grad_(False)
     need_sample_rate(model_id, extractor.sampling_rate)
-    samples = extractor.n_samples
-    frames = samples // extractor.hop_length // 2
+    samples, stride = extractor.n_samples, 2 * extractor.hop_length
+    frames = samples // stride
     if frames != model.config.max_source_positions:
         raise ModelError(
             f"{model_id}: the feature extractor gives {frames} positions, the encoder wants "
             f"{model.config.max_source_positions}"
         )
+    if asked.window is not None:
+        samples = cut_window(model, asked.window, samples, stride, model_id)
     most = min(writing.max_tokens, model.config.max_target_positions)
     how = autoregression(symbols, replace(writing, max_tokens=most), model_id, language)
     named = (language or writing.language) if writing.multilingual else None
@@ -112,12 +116,27 @@ def from_parts(
         layer_prefix="",
         tokens=Tokens(symbols, None, autoregression=how, byte_level=True),
         normalize=False,
-        stride_samples=2 * extractor.hop_length,
+        stride_samples=stride,
         min_samples=samples,
         max_samples=samples,
         languages=_languages(symbols) if writing.multilingual else (),
         language=named and language_code(named, model_id),
     )
+
+
+def cut_window(model: Any, seconds: float, samples: int, stride: int, model_id: str) -> int:
+    """Give a transformers Whisper positions for the first seconds only; samples of the new window.
+
+    Raises ModelError for a window that is longer than the model's own, or shorter than a word.
+    """
+    window = round(seconds * SAMPLE_RATE) // stride * stride
+    if not LEAST_WINDOW * SAMPLE_RATE <= window <= samples:
+        raise ModelError(
+            f"{model_id}: a window is {LEAST_WINDOW} to {samples / SAMPLE_RATE:g} s long, not {seconds:g}"
+        )
+    places = model.model.encoder.embed_positions
+    places.weight = nn.Parameter(places.weight[: window // stride].clone(), requires_grad=False)
+    return window
 
 
 def autoregression(

@@ -28,7 +28,7 @@ class Whisper(nn.Module):
     """The layers by their names in transformers, run for one clip.
 
     prompt_tokens: ids before the first that the model writes. The head has its own copy of the weights that
-    it shares with the token embedding: files store the two apart, each at its own precision.
+    it shares with the token embedding, so that each is a layer; `matrix_of` says that they are one matrix.
     """
 
     def __init__(self, model: Any, extractor: Any, prompt_tokens: int) -> None:
@@ -42,6 +42,8 @@ class Whisper(nn.Module):
         self.encoder, self.decoder = model.model.encoder, model.model.decoder
         self.decoder.embed_tokens.__class__ = TokenEmbedding
         self.proj_out = copy.deepcopy(model.proj_out)
+        if torch.equal(self.proj_out.weight, self.decoder.embed_tokens.weight):
+            self.decoder.embed_tokens.matrix_of = "proj_out"
         self.prompt_tokens = prompt_tokens
 
     def forward(self, waveform: Tensor, ids: Tensor) -> Tensor:
