@@ -6,7 +6,7 @@ positions are float32, convolutions float16.
 
 import re
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -106,22 +106,3 @@ def _tensor(name: str, values: NDArray[np.float32], kind: BlockFormat) -> bytes:
         data = kind.encode(values)
     header = struct.pack("<3i", len(shape), len(name), number)
     return header + struct.pack(f"<{len(shape)}i", *reversed(shape)) + name.encode() + data
-
-
-def listed_types(data: bytes) -> Iterator[tuple[str, int, int]]:
-    """Name, type and number of values of every tensor in a file, to look into what was written."""
-    place = struct.calcsize("<I11i")
-    rows, columns = struct.unpack_from("<2i", data, place)
-    place += 8 + 4 * rows * columns
-    (count,) = struct.unpack_from("<i", data, place)
-    place += 4
-    for _ in range(count):
-        place += 4 + struct.unpack_from("<I", data, place)[0]
-    bytes_of = {0: (4, 1), 1: (2, 1), 2: (18, 32), 6: (22, 32), 8: (34, 32)}
-    while place < len(data):
-        rank, length, kind = struct.unpack_from("<3i", data, place)
-        values = int(np.prod(struct.unpack_from(f"<{rank}i", data, place + 12)))
-        place += 12 + 4 * rank
-        yield data[place : place + length].decode(), kind, values
-        size, block = bytes_of[kind]
-        place += length + values // block * size
