@@ -68,7 +68,7 @@ def main() -> None:
             [budget for budget in options.budgets.split(",") if budget],
             options.ours,
             spoken_model(options.model),
-            folder / "ours" / name,
+            folder / "ours",
             options.runner,
             options.threads,
             Listener(say=_saying(name)),

@@ -24,23 +24,19 @@ def files_for(
 ) -> dict[str, Path]:
     """One exported file for each budget, by budget: measured once on `clips`, planned for each.
 
-    model: as myqasr names it. folder: the run goes there, and the files of each budget into a folder of its
-    own; those that are there aren't made again.
+    model: as myqasr names it. folder: the speaker's run goes there, and the files of each budget into a
+    folder of its own; those that are there aren't made again, so delete them when they would be others now.
     """
     found: dict[str, Path] = {}
+    out = folder / speaker.name
     for budget in budgets:
-        place = folder / "files" / budget
+        place = folder / "files" / f"{speaker.name} {budget}"
         if not (place / "manifest.json").is_file():
             run = personalize_model(
-                model,
-                list(clips),
-                budget=budget,
-                out=folder / "run",
-                target=TARGET,
-                listener=listener,
+                model, list(clips), budget=budget, out=out, target=TARGET, listener=listener
             )
             (written,) = export(run, target=TARGET, listener=listener)
-            beside = place.with_name(f"{budget}.unfinished")
+            beside = place.with_name(f"{place.name}.unfinished")
             shutil.rmtree(beside, ignore_errors=True)
             shutil.copytree(written.path.parent, beside)
             beside.rename(place)

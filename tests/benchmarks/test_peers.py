@@ -5,12 +5,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from benchmarks.peers.clips import Speaker
 from benchmarks.peers.clips import TestClip as Clip
-from benchmarks.peers.files import our_systems
+from benchmarks.peers.files import files_for, our_systems
 from benchmarks.peers.summary import rows
-from benchmarks.peers.systems import CTRANSLATE2, FLOAT, System, rival_systems
+from benchmarks.peers.systems import CTRANSLATE2, FLOAT, System, our_file, rival_systems
 from benchmarks.peers.turns import Heard, Kept, TurnOptions, take_turns
+from myqasr.api import NOBODY
 from myqasr.core.errors import UserError
+from myqasr.speech.datasets import find_clips, read_clips
 
 OPTIONS = TurnOptions(repeats=2)
 
@@ -99,12 +102,33 @@ def test_what_is_asked_for_and_not_there_is_named(tmp_path):
         rival_systems("tiny.en", ["vosk"], tmp_path, "python", 1)
     with pytest.raises(UserError, match="no files for nowhere/ann/"):
         our_systems(
-            speaker=type("Speaker", (), {"name": "ann", "fit": ()})(),
+            speaker=Speaker("ann", (), ()),
             budgets=[],
             pattern="nowhere/{speaker}/*.pte",
             model="whisper-tiny.en",
             folder=tmp_path,
             runner="executorch-cpp",
             threads=1,
-            listener=None,
+            listener=NOBODY,
         )
+
+
+def test_our_files_are_made_once_for_each_budget_and_take_part(tiny_model, tune_clips, tmp_path):
+    recordings, _ = read_clips(find_clips(tune_clips))
+    speaker, model = Speaker("ann", tuple(recordings[:2]), ()), str(tiny_model)
+    said: list[str] = []
+    listener = replace(NOBODY, say=said.append)
+    made = files_for(speaker, speaker.fit, ["0.3x", "0.5x"], model, tmp_path, listener)
+    assert made["0.3x"].stat().st_size < made["0.5x"].stat().st_size
+    assert {path.name for path in made.values()} == {"ann.pte"}
+    writing = len(said)
+    assert files_for(speaker, speaker.fit, ["0.3x"], model, tmp_path, listener) == {
+        "0.3x": made["0.3x"]
+    }
+    assert len(said) == writing
+    clip = Clip("0", tmp_path / "0.npy", recordings[2].seconds, "")
+    np.save(clip.path, recordings[2].waveform)
+    system = our_file("myqasr 0.3x", made["0.3x"], "executorch", 1)
+    found = take_turns([system], [clip], tmp_path / "heard", OPTIONS, lambda text: None)
+    assert found["myqasr 0.3x"].size_bytes == made["0.3x"].stat().st_size
+    assert len(found["myqasr 0.3x"].clips["0"].seconds) == 2
