@@ -92,7 +92,8 @@ def main() -> None:
     for row in table:
         print(
             f"{row.system:24} {row.size_bytes or 0:12,.0f} WER {100 * row.wer[0]:5.1f} % "
-            f"same {100 * row.same_text:3.0f} % RTF {row.rtf:.3f} {row.peak_rss_bytes / 1e6:.0f} MB"
+            f"same {100 * row.same_text:3.0f} % RTF {row.rtf:.3f} CPU {row.cpu_rtf:.3f} "
+            f"{row.peak_rss_bytes / 1e6:.0f} MB"
         )
     result = options.result or f"peers_{options.model.replace('.', '_')}"
     print(save_result(result, _command(), figures))

@@ -25,8 +25,9 @@ class Row:
     """One system. size_bytes: mean over speakers. wer, more_than_float: value and bounds of resampled clips.
 
     same_text: share of clips whose text is the float model's, both normalised. time_over: relative to each
-    of `AGAINST`, in the same session. peak_rss_bytes: of the whole process, the most of all speakers;
-    baseline_rss_bytes: of that, before loading. others_share: of the core, taken by others, at worst.
+    of `AGAINST`, in the same session. cpu_rtf: by CPU time, which programs beside it don't stretch.
+    peak_rss_bytes: of the whole process, the most of all speakers; baseline_rss_bytes: of that, before
+    loading. others_share: of the core, taken by others, at worst.
     """
 
     system: str
@@ -39,6 +40,7 @@ class Row:
     more_than_float: Bounds
     same_text: float
     rtf: float
+    cpu_rtf: float
     time_over: dict[str, Bounds]
     peak_rss_bytes: int
     baseline_rss_bytes: int
@@ -90,6 +92,7 @@ def _row(
         more_than_float=_bounds(rate_difference(errors, expected, lengths)),
         same_text=agreement(texts, floats),
         rtf=sum(median(heard.seconds) for _, heard in _heard(speakers, name)) / audio,
+        cpu_rtf=sum(median(heard.cpu_seconds) for _, heard in _heard(speakers, name)) / audio,
         time_over={
             against: ratio
             for against in AGAINST

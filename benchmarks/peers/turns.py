@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +25,11 @@ from myqasr.runtime_bench.devices.machine import core_times, idle_cores, load_be
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """One clip by one system. seconds: of each run. session: runs of one session took turns."""
+    """One clip by one system. seconds, cpu_seconds: of each run. session: runs of one took turns."""
 
     text: str
     seconds: tuple[float, ...]
+    cpu_seconds: tuple[float, ...]
     session: str
 
 
@@ -167,21 +168,25 @@ def _one_clip(
     """Text once, then timed runs, in an order drawn anew for each."""
     draw = random.Random(clip.name)
     texts: dict[str, str] = {}
-    seconds: dict[str, list[float]] = {name: [] for name in processes}
+    timed: dict[str, list[dict[str, float]]] = {name: [] for name in processes}
     for turn in range(options.repeats + 1):
         for name in draw.sample(sorted(processes), len(processes)):
             answer = processes[name].ask("time" if turn else "text", clip)
             if turn:
-                seconds[name].append(answer["seconds"])
+                timed[name].append(answer)
             else:
                 texts[name] = answer["text"]
-    for name in processes:
-        kept[name].clips[clip.name] = Heard(texts[name], tuple(seconds[name]), session)
+    for name, answers in timed.items():
+        seconds, cpu = (
+            tuple(answer[what] for answer in answers) for what in ("seconds", "cpu_seconds")
+        )
+        kept[name].clips[clip.name] = Heard(texts[name], seconds, cpu, session)
 
 
 def _kept(system: System, clips: Sequence[TestClip], folder: Path, options: TurnOptions) -> Kept:
     key = record_hash(
         {
+            "record": [each.name for each in fields(Heard)],
             "system": system.fingerprint(),
             "clips": [clip.name for clip in clips],
             "options": converter.unstructure(options),
@@ -189,9 +194,9 @@ def _kept(system: System, clips: Sequence[TestClip], folder: Path, options: Turn
     )
     path = _path(system, folder)
     if path.is_file():
-        found = converter.structure(json.loads(path.read_text()), Kept)
-        if found.key == key:
-            return found
+        held = json.loads(path.read_text())
+        if held["key"] == key:
+            return converter.structure(held, Kept)
     return Kept(key, system.size_bytes)
 
 

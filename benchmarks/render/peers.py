@@ -11,7 +11,15 @@ def peers(figures: Figures) -> str:
     """One row for each system."""
     against = list(figures["rows"][0]["time_over"])
     header = [
-        *("system", "bytes", "WER (95 %)", "more than float, points", "same text", "RTF"),
+        *(
+            "system",
+            "bytes",
+            "WER (95 %)",
+            "more than float, points",
+            "same text",
+            "RTF",
+            "RTF by CPU time",
+        ),
         *(f"time / {name}" for name in against),
         *("peak memory", "of that before loading"),
     ]
@@ -37,6 +45,7 @@ def _row(row: Figures, against: list[str]) -> list[str]:
         "{:+.1f} ({:+.1f} to {:+.1f})".format(*more),
         f"{100 * row['same_text']:.0f} %",
         f"{row['rtf']:.3f}",
+        f"{row['cpu_rtf']:.3f}",
         *(interval(row["time_over"][name]) if name in row["time_over"] else "" for name in against),
         f"{row['peak_rss_bytes'] / 1e6:.0f} MB",
         f"{row['baseline_rss_bytes'] / 1e6:.0f} MB",

@@ -70,7 +70,8 @@ def test_after_a_crash_only_what_is_missing_is_done(clips, tmp_path):
 
 def kept(texts: list[str], seconds: float, session: str = "one", size: int | None = None) -> Kept:
     heard = {
-        str(place): Heard(text, (seconds, seconds), session) for place, text in enumerate(texts)
+        str(place): Heard(text, (seconds,) * 2, (seconds / 2,) * 2, session)
+        for place, text in enumerate(texts)
     }
     return Kept("key", size, "1", heard, 50, 20, 0.1)
 
@@ -92,6 +93,7 @@ def test_the_table_counts_words_after_normalising_and_pairs_times_of_one_session
     assert rival.wer[1] < rival.wer[0] < rival.wer[2]
     assert rival.size_bytes == 100
     assert rival.rtf == pytest.approx(0.6 / (600 / 16_000))
+    assert rival.cpu_rtf == pytest.approx(rival.rtf / 2)
     assert found[FLOAT].time_over[CTRANSLATE2][0] == pytest.approx(2)
     assert found["myqasr 0.2x"].time_over == {}
     assert found["myqasr 0.2x"].same_text == 1.0

@@ -1,6 +1,6 @@
 """What the processes have in common: a request a line on stdin, an answer a line on stdout, both JSON.
 
-`{"do": "text", "clip": PATH.npy}` -> text and seconds; `{"do": "time", ...}` -> seconds;
+`{"do": "text", "clip": PATH.npy}` -> text, seconds and CPU seconds; `{"do": "time", ...}` -> the two times;
 `{"do": "memory"}` -> peak and baseline of resident memory, in bytes. What a runtime prints goes to stderr.
 """
 
@@ -56,13 +56,24 @@ def _answer(model: Recogniser, request: dict[str, str], baseline: int) -> dict[s
         peak, before = (peak_rss_bytes(), baseline) if model.own_peak is None else model.own_peak()
         return {"peak_rss_bytes": peak, "baseline_rss_bytes": before}
     waveform: Waveform = np.load(request["clip"])
+    text, own = "", None
+    cpu, begin = _cpu_seconds(), time.perf_counter()
     if request["do"] == "time" and model.own_time is not None:
-        begin = time.perf_counter()
         own = model.own_time(waveform)
-        return {"seconds": time.perf_counter() - begin if own is None else own}
-    begin = time.perf_counter()
-    text = model.text(waveform)
-    return {"text": text, "seconds": time.perf_counter() - begin}
+    else:
+        text = model.text(waveform)
+    took = time.perf_counter() - begin
+    return {
+        "text": text,
+        "seconds": took if own is None else own,
+        "cpu_seconds": _cpu_seconds() - cpu,
+    }
+
+
+def _cpu_seconds() -> float:
+    """CPU time so far of all threads of this process, and of processes it has started."""
+    others = (child.cpu_times() for child in psutil.Process().children(recursive=True))
+    return time.process_time() + sum(each.user + each.system for each in others)
 
 
 def load_tokens(path: str) -> Tokens:
