@@ -106,7 +106,10 @@ class Process:
             self.process.wait()
             self.words.seek(0)
             said = self.words.read().decode(errors="replace").strip().splitlines()
-            raise UserError(f"{self.name} ended: {said[-1] if said else 'without a word'}")
+            last = said[-1] if said else "without a word"
+            if "No module named" in last:
+                last += "; pip install 'myqasr[peers]', or name a --python that has it"
+            raise UserError(f"{self.name} ended: {last}")
         answer: dict[str, Any] = json.loads(line)
         return answer
 

@@ -68,6 +68,12 @@ def test_after_a_crash_only_what_is_missing_is_done(clips, tmp_path):
     assert sessions[0] == sessions[1] != ""
 
 
+def test_a_rival_that_is_not_installed_says_how_to_install_it(clips, tmp_path):
+    absent = System("a", "tests.material.nothing_here", {})
+    with pytest.raises(UserError, match=r"No module named .*; pip install 'myqasr\[peers\]'"):
+        take_turns([absent], clips, tmp_path / "heard", OPTIONS, lambda text: None)
+
+
 def kept(texts: list[str], seconds: float, session: str = "one", size: int | None = None) -> Kept:
     heard = {
         str(place): Heard(text, (seconds,) * 2, (seconds / 2,) * 2, session)
