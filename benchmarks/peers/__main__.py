@@ -20,7 +20,7 @@ from benchmarks.peers.summary import by_speaker, rows
 from benchmarks.peers.systems import MODELS, RIVALS, float_system, rival_systems, spoken_model
 from benchmarks.peers.turns import TurnOptions, take_turns
 from benchmarks.results import BUILD, save_result
-from myqasr.api import Listener
+from myqasr.cli.terminal.output import listening
 from myqasr.core.errors import UserError
 from myqasr.runtime_bench.results.validity import MAX_OTHERS
 from myqasr.speech.normalizers import NORMALIZERS, normalizer
@@ -63,16 +63,17 @@ def main() -> None:
     heard = {}
     for name in options.speakers.split(","):
         speaker = load_speaker(name, options.clips, BUILD / "peers" / "clips" / name)
-        ours = our_systems(
-            speaker,
-            [budget for budget in options.budgets.split(",") if budget],
-            options.ours,
-            spoken_model(options.model),
-            folder / "ours",
-            options.runner,
-            options.threads,
-            Listener(say=_saying(name)),
-        )
+        with listening(name) as listener:
+            ours = our_systems(
+                speaker,
+                [budget for budget in options.budgets.split(",") if budget],
+                options.ours,
+                spoken_model(options.model),
+                folder / "ours",
+                options.runner,
+                options.threads,
+                listener,
+            )
         systems = [float_system(options.model, options.threads), *rivals, *ours]
         place = folder / "heard" / name
         heard[name] = speaker.test, take_turns(systems, speaker.test, place, turns, _saying(name))
