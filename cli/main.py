@@ -183,6 +183,12 @@ def bench(
     operations: Annotated[
         bool, typer.Option("--operations", help="Also time each kernel (builds the C++ runner).")
     ] = False,
+    normalizer: Annotated[
+        str,
+        typer.Option(
+            help="What words are compared after: default, whisper-english, whisper-basic or none."
+        ),
+    ] = "default",
     speakers: Speakers = None,
     gender: Gender = None,
     language: Language = None,
@@ -194,8 +200,8 @@ def bench(
 
     selection = selection_of(speakers, gender, language, split)
     run(
-        run_folder, data, selection, target, limit, threads, runs, seconds, operations, as_json,
-        runner or [],
+        run_folder, data, selection, target, limit, threads, runs, seconds, operations, normalizer,
+        as_json, runner or [],
     )  # fmt: skip
 
 

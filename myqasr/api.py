@@ -31,6 +31,7 @@ from myqasr.speech import models
 from myqasr.speech.datasets import Recording, Selection, choose_clips, find_clips, read_clips
 from myqasr.speech.models import languages
 from myqasr.speech.models.base import SpeechModel
+from myqasr.speech.normalizers import DEFAULT_NORMALIZER
 
 PathLike = str | Path
 Skipped = list[tuple[Path, str]]
@@ -246,6 +247,7 @@ def bench(
     runs: int = 50,
     seconds: float = 5.0,
     operations: bool = False,
+    normalizer: str = DEFAULT_NORMALIZER,
     selection: Selection = EVERY_CLIP,
     listener: Listener = NOBODY,
 ) -> BenchReport:
@@ -253,10 +255,13 @@ def bench(
 
     data: labelled recordings; those that the run was fitted on are left out. limit: use so many. target: one
     of the exported ones; none: all. runners: all that each file runs on; none: its target's own. runs,
-    seconds: each system is timed so often, and so long, at least. operations: time each kernel, too. The
-    report is also kept in the run's folder. Raises AudioError when no recording is usable, UserError when
+    seconds: each system is timed so often, and so long, at least. operations: time each kernel, too.
+    normalizer: what words are compared after, a name of `speech.normalizers`. The report is also kept in the
+    run's folder. Raises AudioError when no recording is usable, UserError when
     nothing was exported or a file can't be run, BrokenFileError when it isn't the one that was exported.
     """
+    timing = TimingOptions(runs=runs, seconds=seconds)
+    options = BenchOptions(threads, timing=timing, operations=operations, normalizer=normalizer)
     folder = _run_folder(run)
     settings = folder.load_settings()
     exported_files(folder, target)  # before the recordings are decoded, which may take long
@@ -264,8 +269,6 @@ def bench(
     listener.skipped(list(heard.skipped))
     if heard.tuned:
         listener.say(f"left out {heard.tuned} clips that the run was fitted on")
-    timing = TimingOptions(runs=runs, seconds=seconds)
-    options = BenchOptions(threads=threads, timing=timing, operations=operations)
     report, _ = bench_run(folder, heard, target, options, listener.progress, runners)
     return report
 

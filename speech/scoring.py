@@ -4,7 +4,7 @@ Alignment is jiwer's minimum edit distance per utterance.
 """
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Literal
@@ -48,6 +48,9 @@ class ErrorCounts:
 
 NO_ERRORS = ErrorCounts(0, 0, 0, 0)
 
+Normalize = Callable[[str], str]
+"""What is done to a text before its words are compared (`speech.normalizers` has them by name)."""
+
 Edit = Literal["equal", "substitute", "insert", "delete"]
 
 
@@ -82,35 +85,42 @@ def normalize_text(text: str) -> str:
     return " ".join("".join(kept).split())
 
 
-def word_errors(references: Sequence[str], hypotheses: Sequence[str]) -> ErrorCounts:
+def word_errors(
+    references: Sequence[str], hypotheses: Sequence[str], normalize: Normalize = normalize_text
+) -> ErrorCounts:
     """Word edits over all utterances, both sides normalised; WER is `.rate`.
 
     Raises UserError when the references hold no word at all or the two differ in number.
     """
-    return _total(utterance_word_errors(references, hypotheses), "word")
+    return _total(utterance_word_errors(references, hypotheses, normalize), "word")
 
 
-def character_errors(references: Sequence[str], hypotheses: Sequence[str]) -> ErrorCounts:
+def character_errors(
+    references: Sequence[str], hypotheses: Sequence[str], normalize: Normalize = normalize_text
+) -> ErrorCounts:
     """Character edits (spaces count) over all utterances; CER is `.rate`. Raises as `word_errors`."""
     counts = [
         _characters(reference, hypothesis)
-        for reference, hypothesis in _pairs(references, hypotheses)
+        for reference, hypothesis in _pairs(references, hypotheses, normalize)
     ]
     return _total(counts, "character")
 
 
 def utterance_word_errors(
-    references: Sequence[str], hypotheses: Sequence[str]
+    references: Sequence[str], hypotheses: Sequence[str], normalize: Normalize = normalize_text
 ) -> list[ErrorCounts]:
     """Word edits of each utterance, for paired comparisons; an empty reference counts insertions."""
     return [
-        _words(reference, hypothesis) for reference, hypothesis in _pairs(references, hypotheses)
+        _words(reference, hypothesis)
+        for reference, hypothesis in _pairs(references, hypotheses, normalize)
     ]
 
 
-def aligned_words(reference: str, hypothesis: str) -> tuple[AlignedWord, ...]:
+def aligned_words(
+    reference: str, hypothesis: str, normalize: Normalize = normalize_text
+) -> tuple[AlignedWord, ...]:
     """The two texts word by word, normalised, as `word_errors` counts their differences."""
-    ((reference, hypothesis),) = _pairs([reference], [hypothesis])
+    ((reference, hypothesis),) = _pairs([reference], [hypothesis], normalize)
     said, heard = reference.split(), hypothesis.split()
     if not said:
         return tuple(AlignedWord("insert", "", word) for word in heard)
@@ -126,11 +136,13 @@ def aligned_words(reference: str, hypothesis: str) -> tuple[AlignedWord, ...]:
     return tuple(steps)
 
 
-def _pairs(references: Sequence[str], hypotheses: Sequence[str]) -> list[tuple[str, str]]:
+def _pairs(
+    references: Sequence[str], hypotheses: Sequence[str], normalize: Normalize
+) -> list[tuple[str, str]]:
     if len(references) != len(hypotheses):
         raise UserError(f"{len(references)} references but {len(hypotheses)} transcripts")
     return [
-        (normalize_text(reference), normalize_text(hypothesis))
+        (normalize(reference), normalize(hypothesis))
         for reference, hypothesis in zip(references, hypotheses, strict=True)
     ]
 

@@ -12,6 +12,7 @@ from benchmarks.render.decisions import (
     sensitivity,
     solving,
 )
+from benchmarks.render.peers import peers
 from benchmarks.render.runners import runners
 from benchmarks.render.tables import table
 from benchmarks.render.tflite import tflite, tflite_base
@@ -263,6 +264,8 @@ SECTIONS: dict[str, tuple[str, Callable[[Figures], str]]] = {
     "demo": ("One embedded user: `make demo`", demo),
     "users": ("Every embedded user", users),
     "real_speakers": ("Four real speakers the model never heard", real_speakers),
+    "peers_tiny_en": ("Whisper tiny.en beside whisper.cpp, CTranslate2 and ONNX Runtime", peers),
+    "peers_base": ("Whisper base beside whisper.cpp, CTranslate2 and ONNX Runtime", peers),
     "budgets": ("Budgets are kept to the byte", budgets),
     "runners": ("Every file on every runner, twice", runners),
     "base_model": ("A model of wav2vec2-base size, random weights", base_model),

@@ -21,6 +21,7 @@ def run(
     runs: int,
     seconds: float,
     operations: bool,
+    normalizer: str,
     as_json: bool,
     runners: list[str],
 ) -> None:
@@ -33,7 +34,8 @@ def run(
     with listening("benching") as listener:
         report = bench(
             run_folder, data, target=target, limit=limit, runners=runners, threads=threads, runs=runs,
-            seconds=seconds, operations=operations, selection=selection, listener=listener,
+            seconds=seconds, operations=operations, normalizer=normalizer, selection=selection,
+            listener=listener,
         )  # fmt: skip
     if as_json:
         print_json(report)

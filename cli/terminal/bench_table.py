@@ -27,7 +27,8 @@ def print_report(report: BenchReport, title: str) -> None:
     console.print(
         f"{len(report.utterances)} clips, {report.audio_seconds:.0f} s, {report.threads_in_words} on "
         f"{report.device.cpu}. RTF: processing seconds per second of audio. time: of one run, "
-        f"relative to {report.baseline}. RAM: peak that the model added in a process of its own.",
+        f"relative to {report.baseline}. RAM: peak that the model added in a process of its own."
+        + ("" if report.normalizer == "default" else f" WER after normalizer {report.normalizer}."),
         highlight=False,
         style="dim",
     )

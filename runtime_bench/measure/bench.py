@@ -51,6 +51,8 @@ from myqasr.runtime_bench.runners.exported import AudioInput
 from myqasr.runtime_bench.runners.records import record_of
 from myqasr.speech.datasets import Recording, evenly, read_clips
 from myqasr.speech.decoding import Tokens
+from myqasr.speech.normalizers import DEFAULT_NORMALIZER, normalizer
+from myqasr.speech.scoring import Normalize
 
 Inputs = list[list[NDArray[np.float32]]]  # [utterance][piece] -> features [samples]
 Progress = Callable[[str, int, int], None]
@@ -62,7 +64,8 @@ class BenchOptions:
 
     startup: also load each timed system in a process of its own for its load time and peak memory.
     end_to_end: also time from audio file to text, with a fifth of the runs; recordings must be files.
-    operations: also time each kernel of XNNPACK files, in the C++ runner.
+    operations: also time each kernel of XNNPACK files, in the C++ runner. normalizer: what words are compared
+    after, of `speech.normalizers`.
     """
 
     threads: int = 2
@@ -71,8 +74,10 @@ class BenchOptions:
     startup: bool = True
     end_to_end: bool = True
     operations: bool = False
+    normalizer: str = DEFAULT_NORMALIZER
 
     def __post_init__(self) -> None:
+        normalizer(self.normalizer)  # that it can be had is known before anything runs
         if self.threads < 1 or self.timed_clips < 1:
             raise UserError(
                 f"can't bench with {self.threads} threads and {self.timed_clips} timed clips; "
@@ -148,10 +153,9 @@ def bench(
         }
         whole = _whole_turns(here, material, options, on_progress)
     lengths = [recordings[index].seconds for index in timed]
+    normalize, baseline = normalizer(options.normalizer), heard[systems[0].name]
     results = tuple(
-        _result(
-            system, runners[system.name], heard[system.name], heard[systems[0].name], recordings
-        )
+        _result(system, runners[system.name], heard[system.name], baseline, recordings, normalize)
         for system in systems
     )
     results = tuple(
@@ -181,6 +185,7 @@ def bench(
         baseline=systems[0].name,
         systems=results,
         problems=(*problems, *failures),
+        normalizer=options.normalizer,
     )
 
 
@@ -190,10 +195,11 @@ def _result(
     heard: _Heard,
     baseline: _Heard,
     recordings: Sequence[Recording],
+    normalize: Normalize,
 ) -> SystemResult:
     """What a system wrote, scored; nothing timed yet."""
     texts = [recording.clip.text for recording in recordings]
-    words, characters = errors_of(texts, heard.texts)
+    words, characters = errors_of(texts, heard.texts, normalize)
     return SystemResult(
         name=system.name,
         runner=system.runner,
@@ -206,7 +212,7 @@ def _result(
         words=words,
         characters=characters,
         agreement=agreement(heard.texts, baseline.texts),
-        not_worse=not_worse(texts, heard.texts, baseline.texts),
+        not_worse=not_worse(texts, heard.texts, baseline.texts, normalize),
         flips=token_flips(heard.tokens, baseline.tokens),
         latency=None,
         end_to_end=None,

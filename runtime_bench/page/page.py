@@ -242,6 +242,7 @@ def _provenance(story: Story) -> str:
         "model": f"{report.provenance.model}, weights {report.provenance.weights_hash}",
         "recordings": report.provenance.audio_hash,
         "texts": report.provenance.text_hash,
+        "words": f"counted after the normalizer {report.normalizer}",
     }
     for system in report.systems:
         if system.artifact is not None:

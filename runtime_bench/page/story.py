@@ -115,10 +115,11 @@ def _earlier_files(paths: Sequence[Path], report: BenchReport) -> tuple[FilePoin
         except UserError:
             continue
         one, other = report.provenance, before.provenance
-        if (one.audio_hash, one.text_hash, one.weights_hash) != (
+        if (one.audio_hash, one.text_hash, one.weights_hash, report.normalizer) != (
             other.audio_hash,
             other.text_hash,
             other.weights_hash,
+            before.normalizer,
         ):
             continue
         for system in before.systems:

@@ -104,7 +104,7 @@ def measured_systems(reports: Sequence[tuple[str, BenchReport]]) -> list[Measure
     """All systems of the reports, labelled; those of torch only once, they are the same model.
 
     reports: with the name of their run. Raises UserError naming both hashes when they are about other
-    recordings, texts or models.
+    recordings, texts or models, and both normalizers when their words were counted after different ones.
     """
     (_, first), *others = reports
     for name, report in others:
@@ -115,6 +115,11 @@ def measured_systems(reports: Sequence[tuple[str, BenchReport]]) -> list[Measure
                     f"{reports[0][0]} and {name} can't be compared: their {what} is {one} and {other}; "
                     "bench the same model on the same clips"
                 )
+        if first.normalizer != report.normalizer:
+            raise UserError(
+                f"{reports[0][0]} and {name} can't be compared: their words were counted after normalizers "
+                f"{first.normalizer} and {report.normalizer}; bench both with one --normalizer"
+            )
     found: dict[str, Measured] = {}
     for name, report in reports:
         for result in report.systems:

@@ -10,12 +10,15 @@ from myqasr.core.errors import UserError
 from myqasr.runtime_bench.results.report import BenchReport, TokenFlips
 from myqasr.runtime_bench.results.statistics import Interval, rate_difference
 from myqasr.speech.decoding import Autoregression, best_tokens
+from myqasr.speech.normalizers import normalizer
 from myqasr.speech.scoring import (
     NO_ERRORS,
     AlignedWord,
     ErrorCounts,
+    Normalize,
     aligned_words,
     character_errors,
+    normalize_text,
     utterance_word_errors,
     word_errors,
 )
@@ -40,17 +43,22 @@ def agreement(transcripts: Sequence[str], baseline: Sequence[str]) -> float:
 
 
 def errors_of(
-    references: Sequence[str | None], transcripts: Sequence[str]
+    references: Sequence[str | None],
+    transcripts: Sequence[str],
+    normalize: Normalize = normalize_text,
 ) -> tuple[ErrorCounts | None, ErrorCounts | None]:
     """Word and character errors over the utterances that have a reference; None, None if none has."""
     texts, heard = _labelled(references, transcripts)
     if not texts:
         return None, None
-    return word_errors(texts, heard), character_errors(texts, heard)
+    return word_errors(texts, heard, normalize), character_errors(texts, heard, normalize)
 
 
 def not_worse(
-    references: Sequence[str | None], transcripts: Sequence[str], baseline: Sequence[str]
+    references: Sequence[str | None],
+    transcripts: Sequence[str],
+    baseline: Sequence[str],
+    normalize: Normalize = normalize_text,
 ) -> float | None:
     """Share of the labelled utterances with no more word errors than the baseline's; None without any."""
     texts, heard = _labelled(references, transcripts)
@@ -58,7 +66,9 @@ def not_worse(
     if not texts:
         return None
     pairs = zip(
-        utterance_word_errors(texts, heard), utterance_word_errors(texts, expected), strict=True
+        utterance_word_errors(texts, heard, normalize),
+        utterance_word_errors(texts, expected, normalize),
+        strict=True,
     )
     return sum(one.errors <= other.errors for one, other in pairs) / len(texts)
 
@@ -96,12 +106,16 @@ def speaker_errors(report: BenchReport, name: str) -> dict[str, ErrorCounts]:
 
 
 def labelled_errors(report: BenchReport, name: str) -> dict[int, ErrorCounts]:
-    """Word errors of one system on each labelled utterance, by its place in the report."""
+    """Word errors of one system on each labelled utterance, by its place in the report.
+
+    After the report's own normalisation. Raises NotInstalledError where that isn't installed.
+    """
     numbers = [place for place, each in enumerate(report.utterances) if each.text is not None]
     heard = report.system(name).transcripts
     counts = utterance_word_errors(
         [report.utterances[place].text or "" for place in numbers],
         [heard[place] for place in numbers],
+        normalizer(report.normalizer),
     )
     return dict(zip(numbers, counts, strict=True))
 
@@ -109,13 +123,13 @@ def labelled_errors(report: BenchReport, name: str) -> dict[int, ErrorCounts]:
 def worst_utterances(report: BenchReport, name: str, count: int) -> list[WorstUtterance]:
     """Utterances with the most word errors, most first, aligned; none without any."""
     ranked = sorted(labelled_errors(report, name).items(), key=lambda item: -item[1].errors)
-    heard = report.system(name).transcripts
+    heard, normalize = report.system(name).transcripts, normalizer(report.normalizer)
     return [
         WorstUtterance(
             number,
             report.utterances[number].clip,
             errors,
-            aligned_words(report.utterances[number].text or "", heard[number]),
+            aligned_words(report.utterances[number].text or "", heard[number], normalize),
         )
         for number, errors in ranked[:count]
         if errors.errors

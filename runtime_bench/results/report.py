@@ -14,7 +14,8 @@ from myqasr.core.storage import converter, record_hash, to_json, write_bytes
 from myqasr.runtime_bench.devices.android import RemoteDevice
 from myqasr.runtime_bench.devices.machine import Device, Load
 from myqasr.runtime_bench.results.protocol import Latency, TimingOptions
-from myqasr.speech.scoring import ErrorCounts, normalize_text
+from myqasr.speech.normalizers import DEFAULT_NORMALIZER, normalizer
+from myqasr.speech.scoring import ErrorCounts
 
 SCHEMA_VERSION = 3
 Task = Literal["transcription", "classification"]
@@ -143,6 +144,7 @@ class BenchReport:
     task: what the model does; a classifier's transcripts are labels. cores: those pinned to; none where
     the system can't pin. turns: number of the utterance that was timed, [turn]. baseline: the system that
     agreement, flips and `not_worse` refer to. problems: why the timings are not to be relied on.
+    normalizer: what words and characters were compared after.
     """
 
     schema_version: int
@@ -158,6 +160,7 @@ class BenchReport:
     baseline: str
     systems: tuple[SystemResult, ...]
     problems: tuple[str, ...]
+    normalizer: str = DEFAULT_NORMALIZER
 
     def __post_init__(self) -> None:
         names = [system.name for system in self.systems]
@@ -198,8 +201,9 @@ class BenchReport:
 
     def accuracy(self, name: str) -> float | None:
         """Share of the labelled utterances whose text is right as a whole; None when none is labelled."""
+        normalize = normalizer(self.normalizer)
         pairs = [
-            (normalize_text(utterance.text), normalize_text(transcript))
+            (normalize(utterance.text), normalize(transcript))
             for utterance, transcript in zip(
                 self.utterances, self.system(name).transcripts, strict=True
             )

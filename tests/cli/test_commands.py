@@ -119,6 +119,20 @@ def test_bench_holds_the_file_against_its_reference_and_the_float_model(run_copy
     assert len(list((run_copy / "bench").glob("*.json"))) == 1
 
 
+def test_bench_counts_words_after_the_normalizer_that_was_asked_for(run_copy, test_clips):
+    bench = ("bench", run_copy, "--data", test_clips, "--limit", 1, *QUICK)
+    done = invoke(*bench, "--normalizer", "english")
+    assert done.exit_code == 2
+    assert "whisper-english" in done.stderr
+    done = invoke(*bench, "--normalizer", "none", "--json")
+    assert done.exit_code == 0, done.output
+    report = json.loads(done.stdout)
+    assert report["normalizer"] == "none"
+    said = report["utterances"][0]["text"]
+    words = report["systems"][0]["words"]
+    assert words["reference_length"] == len(said.split())
+
+
 def test_bench_leaves_out_the_clips_the_run_was_fitted_on(run_copy, tune_clips, test_clips):
     done = invoke("bench", run_copy, "--data", tune_clips.parent, "--json")
     assert done.exit_code == 2

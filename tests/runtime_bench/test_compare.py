@@ -218,3 +218,11 @@ def test_compare_says_in_words_and_in_json_what_is_real(run_folder, tmp_path):
     done = invoke("compare", run_folder, "--against", "c")
     assert done.exit_code == 2
     assert "there are: a, b" in done.stderr
+
+
+def test_word_errors_after_different_normalizers_are_not_compared():
+    report, _ = fake_bench(recordings())
+    other = replace(report, normalizer="none")
+    with pytest.raises(UserError, match=r"one and two can't be compared: .* default and none"):
+        measured_systems([("one", report), ("two", other)])
+    assert measured_systems([("one", report), ("two", replace(other, normalizer="default"))])

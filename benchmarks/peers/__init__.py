@@ -1,0 +1,1 @@
+"""Our files of real Whisper beside what people use instead, on the same clips."""
