@@ -196,10 +196,10 @@ class GraphWriter:
         self.call_into(operator, inputs, [result], options, version)
         return result
 
-    def reshape(self, value: Value, shape: Sequence[Size]) -> Value:
+    def reshape(self, value: Value, shape: Sequence[Size], kind: str = "float32") -> Value:
         """Another shape, in which one size may vary."""
         written = [size if isinstance(size, int) else -1 for size in shape]
-        return self.call("RESHAPE", [value, self.ints(*written)], shape)
+        return self.call("RESHAPE", [value, self.ints(*written)], shape, kind=kind)
 
     def call_into(
         self,
