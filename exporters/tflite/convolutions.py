@@ -1,4 +1,4 @@
-"""Layers of the model as TFLite runs them: linear, over windows, as convolutions, channels last, or looked up."""
+"""Layers as TFLite runs them: linear, over windows, as convolutions, channels last, or looked up."""
 
 from typing import Any
 

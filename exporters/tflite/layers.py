@@ -46,7 +46,7 @@ class Layer:
 class LayerWriter:
     """Writes layers into one subgraph.
 
-    fully_connected_version: of every such operator. looks_up_codes: whether the runtime looks rows of codes up;
+    fully_connected_version: of every such operator. looks_up_codes: whether the runtime reads rows of codes;
     else a table is made float when the file is loaded.
     """
 
