@@ -7,7 +7,7 @@ right is on the menu:
 - int4 and int8 `-a8s` of layers that have rows: a convolution of width 1, whose kernels have a scale for
   every channel, and 4 bits. As fast as float on x86.
 - int8: the weight is made float when the file is loaded: time and memory are those of fp32.
-- Token embeddings: int8 and fp16, made float when the file is loaded. It reads all rows of codes with one scale,
+- Token embeddings: int8 and fp16, made float when the file is loaded. It reads all rows with one scale,
   and has no 4 bits for them.
 - `-a8s` of other convolutions, fp16: as in `exporters.tflite.litert`.
 Left out: int8 activations found at run time (on emulated ARM64 the runtime crashed in its kernel for them;
