@@ -69,7 +69,7 @@ def menu(shape: LayerShape) -> tuple[QuantSpec, ...]:
 def _table(row: int) -> tuple[QuantSpec, ...]:
     """2 and 4 bits of a token embedding with rows of this size."""
     grouped = (
-        QuantSpec(4, "int", group) for group in GROUP_SIZES if row % group == 0 < row - group
+        QuantSpec(4, "int", group) for group in GROUP_SIZES if row % group == 0 and group < row
     )
     return (*grouped, *(QuantSpec(bits) for bits in (2, 4) if row % (8 // bits) == 0))
 
