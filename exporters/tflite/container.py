@@ -79,6 +79,7 @@ def write(
     target: str,
     menu: Callable[[LayerShape], tuple[QuantSpec, ...]],
     fully_connected_version: int,
+    *,
     looks_up_codes: bool,
 ) -> tuple[str, ...]:
     """Write the .tflite, whole or not at all; returns layer names in the order the program runs them.

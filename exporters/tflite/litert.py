@@ -100,7 +100,9 @@ def write(
 
     Raises UserError when codes and model don't fit, or layers' precisions aren't on their menus.
     """
-    return tflite.write(model, codes, path, options, NAME, menu, FULLY_CONNECTED_VERSION, True)
+    return tflite.write(
+        model, codes, path, options, NAME, menu, FULLY_CONNECTED_VERSION, looks_up_codes=True
+    )
 
 
 def read(path: Path) -> tuple[StoredLayer, ...]:
