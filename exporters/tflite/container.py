@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from myqasr.core.errors import NotInstalledError, UserError
+from myqasr.core.errors import NotInstalledError
 from myqasr.exporters.target import ExportOptions, StoredLayer
 from myqasr.personalize.planning.plan import LayerShape, QuantSpec
 
@@ -79,36 +79,38 @@ def write(
     target: str,
     menu: Callable[[LayerShape], tuple[QuantSpec, ...]],
     fully_connected_version: int,
+    *,
+    looks_up_codes: bool,
 ) -> tuple[str, ...]:
     """Write the .tflite, whole or not at all; returns layer names in the order the program runs them.
 
     fully_connected_version: stamped on every fully connected operator, so that older runtimes refuse.
-    Signature `forward`: float32 [1, samples] of any length to logits float32 [1, frames, vocab].
+    looks_up_codes: whether the runtime reads rows of a token embedding's codes.
+    Signature `forward`: float32 [1, samples] of any length to logits float32 [1, frames, vocab]. Models that
+    write token by token have `encode` and `decode` instead, inputs and results named as in
+    `exporters.graph.methods`, ids and positions int32.
     Raises UserError when codes and model don't fit, or the model has an operator that TFLite doesn't.
     """
     _need_schema()
     from myqasr.core.storage import write_bytes
     from myqasr.exporters.checks import check_layers, check_menu
     from myqasr.exporters.graph.float_program import float_programs, weight_nodes
+    from myqasr.exporters.graph.methods import methods
     from myqasr.exporters.tflite.file import FileWriter, GraphWriter
     from myqasr.exporters.tflite.graph import GraphTranslator
     from myqasr.exporters.tflite.layers import Layer, LayerWriter
     from myqasr.exporters.tflite.operators import HANDLERS
 
-    if model.tokens.autoregression is not None:
-        raise UserError(
-            f"{model.model_id} writes token by token; TFLite files hold only recognisers with a CTC head and "
-            "classifiers yet: use --target xnnpack"
-        )
     check_layers(model, codes)
     check_menu(model, codes, menu, target)
     modules = model.layers()
+    signatures = methods(model, options)
     programs = float_programs(model, options)
     nodes = weight_nodes(programs, model)
     lengths = _lengths(programs, options)
     file = FileWriter(lengths)
     order: list[str] = []
-    for name in sorted(programs):
+    for name in sorted(programs):  # `decode` first: interpreters reach into the first one's memory
         program = programs[name]
         layers = {
             node: Layer(layer, modules[layer], codes[layer])
@@ -117,13 +119,14 @@ def write(
         }
         graph = GraphWriter(file, name)
         translator = GraphTranslator(
-            graph, program, layers, LayerWriter(graph, fully_connected_version)
+            graph,
+            program,
+            layers,
+            LayerWriter(graph, fully_connected_version, looks_up_codes),
         )
         translator.run(HANDLERS)
         order += translator.order
-        inputs = [f"input_{index}" for index in range(len(graph.graph.inputs))]
-        outputs = [f"output_{index}" for index in range(len(graph.graph.outputs))]
-        graph.finish(inputs, outputs)
+        graph.finish(tuple(signatures[name].inputs), signatures[name].outputs)
     file.add_metadata(METADATA, _about(model, codes, target))
     write_bytes(path, file.packed())
     return tuple(order)

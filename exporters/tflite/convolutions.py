@@ -1,4 +1,4 @@
-"""Layers of the model as TFLite runs them: linear, over windows, or as convolutions, channels last."""
+"""Layers as TFLite runs them: linear, over windows, as convolutions, channels last, or looked up."""
 
 from typing import Any
 
@@ -9,11 +9,14 @@ from myqasr.exporters.tflite.graph import GraphTranslator
 from myqasr.exporters.tflite.layers import Layer
 from myqasr.exporters.tflite.sizes import sizes
 from myqasr.personalize.rounding.kernels import has_rows
+from myqasr.speech.models.base import TokenEmbedding
 
 
-def run_layer(graph: GraphTranslator, node: fx.Node, source: Any, *_others: Any) -> Value:
-    """Linear or convolution of the model."""
+def run_layer(graph: GraphTranslator, node: fx.Node, source: Any, *others: Any) -> Value:
+    """Linear, convolution or token embedding of the model."""
     layer = graph.layers[node]
+    if isinstance(layer.module, TokenEmbedding):
+        return graph.writer.lookup(graph.whole(others[0]), layer)
     if isinstance(layer.module, nn.Linear):
         return graph.writer.linear(graph.input(source), layer)
     if isinstance(layer.module, nn.Conv1d):

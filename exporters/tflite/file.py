@@ -1,4 +1,4 @@
-"""A TFLite flatbuffer in the making: tensors, constants and operators, with constants kept once.
+"""A TFLite flatbuffer in the making: tensors, constants and operators, with unnamed constants kept once.
 
 The schema is that of ai-edge-litert. Sizes that vary with the length of the input are sympy expressions;
 the file holds the sizes at one length, and -1 in the signature of inputs and outputs. Runtimes work out the
@@ -73,10 +73,13 @@ class FileWriter:
         self._buffers: dict[bytes, int] = {}
         self._codes: dict[tuple[int, int], int] = {}
 
-    def buffer(self, data: NDArray[Any]) -> int:
-        """Index of the buffer with these bytes, a new one if there is none."""
+    def buffer(self, data: NDArray[Any], owner: str = "") -> int:
+        """Index of the buffer with these bytes, a new one if there is none of this owner.
+
+        owner: name of a layer's tensor; what layers weigh is planned for each, whatever the others hold.
+        """
         raw = np.ascontiguousarray(data).tobytes()
-        key = hashlib.sha256(raw).digest()
+        key = hashlib.sha256(owner.encode() + b"\0" + raw).digest()
         if key not in self._buffers:
             entry = schema.BufferT()
             entry.data = np.frombuffer(raw, np.uint8)
@@ -152,7 +155,7 @@ class GraphWriter:
         entry = schema.TensorT()
         entry.name, entry.type = name, TYPES[kind]
         entry.shape = np.array(self.file.at_length(shape), np.int32)
-        entry.buffer = 0 if data is None else self.file.buffer(data)
+        entry.buffer = 0 if data is None else self.file.buffer(data, name)
         entry.quantization = quantization
         self.graph.tensors.append(entry)
         return Value(len(self.graph.tensors) - 1, tuple(shape))
@@ -196,10 +199,10 @@ class GraphWriter:
         self.call_into(operator, inputs, [result], options, version)
         return result
 
-    def reshape(self, value: Value, shape: Sequence[Size]) -> Value:
+    def reshape(self, value: Value, shape: Sequence[Size], kind: str = "float32") -> Value:
         """Another shape, in which one size may vary."""
         written = [size if isinstance(size, int) else -1 for size in shape]
-        return self.call("RESHAPE", [value, self.ints(*written)], shape)
+        return self.call("RESHAPE", [value, self.ints(*written)], shape, kind=kind)
 
     def call_into(
         self,

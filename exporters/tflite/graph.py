@@ -42,6 +42,7 @@ class GraphTranslator:
         self.layers = layers
         self.writer = writer
         self.values: dict[fx.Node, Any] = {}
+        self.integers: dict[fx.Node, Value] = {}
         self.straightened: dict[int, Value] = {}
         self.ones: dict[Size, Value] = {}
         self.order: list[str] = []
@@ -74,7 +75,10 @@ class GraphTranslator:
         fake = node.meta["val"]
         kind = "float32" if fake.dtype.is_floating_point else "int32"
         value = self.graph.input(node.name, sizes(fake), kind)
-        self.values[node] = value if kind == "float32" else self.cast(value, "float32")
+        if kind == "int32":
+            self.integers[node] = value
+            value = self.cast(value, "float32")
+        self.values[node] = value
 
     # -- values ----------------------------------------------------------------------------------
 
@@ -110,6 +114,12 @@ class GraphTranslator:
     def input(self, argument: Any) -> Value:
         """The tensor of a node or number in torch's order."""
         return self.straight(self.value(argument))
+
+    def whole(self, argument: fx.Node) -> Value:
+        """The tensor of a node as int32, for what looks up places."""
+        if argument in self.integers:
+            return self.integers[argument]
+        return self.cast(self.input(argument), "int32")
 
     def axis(self, value: Value, dimension: int) -> int:
         """Where a dimension lies in memory."""

@@ -44,11 +44,18 @@ class Layer:
 
 
 class LayerWriter:
-    """Writes layers into one subgraph. fully_connected_version: of every such operator."""
+    """Writes layers into one subgraph.
 
-    def __init__(self, graph: GraphWriter, fully_connected_version: int) -> None:
+    fully_connected_version: of every such operator. looks_up_codes: whether the runtime reads rows of codes;
+    else a table is made float when the file is loaded.
+    """
+
+    def __init__(
+        self, graph: GraphWriter, fully_connected_version: int, looks_up_codes: bool
+    ) -> None:
         self.graph = graph
         self.fully_connected_version = fully_connected_version
+        self.looks_up_codes = looks_up_codes
 
     def linear(self, x: Value, layer: Layer) -> Value:
         """[..., in] -> [..., out]. The weight may be a convolution's; then x holds windows."""
@@ -97,6 +104,18 @@ class LayerWriter:
             operator, table = "DEPTHWISE_CONV_2D", "DepthwiseConv2DOptions"
             fields["depthMultiplier"] = module.out_channels // module.in_channels
         return self._run(x, stored, layer, shape, operator, (table, fields))
+
+    def lookup(self, ids: Value, layer: Layer) -> Value:
+        """Rows of a table, [..., size] of int32 ids [...]."""
+        codes = layer.codes.codes
+        if codes is not None and self.looks_up_codes:
+            stored = self._codes(layer, codes, self._quantization(layer, 0))
+        else:
+            stored = self._weight(layer, layer.weight, codes, 0)
+        count, size = math.prod(ids.shape), int(layer.weight.shape[1])
+        flat = self.graph.reshape(ids, [count], "int32")
+        rows = self.graph.call("EMBEDDING_LOOKUP", [flat, stored], [count, size])
+        return self.graph.reshape(rows, (*ids.shape, size))
 
     def _static_rows(self, x: Value, layer: Layer, codes: Tensor) -> Value:
         """[..., in] -> [..., out] as a convolution of width 1, which tflite-runtime 2.14 runs at 4 bits."""

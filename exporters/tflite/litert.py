@@ -6,7 +6,7 @@ How its kernels compute, seen on the runtime (2.3.0 with XNNPACK); a reference m
   Convolutions that have rows run as fully connected operators over windows that are laid out in the graph.
 - `-a8s`: quantise, convolution on int8, dequantise; the bias is int32 as there.
 - int4 and int8 without a suffix: the weight is made float when the file is loaded; so is fp16. Activations
-  are float32.
+  are float32. Token embeddings are looked up row by row instead: only fp16 ones are made float at load.
 Weights are codes * scales: float16 scales for groups (those that bfloat16 holds too), float32 per channel.
 
 Every fully connected operator is stamped version 12, which tflite-runtime 2.14.0 doesn't have: it would run
@@ -34,9 +34,11 @@ FULLY_CONNECTED_VERSION = 12
 
 def menu(shape: LayerShape) -> tuple[QuantSpec, ...]:
     """Precisions that LiteRT runs for this layer, fp32 last."""
-    if shape.fixed or shape.kind in ("conv2d", "embedding"):
+    if shape.fixed or shape.kind == "conv2d":
         return (FLOAT32,)
     row = shape.row_weights
+    if shape.kind == "embedding":
+        return (*_table(row), QuantSpec(8), FLOAT16, FLOAT32)
     if not shape.has_rows:
         narrow = tuple(bits for bits in (2, 4) if shape.weights % (8 // bits) == 0)
         # 4 bits in a depthwise one: 38 dB.
@@ -62,6 +64,14 @@ def menu(shape: LayerShape) -> tuple[QuantSpec, ...]:
         if shape.kind == "linear" and row % group == 0
     )
     return (*grouped, *rows, QuantSpec(8, activation="int8-dynamic"), FLOAT16, FLOAT32)
+
+
+def _table(row: int) -> tuple[QuantSpec, ...]:
+    """2 and 4 bits of a token embedding with rows of this size."""
+    grouped = (
+        QuantSpec(4, "int", group) for group in GROUP_SIZES if row % group == 0 and group < row
+    )
+    return (*grouped, *(QuantSpec(bits) for bits in (2, 4) if row % (8 // bits) == 0))
 
 
 def scale_dtype(spec: QuantSpec) -> str:
@@ -90,7 +100,9 @@ def write(
 
     Raises UserError when codes and model don't fit, or layers' precisions aren't on their menus.
     """
-    return tflite.write(model, codes, path, options, NAME, menu, FULLY_CONNECTED_VERSION)
+    return tflite.write(
+        model, codes, path, options, NAME, menu, FULLY_CONNECTED_VERSION, looks_up_codes=True
+    )
 
 
 def read(path: Path) -> tuple[StoredLayer, ...]:

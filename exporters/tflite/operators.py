@@ -204,9 +204,13 @@ def _range(
     graph: GraphTranslator, node: fx.Node, start: Any, _end: Any, step: Any = 1, **_options: Any
 ) -> Value:
     (length,) = sizes(node.meta["val"])
-    if step != 1 or start != 0:
+    if step == 1 and start == 0:
+        return graph.counted(length)
+    if not all(isinstance(each, int) for each in (start, step, length)):
         raise UserError(f"TFLite files can't count from {start} by {step} yet")
-    return graph.counted(length)
+    # Counted at run time: Whisper's 480,400 places of samples would be 2 MB of the file.
+    limits = [graph.value(each) for each in (start, start + step * length, step)]
+    return graph.graph.call("RANGE", limits, [length], ("RangeOptions", {}))
 
 
 def _scalar(graph: GraphTranslator, _node: fx.Node, number: Any, **_options: Any) -> Value:
@@ -234,23 +238,28 @@ def _expand(graph: GraphTranslator, node: fx.Node, source: Any, _shape: Any) -> 
 
 def _gather(graph: GraphTranslator, node: fx.Node, source: Any, axis: int, at: Any) -> Value:
     """Row i of every head reads its own places: [1, heads, rows, places] at [rows, wanted]."""
-    value, places = graph.input(source), graph.input(at)
-    if axis not in (-1, 3) or len(value.shape) != 4 or len(places.shape) != 2:
+    value, whole = graph.input(source), graph.whole(at)
+    if axis not in (-1, 3) or len(value.shape) != 4 or len(whole.shape) != 2:
         raise UserError("TFLite files can't hold this gather yet")
-    whole = graph.cast(places, "int32")
     rows = graph.transposed(graph.reshaped(value, value.shape[1:]), [1, 0, 2])
-    shape = [rows.shape[0], rows.shape[1], places.shape[1]]
+    shape = [rows.shape[0], rows.shape[1], whole.shape[1]]
     options = ("GatherOptions", {"axis": 2, "batchDims": 1})
     found = graph.graph.call("GATHER", [rows, whole], shape, options, version=5)
     return graph.reshaped(graph.transposed(found, [1, 0, 2]), sizes(node.meta["val"]))
 
 
 def _index(graph: GraphTranslator, node: fx.Node, source: Any, at: Any) -> Value:
-    """Rows of a table."""
-    (places,) = at
-    operands = [graph.input(source), graph.cast(graph.input(places), "int32")]
-    shape = sizes(node.meta["val"])
-    return graph.graph.call("GATHER", operands, shape, ("GatherOptions", {"axis": 0}))
+    """Places of one dimension."""
+    (dimension,) = (place for place, each in enumerate(at) if each is not None)
+    return _picked(graph, node, source, dimension, at[dimension])
+
+
+def _picked(
+    graph: GraphTranslator, node: fx.Node, source: Any, dimension: int, places: fx.Node
+) -> Value:
+    value, whole = graph.input(source), graph.whole(places)
+    options = ("GatherOptions", {"axis": dimension % len(value.shape)})
+    return graph.graph.call("GATHER", [value, whole], sizes(node.meta["val"]), options)
 
 
 def _repeat(graph: GraphTranslator, node: fx.Node, source: Any, times: Any) -> Value:
@@ -311,6 +320,7 @@ HANDLERS: dict[str, Handler] = {
     "aten.expand.default": _expand,
     "aten.gather.default": _gather,
     "aten.index.Tensor": _index,
+    "aten.index_select.default": _picked,
     "aten.repeat.default": _repeat,
     "aten._to_copy.default": _same,
     "aten.clone.default": _same,

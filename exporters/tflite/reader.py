@@ -20,7 +20,7 @@ from myqasr.exporters.tflite.layers import WEIGHT
 from myqasr.personalize.planning.plan import QuantSpec
 from myqasr.personalize.rounding.codes import ActivationRange, LayerCodes
 
-_LAYERS = ("FULLY_CONNECTED", "CONV_2D", "DEPTHWISE_CONV_2D")
+_LAYERS = ("FULLY_CONNECTED", "CONV_2D", "DEPTHWISE_CONV_2D", "EMBEDDING_LOOKUP")
 """Operators that can be layers; their second operand is the weight."""
 
 _OPERATORS = {number: name for name, number in vars(schema.BuiltinOperator).items()}
@@ -109,7 +109,7 @@ class _Subgraph:
         bits = _BITS[weight.entry.type]
         scales, group, scale_bytes = self.scales(weight)
         found = _arrange(weight.codes(bits), name)
-        if expanded:
+        if expanded or name == "EMBEDDING_LOOKUP":
             codes = LayerCodes(QuantSpec(bits, "int", group), found, scales)
         elif name == "FULLY_CONNECTED":
             codes = LayerCodes(QuantSpec(bits, "int", group, "int8-dynamic"), found, scales)

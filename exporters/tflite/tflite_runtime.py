@@ -7,6 +7,8 @@ right is on the menu:
 - int4 and int8 `-a8s` of layers that have rows: a convolution of width 1, whose kernels have a scale for
   every channel, and 4 bits. As fast as float on x86.
 - int8: the weight is made float when the file is loaded: time and memory are those of fp32.
+- Token embeddings: int8 and fp16, made float when the file is loaded. It reads all rows with one scale,
+  and has no 4 bits for them.
 - `-a8s` of other convolutions, fp16: as in `exporters.tflite.litert`.
 Left out: int8 activations found at run time (on emulated ARM64 the runtime crashed in its kernel for them;
 on x86 they take two and a half times as long as float), weight-only 4 bits and 2 bits (refused).
@@ -32,6 +34,8 @@ FULLY_CONNECTED_VERSION = 4
 
 def menu(shape: LayerShape) -> tuple[QuantSpec, ...]:
     """Precisions that tflite-runtime computes right for this layer, fp32 last."""
+    if shape.kind == "embedding":
+        return (FLOAT32,) if shape.fixed else (QuantSpec(8), FLOAT16, FLOAT32)
     if shape.fixed or not shape.has_rows:
         return tuple(
             spec
@@ -69,7 +73,9 @@ def write(
 
     Raises UserError when codes and model don't fit, or layers' precisions aren't on their menus.
     """
-    return tflite.write(model, codes, path, options, NAME, menu, FULLY_CONNECTED_VERSION)
+    return tflite.write(
+        model, codes, path, options, NAME, menu, FULLY_CONNECTED_VERSION, looks_up_codes=False
+    )
 
 
 def read(path: Path) -> tuple[StoredLayer, ...]:

@@ -8,7 +8,9 @@ from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
 from myqasr.core.errors import UserError
+from myqasr.runtime_bench.devices.tflite_worker import TokenWriter
 from myqasr.runtime_bench.runners.base import Runner, System, existing_file
+from myqasr.speech.decoding import Autoregression, greedy_logits
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +38,31 @@ class LiteRtRunner(Runner):
         return result
 
 
-def open_runner(system: System, threads: int) -> LiteRtRunner:
+@dataclass(frozen=True, slots=True)
+class LiteRtWriter(Runner):
+    """A file that writes token by token."""
+
+    writer: TokenWriter
+    how: Autoregression
+
+    def logits(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Logits [tokens written, vocab] of greedy decoding of features [samples], a whole window."""
+        try:
+            self.writer.listen(features)
+            return greedy_logits(self.writer.next_logits, self.how)
+        except (RuntimeError, ValueError) as error:
+            raise UserError(f"LiteRT can't run {len(features)} samples ({error})") from error
+
+
+def open_runner(system: System, threads: int) -> Runner:
     """Load a file; raises UserError when it is missing or damaged, or needs another runtime."""
-    path = existing_file(system)
+    path, how = existing_file(system), system.autoregression
     try:
         interpreter = Interpreter(str(path), num_threads=threads)
         interpreter.allocate_tensors()
+        if how is None:
+            return LiteRtRunner("LiteRT", threads, interpreter)
+        return LiteRtWriter("LiteRT", threads, TokenWriter(interpreter), how)
     except (RuntimeError, ValueError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(f"{path} can't be loaded by LiteRT ({reason}); export it again") from error
-    return LiteRtRunner("LiteRT", threads, interpreter)

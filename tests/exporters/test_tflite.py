@@ -289,15 +289,6 @@ def test_the_file_tells_what_it_is(linear_plan, tmp_path):
     assert about.encode() in path.read_bytes()
 
 
-def test_a_model_that_writes_token_by_token_is_refused_with_the_way_out(tmp_path):
-    save_model("whisper", tmp_path / "whisper")
-    model = load_model(str(tmp_path / "whisper"))
-    path = tmp_path / "file.litert.tflite"
-    with pytest.raises(UserError, match=r"token by token.*--target xnnpack"):
-        litert.write(model, {}, path, OPTIONS)
-    assert not path.exists()
-
-
 def test_an_unknown_runtime_can_not_be_installed():
     done = invoke("doctor", "--install", "abacus")
     assert done.exit_code == 2

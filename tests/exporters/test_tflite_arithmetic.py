@@ -46,7 +46,9 @@ def write_layer(path: Path, target: Target, layer: nn.Linear, codes: LayerCodes)
     shape = [1, ROWS, INPUTS]
     rows = graph.call("RESHAPE", [x, graph.ints(*shape)], shape)
     graph.output(
-        LayerWriter(graph, VERSIONS[target.name]).linear(rows, Layer("layer", layer, codes))
+        LayerWriter(graph, VERSIONS[target.name], looks_up_codes=False).linear(
+            rows, Layer("layer", layer, codes)
+        )
     )
     graph.finish(["input_0"], ["output_0"])
     path.write_bytes(graph.file.packed())

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from myqasr.core.errors import UserError
+from myqasr.exporters.export import export_options
 from myqasr.exporters.target import ExportOptions, load_target
 from myqasr.personalize.planning.plan import FLOAT32, QuantSpec
 from myqasr.runtime_bench.devices.emulator import (
@@ -23,6 +24,9 @@ from myqasr.runtime_bench.results.quality import signal_to_noise_db
 from myqasr.runtime_bench.runners.arm64 import count_instructions
 from myqasr.runtime_bench.runners.base import System, open_system
 from myqasr.runtime_bench.runners.exported import exported_file
+from myqasr.speech.decoding import best_tokens
+from myqasr.speech.models import load_model
+from tests.material.model_folders import save_model
 from tests.material.tiny_models import layer_shapes, noise, random_codes, tiny_ctc
 
 SPECS = {
@@ -149,3 +153,23 @@ def test_the_emulated_cpuinfo_tells_the_cpus_apart():
     a53, a76 = cpuinfo("cortex-a53", cores=2), cpuinfo("cortex-a76")
     assert a53.count("CPU part\t: 0xd03") == 2 and "asimddp" not in a53
     assert a76.count("CPU part\t: 0xd0b") == 4 and "asimddp" in a76
+
+
+@needs_emulator
+@pytest.mark.parametrize("name", ["litert", "tflite-runtime"])
+def test_a_tflite_file_writes_the_hosts_text_token_by_token(name, tflite_runtime, tmp_path):
+    save_model("whisper", tmp_path / "whisper")
+    model, target = load_model(str(tmp_path / "whisper")), load_target(name)
+    how, path = model.tokens.autoregression, tmp_path / f"a{target.suffix}"
+    specs = {
+        layer: ([FLOAT32] + [spec for spec in target.menu(shape) if spec.bits == 8])[-1]
+        for layer, shape in layer_shapes(model).items()
+    }
+    target.write(model, random_codes(model, target, specs), path, export_options(model, 2.0))
+    features = model.features(0.1 * noise(20_000)[0].numpy())[0].numpy()
+    host, emulated_file = (
+        open_system(System("file", runner, str(path), autoregression=how), 1).logits(features)
+        for runner in (target.runner, "arm64")
+    )
+    assert best_tokens(emulated_file, how) == best_tokens(host, how)
+    assert signal_to_noise_db(host, emulated_file) > 30

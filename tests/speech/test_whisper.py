@@ -196,11 +196,12 @@ def test_personalize_export_and_bench_take_a_whisper_and_write_with_two_methods(
     assert sum(one.layer == "decoder.embed_tokens" for one in ran) == 1
 
 
-@pytest.mark.parametrize("name", ["xnnpack", "executorch"])
+@pytest.mark.usefixtures("tflite_runtime")
+@pytest.mark.parametrize("name", ["xnnpack", "executorch", "litert", "tflite-runtime"])
 def test_a_file_that_reads_one_token_at_a_time_says_what_all_at_once_gives(folder, tmp_path, name):
     model, target = load_model(str(folder)), load_target(name)
     codes = {layer: LayerCodes(FLOAT32) for layer in model.layers()}
-    path = tmp_path / "a.pte"
+    path = tmp_path / f"a{target.suffix}"
     target.write(model, codes, path, export_options(model, 2.0))
     how = model.tokens.autoregression
     runner = open_system(System("file", target.runner, str(path), autoregression=how), 1)
@@ -213,20 +214,24 @@ def test_a_file_that_reads_one_token_at_a_time_says_what_all_at_once_gives(folde
         np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.usefixtures("tflite_runtime")
 def test_every_runner_stops_a_model_that_goes_round_in_circles_at_the_same_token(tmp_path):
     torch.manual_seed(0)
     save_whisper({**WHISPER, "max_target_positions": 100}, tmp_path)
-    model, target = load_model(str(tmp_path)), load_target("xnnpack")
+    model = load_model(str(tmp_path))
     with torch.no_grad():
         model.module.decoder.embed_positions.weight.zero_()  # it can't tell how far it is
-    path = tmp_path / "a.pte"
     codes = {layer: LayerCodes(FLOAT32) for layer in model.layers()}
-    target.write(model, codes, path, export_options(model, 2.0))
     how, waveform = model.tokens.autoregression, 0.1 * noise(20_000)[0].numpy()
     expected = best_tokens(model.logits(waveform), how)
     assert repeats(expected)
     assert len(expected) < how.max_tokens - len(how.prompt)
-    for name in ("executorch", "executorch-cpp"):
+    paths = {}
+    for name in ("xnnpack", "litert", "tflite-runtime"):
+        target = load_target(name)
+        paths[target.runner] = tmp_path / f"a{target.suffix}"
+        target.write(model, codes, paths[target.runner], export_options(model, 2.0))
+    for name, path in {**paths, "executorch-cpp": paths["executorch"]}.items():
         runner = open_system(System("file", name, str(path), autoregression=how), 1)
         found = runner.logits(model.features(waveform)[0].numpy())
         assert best_tokens(found, how) == expected

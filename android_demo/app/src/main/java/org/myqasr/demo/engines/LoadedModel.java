@@ -36,7 +36,11 @@ public final class LoadedModel implements AutoCloseable {
         if (file.endsWith(".pte") && !file.endsWith(".coreml.pte")) {
             return ExecuTorchEngine.open(kept.file, kept.manifest.tokens.autoregression, threads);
         }
-        if (file.endsWith(".tflite") && kept.manifest.tokens.autoregression == null) {
+        if (file.endsWith(".tflite")) {
+            if (kept.manifest.tokens.autoregression != null) {
+                throw new UserError(file + " writes token by token, which this app runs from .pte files only; "
+                        + "export for xnnpack or executorch");
+            }
             return LiteRtEngine.open(kept.file, threads);
         }
         throw new UserError(file + " (" + kept.artifact.target + ") can't run on Android; export for xnnpack, "
