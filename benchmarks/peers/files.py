@@ -3,6 +3,7 @@
 import glob
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.peers.clips import Speaker
@@ -10,6 +11,7 @@ from benchmarks.peers.systems import System, our_file
 from myqasr.api import Listener, export, personalize_model
 from myqasr.core.errors import UserError
 from myqasr.speech.datasets import Recording
+from myqasr.speech.models.base import Source
 
 TARGET = "xnnpack"
 
@@ -24,16 +26,22 @@ def files_for(
 ) -> dict[str, Path]:
     """One exported file for each budget, by budget: measured once on `clips`, planned for each.
 
-    model: as myqasr names it. folder: the speaker's run goes there, and the files of each budget into a
-    folder of its own; those that are there aren't made again, so delete them when they would be others now.
+    budgets: `31MB`, or `31MB@10` for a file that listens to 10 s at a time. model: as myqasr names it.
+    folder: the speaker's run goes there, and the files of each budget into a folder of its own; those that
+    are there aren't made again, so delete them when they would be others now.
     """
     found: dict[str, Path] = {}
-    out = folder / speaker.name
     for budget in budgets:
         place = folder / "files" / f"{speaker.name} {budget}"
         if not (place / "manifest.json").is_file():
+            size, _, window = budget.partition("@")
             run = personalize_model(
-                model, list(clips), budget=budget, out=out, target=TARGET, listener=listener
+                str(replace(Source.parse(model), window=float(window))) if window else model,
+                list(clips),
+                budget=size,
+                out=folder / (f"{speaker.name}@{window}" if window else speaker.name),
+                target=TARGET,
+                listener=listener,
             )
             (written,) = export(run, target=TARGET, listener=listener)
             beside = place.with_name(f"{place.name}.unfinished")
