@@ -12,6 +12,7 @@ from myqasr.core.errors import NotInstalledError, UserError
 from myqasr.speech.scoring import Normalize, normalize_text
 
 DEFAULT_NORMALIZER = "default"
+WHISPER_ENGLISH = "whisper-english"
 
 
 def normalizer(name: str) -> Normalize:
@@ -33,7 +34,7 @@ def _whisper_english() -> Normalize:
     try:
         from whisper_normalizer.english import EnglishTextNormalizer
     except ImportError as error:
-        raise _missing("whisper-english") from error
+        raise _missing(WHISPER_ENGLISH) from error
     return _single_spaced(EnglishTextNormalizer())
 
 
@@ -57,7 +58,7 @@ def _single_spaced(normalize: Callable[[str], str]) -> Normalize:
 
 NORMALIZERS: dict[str, Callable[[], Normalize]] = {
     DEFAULT_NORMALIZER: lambda: normalize_text,
-    "whisper-english": _whisper_english,
+    WHISPER_ENGLISH: _whisper_english,
     "whisper-basic": _whisper_basic,
     "none": lambda: _single_spaced(str),
 }

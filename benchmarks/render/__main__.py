@@ -24,33 +24,43 @@ Figures = Any
 
 
 def demo(figures: Figures) -> str:
-    """One embedded user, four files."""
+    """One embedded user, all files."""
     rows = [
         [
             row["system"],
             "" if row["size_bytes"] is None else f"{row['size_bytes']:,}",
             "" if row["mean_bits"] is None else f"{row['mean_bits']:.2f}",
             f"{100 * row['wer']:.1f} %",
+            _points(row["more_than_float"]),
             f"{100 * row['agreement']:.0f} %",
             f"{row['rtf']:.4f}",
         ]
         for row in figures
     ]
-    header = ["system", "file bytes", "bits a weight", "WER", "same text as float", "RTF"]
+    header = ["system", "file bytes", "bits a weight", "WER", "more than float, points (95 %)"]
     problems = [f"\n\nTimings of this run are not valid: {p}." for p in figures[0]["problems"]]
-    return table(header, rows) + "".join(problems)
+    return table([*header, "same text as float", "RTF"], rows) + "".join(problems)
+
+
+def _points(bounds: list[float] | None) -> str:
+    return (
+        "" if bounds is None else "{:+.1f} ({:+.1f} to {:+.1f})".format(*(100 * b for b in bounds))
+    )
 
 
 def users(figures: Figures) -> str:
-    """Every embedded user, four files each."""
+    """Every embedded user, all files."""
+    names = list(next(iter(figures.values())))
     return table(
-        ["user", "float", "uniform 8 bit", "uniform 4 bit", "personalised"],
+        ["user", *names],
         [
             [
                 name,
                 *(
                     f"{100 * systems[system]['wer']:.1f} % ({format_bytes(systems[system]['size_bytes'])})"
-                    for system in ("float", "uniform 8 bit", "uniform 4 bit", "personalised")
+                    if system in systems
+                    else ""
+                    for system in names
                 ),
             ]
             for name, systems in figures.items()

@@ -80,7 +80,7 @@ def run(
     settings = folder.load_settings()
     heard = held_out_recordings(settings, find_clips(clips / "test"), None)
     systems = [*model_systems(settings)[:1], *(item.system for item in exported)]
-    options = BenchOptions(threads=threads)
+    options = BenchOptions(threads=threads, normalizer=_normalizer(source))
     with stage_progress("benching") as on_progress:
         report, path = bench_files(folder, systems, exported, heard, options, on_progress)
     took.lap("running them")
@@ -104,6 +104,13 @@ def _recogniser() -> str:
         say(f"{error}; going on with the small embedded model, which only knows synthetic voices")
         return EMBEDDED
     return WHISPER
+
+
+def _normalizer(source: str) -> str:
+    """What words are compared after: Whisper writes numbers in digits, and names no one else's way."""
+    from myqasr.speech.normalizers import DEFAULT_NORMALIZER, WHISPER_ENGLISH
+
+    return WHISPER_ENGLISH if "whisper" in source else DEFAULT_NORMALIZER
 
 
 def _user_folder(name: str) -> Path:

@@ -5,8 +5,9 @@ from rich.table import Table
 
 from myqasr.cli.terminal.output import console
 from myqasr.personalize.planning.budget import format_bytes
-from myqasr.runtime_bench.page.figures import error_rate, percent
+from myqasr.runtime_bench.page.figures import error_rate, percent, points
 from myqasr.runtime_bench.results.compare import time_ratios
+from myqasr.runtime_bench.results.quality import labelled_errors, wer_difference
 from myqasr.runtime_bench.results.report import BenchReport, SystemResult
 
 
@@ -32,8 +33,27 @@ def print_report(report: BenchReport, title: str) -> None:
         highlight=False,
         style="dim",
     )
+    differences = _differences(report)
+    if differences:
+        console.print(
+            f"WER more than {report.baseline}, points with 95 % bounds: {', '.join(differences)}.",
+            highlight=False,
+            style="dim",
+        )
     for problem in report.problems:
         console.print(f"[yellow]timings not valid:[/] {problem}", highlight=False)
+
+
+def _differences(report: BenchReport) -> list[str]:
+    """What each other system's word error rate is beyond the baseline's, as far as there are words."""
+    expected = labelled_errors(report, report.baseline)
+    found = []
+    for system in report.systems:
+        if report.task == "transcription" and system.name != report.baseline:
+            difference = wer_difference(labelled_errors(report, system.name), expected)
+            if difference is not None:
+                found.append(f"{system.name} {points(difference)}")
+    return found
 
 
 def _cells(report: BenchReport, system: SystemResult, times: str) -> list[str]:
