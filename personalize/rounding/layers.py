@@ -190,13 +190,15 @@ def round_model(
     """Codes of every layer at every precision of its menu but floats.
 
     Layers whose input moments were observed get codes that make up for each other's errors; the others are
-    rounded to nearest. layers: where they are put; what is there already isn't made again. progress: called
+    rounded to nearest, and so is a matrix that another layer looks rows up in: there every error counts,
+    wherever the head's inputs point. layers: where they are put; what is there already isn't made again. progress: called
     once per layer with how many are done, of how many.
     """
     modules = model.layers()
     last_moments: Moments | None = None
     root = torch.empty(0)
     layers = {} if layers is None else layers
+    looked_up = {layer.shape.matrix_of for layer in observed.values()}
     for index, (name, layer) in enumerate(observed.items()):
         if name not in layers:
             wanted = list(dict.fromkeys(spec.stored for spec in menu(layer.shape)))
@@ -204,7 +206,7 @@ def round_model(
                 last_moments = layer.moments
                 root = gptq.inverse_root(layer.moments.total, layer.moments.rows)
             weight: Tensor = modules[name].weight  # type: ignore[assignment]
-            made_up = root if layer.moments is not None else None
+            made_up = root if layer.moments is not None and name not in looked_up else None
             importance = None if layer.moments is None else layer.moments.total.diagonal().float()
             layers[name] = _rounded(weight, wanted, scale_dtype, made_up, search, importance)
         progress(index + 1, len(observed))

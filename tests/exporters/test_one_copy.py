@@ -158,7 +158,7 @@ def test_uniform_bits_are_uniform_for_both_who_read_the_matrix(folder):
         assert plan.layers[HEAD].stored == plan.layers[TABLE].stored == QuantSpec(bits)
 
 
-def test_a_layer_that_reads_anothers_matrix_has_its_codes_at_no_cost_of_memory(folder):
+def test_a_layer_that_reads_anothers_matrix_has_its_codes_and_they_are_right_in_every_row(folder):
     model, target = load_model(str(folder)), load_target("xnnpack")
     clips = [0.1 * noise(20_000, seed)[0].numpy() for seed in range(2)]
     measured = measure(model, clips, target.menu, target.scale_dtype, "audio")
@@ -171,3 +171,5 @@ def test_a_layer_that_reads_anothers_matrix_has_its_codes_at_no_cost_of_memory(f
         assert torch.equal(own.codes, of_head.codes)
         assert torch.equal(own.scales, of_head.scales)
         assert layers[TABLE].costs[label] > 0
+        nearest, _ = round_weight(model.layers()[HEAD].weight, spec, target.scale_dtype(spec))
+        assert torch.equal(own.codes, nearest)
