@@ -191,8 +191,8 @@ def round_model(
 
     Layers whose input moments were observed get codes that make up for each other's errors; the others are
     rounded to nearest, and so is a matrix that another layer looks rows up in: there every error counts,
-    wherever the head's inputs point. layers: where they are put; what is there already isn't made again. progress: called
-    once per layer with how many are done, of how many.
+    wherever the head's inputs point. layers: where they are put; what is there already isn't made again.
+    progress: called once per layer with how many are done, of how many.
     """
     modules = model.layers()
     last_moments: Moments | None = None
