@@ -16,11 +16,17 @@ SCHEMA_VERSION = 1
 
 @dataclass(frozen=True, slots=True)
 class TuneClip:
-    """A recording the model was fitted on. sha256: of its decoded samples, so copies are known again."""
+    """A recording the model was fitted on. sha256: of its decoded samples, so copies are known again.
+
+    window, row: as of `Clip`. cut_from: sha256 of the longer recording that it is a piece of.
+    """
 
     path: str
     sha256: str
     seconds: float
+    window: tuple[float, float] | None = None
+    row: int | None = None
+    cut_from: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

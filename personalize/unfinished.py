@@ -66,7 +66,7 @@ def measured_in(
         weights,
         heard,
         options.seed,
-        tuple(TuneClip(str(r.clip.path), audio_hash([r]), round(r.seconds, 3)) for r in recordings),
+        tuple(tune_clip(recording) for recording in recordings),
     )
     wanted: Wanted = {
         name: list(targets.menu(layer_shape(name, module)))
@@ -103,6 +103,17 @@ def measured_in(
     save_record(profile, run.profile)
     keeping.discard()
     return Measurement(profile, run.load_rounding(profile))
+
+
+def tune_clip(recording: Recording) -> TuneClip:
+    """What a run keeps of a recording."""
+    clip = recording.clip
+    # What is read again is as long as it was, whatever the table left open.
+    window = None if clip.window is None else (clip.window[0], recording.seconds)
+    return TuneClip(
+        str(clip.path), audio_hash([recording]), round(recording.seconds, 3), window, clip.row,
+        recording.cut_from,
+    )  # fmt: skip
 
 
 def _previous(run: RunFolder, made_of: tuple[str, str, str, int, str, bool]) -> Measurement | None:

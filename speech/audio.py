@@ -1,5 +1,6 @@
 """Audio files in: any common format, rate and channel count becomes mono float32 at 16 kHz."""
 
+import math
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,8 +16,34 @@ from myqasr.speech.decoders import FAULTS, Block, blocks, header_seconds
 SAMPLE_RATE = 16_000
 AUDIO_SUFFIXES = (
     *(".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus"),
-    *(".m4a", ".aac", ".amr", ".awb", ".3gp", ".3ga", ".3g2", ".mp4", ".m4b", ".mov", ".webm", ".weba"),
-    *(".mka", ".mkv", ".wma", ".caf", ".aif", ".aiff", ".aifc", ".w64", ".au", ".wv", ".ac3", ".qta"),
+    *(
+        ".m4a",
+        ".aac",
+        ".amr",
+        ".awb",
+        ".3gp",
+        ".3ga",
+        ".3g2",
+        ".mp4",
+        ".m4b",
+        ".mov",
+        ".webm",
+        ".weba",
+    ),
+    *(
+        ".mka",
+        ".mkv",
+        ".wma",
+        ".caf",
+        ".aif",
+        ".aiff",
+        ".aifc",
+        ".w64",
+        ".au",
+        ".wv",
+        ".ac3",
+        ".qta",
+    ),
 )
 SILENT_PEAK = 1e-4
 MIN_SECONDS = 0.1
@@ -56,6 +83,7 @@ def decode_audio(
     """
     _check_there(path, encoded)
     start, seconds = window if window is not None else (0.0, None)
+    seconds = None if seconds == math.inf else seconds
     asked = seconds + ROUNDED_SECONDS if seconds is not None and start == 0 else seconds
     try:
         heard = _Downmix()
@@ -112,7 +140,9 @@ class _Downmix:
 
     def __init__(self, channel: dict[int, int] | None = None) -> None:
         self._channel = channel or {}
-        self._sums: dict[int, NDArray[np.float64]] = {}  # [count, sums, squares] of channels and mean
+        self._sums: dict[
+            int, NDArray[np.float64]
+        ] = {}  # [count, sums, squares] of channels and mean
 
     def resampled(self, found: Iterator[Block]) -> NDArray[np.float32]:
         """[samples] of all blocks."""
@@ -172,8 +202,8 @@ def _within(
     lacking = seconds - len(waveform) / SAMPLE_RATE
     if lacking > MIN_SECONDS:
         raise AudioError(
-            f"{path}: its table asks for {seconds:g} s from {start:g} s on, but it ends {lacking:.2f} s "
-            "earlier; is the table of another recording, or in milliseconds?"
+            f"{path}: {seconds:g} s from {start:g} s on are not in it, {lacking:.2f} s lack; is its table "
+            "of another recording, or in milliseconds?"
         )
     asked = round(seconds * SAMPLE_RATE)
     whole = start == 0 and len(waveform) < round((seconds + ROUNDED_SECONDS) * SAMPLE_RATE) - 1

@@ -73,7 +73,7 @@ def header_seconds(path: Path, encoded: bytes | None) -> float:
             if stream.duration:
                 return float(stream.duration * stream.time_base)
             if container.duration:
-                return float(container.duration) / av.time_base
+                return float(container.duration) / float(av.time_base)
     return sum(len(block.samples) / block.rate for block in blocks(path, encoded))
 
 
@@ -234,16 +234,17 @@ def _frames(container: Any, stream: Any) -> Iterator[Any]:
         if not given:  # else the file was cut off
             raise
     if broken > max(2, MOST_BROKEN * packets) or (broken and not given):
-        raise ValueError(f"{broken} of {packets} packets can't be decoded; fetch or record it again")
+        raise ValueError(
+            f"{broken} of {packets} packets can't be decoded; fetch or record it again"
+        )
 
 
 def _samples(frame: Any) -> NDArray[np.float32]:
     """[samples, channels], float32."""
-    channels = frame.layout.nb_channels
-    values = frame.to_ndarray()
-    values = values.T if frame.format.is_planar else values.reshape(-1, channels)
-    if values.dtype.kind == "f":
-        return np.ascontiguousarray(values, np.float32)
-    if values.dtype == np.uint8:
-        return (values.astype(np.float32) - 128.0) / 128.0
-    return (values / float(-int(np.iinfo(values.dtype).min))).astype(np.float32)
+    values: NDArray[Any] = frame.to_ndarray()
+    channels: int = frame.layout.nb_channels
+    rows = values.T if frame.format.is_planar else values.reshape(-1, channels)
+    if rows.dtype.kind == "f":
+        return np.ascontiguousarray(rows, dtype=np.float32)
+    middle, scale = (128, 128) if rows.dtype == np.uint8 else (0, -int(np.iinfo(rows.dtype).min))
+    return ((rows.astype(np.float64) - middle) / scale).astype(np.float32)

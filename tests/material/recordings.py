@@ -54,7 +54,9 @@ def encode(
         fifo = av.AudioFifo()
         for each in (*resampler.resample(frame), *resampler.resample(None)):
             fifo.write(each)
-        while (part := fifo.read(stream.codec_context.frame_size or 1_024, partial=True)) is not None:
+        while (
+            part := fifo.read(stream.codec_context.frame_size or 1_024, partial=True)
+        ) is not None:
             file.mux(stream.encode(part))
         file.mux(stream.encode(None))
     return path
@@ -70,6 +72,8 @@ def by_ffmpeg(path: Path) -> NDArray[np.float32]:
                 frames = packet.decode()
             except av.InvalidDataError:
                 continue
-            found += [each.to_ndarray()[0] for frame in frames for each in resampler.resample(frame)]
+            found += [
+                each.to_ndarray()[0] for frame in frames for each in resampler.resample(frame)
+            ]
     found += [each.to_ndarray()[0] for each in resampler.resample(None)]
     return np.concatenate(found)

@@ -19,8 +19,8 @@ def detect_language(
 ) -> tuple[str, float]:
     """The language that the recordings together are most probably in, and its mean probability.
 
-    As OpenAI's decoding does for one: the start token alone, then the languages' tokens. waveforms:
-    [samples], 16 kHz. Raises ModelError for a model without languages.
+    As OpenAI's decoding does for one, of its first 30 s: the start token alone, then the languages' tokens.
+    waveforms: [samples], 16 kHz. Raises ModelError for a model without languages.
     """
     module, how = model.module, model.tokens.autoregression
     if not isinstance(module, Whisper) or how is None or not model.languages:
@@ -29,7 +29,7 @@ def detect_language(
     with torch.inference_mode():
         logits = []
         for waveform in waveforms:
-            heard = module.encode(model.features(waveform))
+            heard = module.encode(model.features(waveform[: model.max_samples]))
             logits.append(token_steps(module.decode, heard, how.max_tokens)(how.prompt[0], 0)[ids])
     every = torch.from_numpy(np.stack(logits)).log_softmax(1)
     best = int(every.sum(0).argmax())

@@ -123,7 +123,7 @@ def test_a_window_that_is_the_file_but_for_rounding_is_the_file(tmp_path: Path) 
 @pytest.mark.parametrize("window", [(0.0, 5_000.0), (4.0, 2.0), (9.0, 1.0)])
 def test_a_window_over_the_end_is_refused(tmp_path: Path, window: tuple[float, float]) -> None:
     soundfile.write(tmp_path / "a.wav", TALK, SAMPLE_RATE)
-    with pytest.raises(UserError, match="a.wav: its table asks for"):
+    with pytest.raises(UserError, match=r"a\.wav: .* s on are not in it"):
         load_audio(tmp_path / "a.wav", window=window)
 
 
