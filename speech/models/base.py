@@ -1,8 +1,8 @@
 """The one view of a speech model that everything downstream works on."""
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -44,8 +44,8 @@ class SpeechModel:
     normalize: the waveform is shifted and scaled to zero mean and unit variance first.
     stride_samples: samples per output frame. min_samples: shortest input that gives one frame.
     max_samples: longest input. None: any length.
-    languages: codes of those that it can be told to write, for models that are told. language: the one that
-        it was told, by whoever named the model or by its own files; None when nobody did.
+    languages: code -> token id of those that it can be told to write, for models that are told.
+    language: the one that it was told, by whoever named the model or by its own files; None when nobody did.
     """
 
     model_id: str
@@ -56,7 +56,7 @@ class SpeechModel:
     stride_samples: int
     min_samples: int
     max_samples: int | None = None
-    languages: tuple[str, ...] = ()
+    languages: Mapping[str, int] = field(default_factory=dict)
     language: str | None = None
 
     def features(self, waveform: NDArray[np.float32]) -> Tensor:
