@@ -88,11 +88,11 @@ def collapse(best: NDArray[np.integer], blank: int) -> list[int]:
 def ids_to_text(ids: list[int], tokens: Tokens) -> str:
     """What the ids write one after the other, spaces made single."""
     joined = "".join(tokens.symbols[token] for token in ids)
-    text = single_spaces(spelled(joined) if tokens.byte_level else joined)
+    text = (spelled(joined) if tokens.byte_level else joined).strip()
     if tokens.tidied:
         for before, after in TIDIED:
             text = text.replace(before, after)
-    return text
+    return single_spaces(text)
 
 
 TIDIED = (

@@ -32,7 +32,7 @@ class Writing:
     """How a checkpoint wants its text written. None where its files don't say.
 
     language, task: that it is told. suppressed, suppressed_first: ids never written, and not at first.
-    max_new: most ids beside the prompt. ends: ids that end the text, beside the end token.
+    max_new: most ids beside the prompt. end: id that ends the text.
     """
 
     multilingual: bool
@@ -97,9 +97,9 @@ def writing_of(config: Any, generation: Any, vocabulary: Vocabulary, model_id: s
         language=language,
         suppressed=_ids(generation.suppress_tokens, outputs),
         suppressed_first=_ids(generation.begin_suppress_tokens, outputs),
-        max_tokens=MAX_TOKENS if generation.max_new_tokens else _longest(generation),
         task=task or FIRST_TASK,
-        max_new=generation.max_new_tokens,
+        # transformers doesn't count the prompt among the tokens of a max_length.
+        max_new=generation.max_new_tokens or generation.max_length,
         end=_end(generation, vocabulary, model_id),
     )
 
@@ -190,7 +190,8 @@ def _forced(
         elif name != "notimestamps":
             raise ModelError(
                 f"{model_id}: forced_decoder_ids has <|{name}|> at {place}; what is read there is a "
-                "language, a task and <|notimestamps|>: name `language` and `task` in generation_config.json instead"
+                "language, a task and <|notimestamps|>: name `language` and `task` in "
+                "generation_config.json instead"
             )
     return task, language
 
@@ -206,10 +207,6 @@ def _end(generation: Any, vocabulary: Vocabulary, model_id: str) -> int | None:
             "supported: leave the one there that it was trained with"
         )
     return ids[0] if ids else None
-
-
-def _longest(generation: Any) -> int:
-    return generation.max_length or MAX_TOKENS
 
 
 def _ids(listed: Sequence[int] | None, outputs: int) -> tuple[int, ...] | None:
