@@ -205,15 +205,21 @@ def fitted_names(names: Iterable[str], expected: set[str]) -> dict[str, str]:
     return best
 
 
+def refuse_adapters(names: Iterable[str], model_id: str) -> None:
+    """Raise ModelError where weights of an adapter lie among those of the model."""
+    found = next((name for name in sorted(names) if _LORA.search(name)), None)
+    if found is not None:
+        raise ModelError(
+            f"{model_id}: its weights hold an adapter that isn't merged ({found}); {MERGE}"
+        )
+
+
 def refuse_unused(unused: Iterable[str], model_id: str, architecture: str) -> None:
     """Raise ModelError for weights that end in no layer of the class; those that only training uses may."""
     names = sorted(name for name in unused if not ONLY_TRAINING.search(name))
+    refuse_adapters(names, model_id)
     if not names:
         return
-    if any(_LORA.search(name) for name in names):
-        raise ModelError(
-            f"{model_id}: its weights hold an adapter that isn't merged ({names[0]}); {MERGE}"
-        )
     raise ModelError(
         f"{model_id}: {len(names)} weights belong to no layer of {architecture} ({names[0]}); what they do "
         "would be lost: pass a checkpoint of that class, or take them out"

@@ -21,6 +21,7 @@ from myqasr.speech.models.checkpoint import (
     check_folder,
     fitted_names,
     read_weights,
+    refuse_adapters,
     refuse_other_shapes,
     refuse_unused,
     weight_files,
@@ -84,6 +85,7 @@ def _state(
     with torch.device("meta"):
         wanted = {name: tuple(each.shape) for name, each in kind(config).state_dict().items()}
     stored = weight_shapes(folder, model_id)
+    refuse_adapters(stored, model_id)
     names = fitted_names(stored, set(wanted))
     kept = {name: shape for name, shape in stored.items() if names[name] not in (more or {})}
     refuse_other_shapes(kept, wanted, names, model_id)

@@ -99,12 +99,21 @@ def check_text(tokenizer: Any, tokens: Tokens, model_id: str) -> None:
     ctc = tokens.blank is not None
     decode = _decode(tokenizer, skip_special_tokens=not ctc, tidied=tokens.tidied)
     draw = random.Random(0)
+    # Some decoders take a token that goes on a word for one that begins it, at the very beginning.
+    first = next(
+        (
+            [index]
+            for index in range(len(tokens.symbols))
+            if _LETTERS.match(text := ids_to_text([index], tokens)) and decode([index]) == text
+        ),
+        [],
+    )
     for _ in range(_PATHS):
-        ids = [draw.randrange(len(tokens.symbols)) for _ in range(_PATH_IDS)]
+        ids = first + [draw.randrange(len(tokens.symbols)) for _ in range(_PATH_IDS)]
         # Neither blanks nor repeats: whether they are the tokenizer's to leave out or ours, it's done.
         ids = [index for index in ids if index != tokens.blank]
         ids = [one for one, before in zip(ids, [-1, *ids], strict=False) if one != before]
-        expected = single_spaces(decode(ids))
+        expected = single_spaces(decode(ids).strip())
         found = ids_to_text(ids, tokens)
         if found != expected and not _unknown_repeats(tokenizer, ids):
             raise ModelError(
