@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from myqasr.core.storage import save_record
 from myqasr.exporters.export import Written, export_run
 from myqasr.exporters.manifest import MANIFEST_NAME, load_artifact
 from myqasr.exporters.target import load_target, measured_for, measured_together, target_for_file
@@ -49,6 +50,10 @@ class Listener:
 
 
 NOBODY = Listener()
+WRITES_NOTHING = (
+    "the float model writes nothing at all for these recordings: is it for another language, or is its "
+    "generation_config.json another model's?"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +154,11 @@ def personalize_model(
     found = plan_speaker(
         folder, loaded, measured, budget=budget, target=target, prior=known, rules=rules
     )
+    settings = folder.load_settings()
+    left_out = tuple((str(path), reason) for path, reason in skipped)
+    save_record(replace(settings, left_out=left_out), folder.settings)
+    if loaded.tokens.autoregression is not None and found.profile.frames <= found.profile.clips:
+        listener.say(WRITES_NOTHING)
     return replace(found, skipped=tuple(skipped))
 
 
@@ -263,6 +273,8 @@ def bench(
     timing = TimingOptions(runs=runs, seconds=seconds)
     options = BenchOptions(threads=threads, timing=timing, operations=operations)
     report, _ = bench_run(folder, heard, target, options, listener.progress, runners)
+    if not any(report.systems[0].transcripts):
+        listener.say(WRITES_NOTHING)
     return report
 
 

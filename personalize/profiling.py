@@ -124,7 +124,7 @@ def check_budget(
         layers.append(LayerProfile(shape, name, costs))
     unmeasured = Profile(
         model.model_id, model.weights_hash(), "", 0, 0.0, 0, "", 0,
-        float_weight_bytes=sum(p.numel() * 4 for p in model.module.parameters()), layers=tuple(layers),
+        float_weight_bytes=model.float_bytes(), layers=tuple(layers),
     )  # fmt: skip
     budget_in_range(budget, size_range(run, model, unmeasured, target, rules), target.name)
 

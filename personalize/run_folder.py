@@ -31,7 +31,10 @@ class TuneClip:
 
 @dataclass(frozen=True, slots=True)
 class RunSettings:
-    """What the run is about. model: `default`, a folder or a hub id, as the user gave it."""
+    """What the run is about. model: `default`, a folder or a hub id, as the user gave it.
+
+    left_out: what lay among the recordings and wasn't used, each with the reason.
+    """
 
     schema_version: int
     model: str
@@ -39,6 +42,7 @@ class RunSettings:
     audio_hash: str
     seed: int
     clips: tuple[TuneClip, ...]
+    left_out: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
         if self.schema_version != SCHEMA_VERSION:

@@ -115,6 +115,14 @@ class SpeechModel:
             if isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d | TokenEmbedding)
         }
 
+    def float_bytes(self) -> int:
+        """Bytes of the weights in float32; a matrix that two layers share counts once, also as a copy."""
+        counted: list[Tensor] = []
+        for weight in self.module.parameters():
+            if not any(weight.shape == one.shape and torch.equal(weight, one) for one in counted):
+                counted.append(weight)
+        return 4 * sum(weight.numel() for weight in counted)
+
     def weights_hash(self) -> str:
         """Hex sha256 over names, shapes and bytes of all parameters and buffers."""
         digest = hashlib.sha256()
