@@ -154,9 +154,14 @@ def _listed_symbols(
     return read_symbols(path, outputs, model_id)
 
 
+_EXTRACTORS = ("preprocessor_config.json", "processor_config.json")
+"""Where transformers keeps a feature extractor, by itself or with the tokenizer's settings."""
+
+
 def _extractor(source: str, config: Any) -> Any:
     """The feature extractor that lies in a folder; Whisper's own where none does."""
-    if Path(source).is_dir() and not (Path(source) / "preprocessor_config.json").is_file():
+    folder = Path(source)
+    if folder.is_dir() and not any((folder / name).is_file() for name in _EXTRACTORS):
         return transformers.WhisperFeatureExtractor(feature_size=config.num_mel_bins)
     return transformers.AutoFeatureExtractor.from_pretrained(source)
 
