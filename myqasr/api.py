@@ -32,6 +32,7 @@ from myqasr.speech import models
 from myqasr.speech.datasets import Recording, Selection, find_clips, read_clips
 from myqasr.speech.models import languages
 from myqasr.speech.models.base import SpeechModel
+from myqasr.speech.recordings import cut_at_pauses
 
 EVERY_CLIP = Selection()
 WHERE_FASTEST = ProfileOptions(device="auto")
@@ -176,6 +177,7 @@ def measure_speaker(
     target: whose precisions are measured, beside those that are there; none: those of all targets, but the
     ones that take long.
     """
+    recordings = cut_at_pauses(recordings, model.piece_samples, model.min_samples)
     together = measured_together() if target is None else measured_for(target)
     return profiling.profile_speaker(
         folder, model, model.model_id, recordings, together, options,

@@ -9,6 +9,9 @@ from typing import TypeVar
 
 import torch
 
+import numpy as np
+from numpy.typing import NDArray
+
 from myqasr.core.errors import UserError
 from myqasr.core.storage import load_record, save_record, sha256_of_text
 from myqasr.personalize.measuring.fitting import Progress
@@ -95,7 +98,7 @@ def measured_in(
     measured = measure(
         model, [recording.waveform for recording in recordings],
         lambda shape: tuple(wanted[shape.name]), targets.scale_dtype, heard, options, progress,
-        () if others is None else others.waveforms(), keeping, earlier,
+        () if others is None else _pieces(model, others), keeping, earlier,
     )  # fmt: skip
     profile = replace(measured.profile, rounding=rounding)
     save_record(settings, run.settings)
@@ -103,6 +106,11 @@ def measured_in(
     save_record(profile, run.profile)
     keeping.discard()
     return Measurement(profile, run.load_rounding(profile))
+
+
+def _pieces(model: SpeechModel, others: Prior) -> list[NDArray[np.float32]]:
+    """Other speakers' clips, as long as the model takes them."""
+    return [piece for waveform in others.waveforms() for piece in model.pieces(waveform)]
 
 
 def tune_clip(recording: Recording) -> TuneClip:

@@ -47,6 +47,7 @@ HEADS = {
 
 WHISPER = "WhisperForConditionalGeneration"
 
+CHECKPOINT = "myqasr.speech.models.checkpoint"
 SPEECHBRAIN = "hyperparams.yaml"
 TORCHAUDIO = "torchaudio:"
 
@@ -82,10 +83,12 @@ def _loaded(source: str, language: str | None, model_id: str) -> SpeechModel:
     if path.is_dir():
         check_hashes(path)
         if (path / "model.bin").is_file():
+            importlib.import_module(CHECKPOINT).check_bytes(path / "model.bin")
             ctranslate2 = importlib.import_module("myqasr.speech.models.whisper.ctranslate2")
             if ctranslate2.is_ctranslate2(path):
                 return _whisper("load_ctranslate2", (path / "model.bin",), path, model_id, language)
     elif path.is_file() and path.suffix == ".pt":
+        importlib.import_module(CHECKPOINT).check_bytes(path)
         return _whisper("load_openai", path, model_id, language)
     if source.startswith(TORCHAUDIO):
         pipelines = importlib.import_module("myqasr.speech.models.torchaudio_pipelines")
@@ -142,7 +145,7 @@ def _architecture(source: str) -> str:
         if (path / SPEECHBRAIN).is_file() and not config.is_file():
             return "EncoderASR"
         if path.is_dir() and not config.is_file():
-            importlib.import_module("myqasr.speech.models.checkpoint").check_adapter_only(path)
+            importlib.import_module(CHECKPOINT).check_adapter_only(path)
         if not config.is_file():
             raise ModelError(
                 f"{source} is not a model: no config.json in it; pass the folder that holds "
@@ -178,7 +181,7 @@ def _architecture(source: str) -> str:
 
 def _by_weights(folder: Path, kind: str) -> str:
     """The class of a type whose head is among the weights; the recogniser where none is."""
-    checkpoint = importlib.import_module("myqasr.speech.models.checkpoint")
+    checkpoint = importlib.import_module(CHECKPOINT)
     names = checkpoint.weight_shapes(folder, str(folder))
     for architecture in BY_TYPE[kind]:
         if any(f"{HEADS[architecture]}." in f".{name}" for name in names):

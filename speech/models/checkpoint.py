@@ -57,7 +57,7 @@ def check_folder(folder: Path, config: Mapping[str, Any], model_id: str) -> None
             "was trained with and write it with model.save_pretrained(folder)"
         )
     for file in files:
-        _check_bytes(file)
+        check_bytes(file)
 
 
 def check_adapter_only(folder: Path) -> None:
@@ -90,7 +90,7 @@ def weight_files(folder: Path, model_id: str) -> list[Path]:
     return []
 
 
-def _check_bytes(file: Path) -> None:
+def check_bytes(file: Path) -> None:
     """Raise ModelError for what a download or git leaves instead of weights."""
     with file.open("rb") as opened:
         head = opened.read(512)
@@ -146,7 +146,7 @@ def weight_shapes(folder: Path, model_id: str) -> dict[str, tuple[int, ...]]:
     """Names and shapes of all weights, by the headers alone where there are any."""
     found: dict[str, tuple[int, ...]] = {}
     for file in weight_files(folder, model_id):
-        _check_bytes(file)
+        check_bytes(file)
         if file.suffix == ".safetensors":
             with safe_open(file, "pt") as tensors:
                 for name in tensors.keys():  # noqa: SIM118
@@ -157,7 +157,7 @@ def weight_shapes(folder: Path, model_id: str) -> dict[str, tuple[int, ...]]:
 
 
 def _read(file: Path) -> dict[str, Tensor]:
-    _check_bytes(file)
+    check_bytes(file)
     try:
         if file.suffix == ".safetensors":
             with safe_open(file, "pt") as tensors:

@@ -33,6 +33,10 @@ LAYER_NORM_EPSILON = 1e-5
 """torch's default."""
 
 
+EXTRACTORS = ("preprocessor_config.json", "processor_config.json")
+"""Where transformers keeps a feature extractor: by itself, or with the tokenizer's settings."""
+
+
 class WaveformToLogits(nn.Module):
     """The forward pass that is measured and exported: one waveform, no mask, logits only."""
 
@@ -111,7 +115,13 @@ def refused(model_id: str, architecture: str) -> Iterator[None]:
 
 
 def feature_extractor(source: str) -> Any:
-    """The model's feature extractor; raises UserError when it wants another rate than 16 kHz."""
+    """The model's feature extractor; raises UserError when there is none, or it wants another rate."""
+    folder = Path(source)
+    if folder.is_dir() and not any((folder / name).is_file() for name in EXTRACTORS):
+        raise ModelError(
+            f"{source}: nothing in it says how audio becomes input; put the {EXTRACTORS[0]} there that it "
+            "was trained with (processor.save_pretrained writes it)"
+        )
     extractor = AutoFeatureExtractor.from_pretrained(source)
     need_sample_rate(source, extractor.sampling_rate)
     return extractor

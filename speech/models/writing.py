@@ -55,7 +55,7 @@ def tokenizer_of(source: str, target_lang: str | None = None) -> Any:
 
 def check_size(model_id: str, outputs: int, tokens: int) -> None:
     """Raise ModelError when a head and a tokenizer can't belong together."""
-    if abs(outputs - tokens) >= MOST_UNUSED:
+    if abs(outputs - tokens) >= MOST_UNUSED or tokens > 2 * outputs or outputs >= 4 * tokens:
         raise ModelError(
             f"{model_id}: the head has {outputs} outputs but the tokenizer {tokens} tokens; pass the model "
             "with its own tokenizer, all of whose files lie in one folder"

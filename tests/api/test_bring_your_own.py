@@ -103,9 +103,7 @@ def test_every_block_of_the_page_runs_as_it_stands(
         run(kind, block)
     settings = json.loads((tmp_path / "out/me/run.json").read_text())
     assert any("1 .jpg" in reason for _, reason in settings["left_out"])
-    reports = [
-        json.loads(path.read_text()) for path in sorted((tmp_path / "out/me/bench").glob("*.json"))
-    ]
-    assert len(reports) == 4
-    assert {len(report["utterances"]) for report in reports} == {2}
-    assert len({report["provenance"]["text_hash"] for report in reports}) == 1
+    (report,) = (tmp_path / "out/me/bench").glob("*.json")
+    said = [utterance["text"] for utterance in json.loads(report.read_text())["utterances"]]
+    # NeMo, Kaldi and the table name the same two files; the parquet set holds them itself.
+    assert sorted(said) == sorted(2 * [clip.text for clip in CLIPS])

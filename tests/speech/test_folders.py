@@ -244,7 +244,7 @@ def write(name: str, data: bytes) -> Callable[[Path], object]:
 
 REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
     "no vocabulary": (lambda f: (f / "vocab.json").unlink(), "says what its outputs write; put the"),
-    "empty vocabulary": (write("vocab.json", b"{}"), "outputs but the tokenizer|letters|blank"),
+    "empty vocabulary": (write("vocab.json", b"{}"), "the head has 32 outputs but the tokenizer 5"),
     "vocabulary isn't JSON": (write("vocab.json", b"<html>"), r"vocab\.json is not JSON"),
     "no weights": (lambda f: (f / "model.safetensors").unlink(), "model.save_pretrained"),
     "only a training checkpoint": (
@@ -282,10 +282,11 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
         r"1 weights belong to no layer of Wav2Vec2ForCTC \(my_head\.weight\)",
     ),
     "another size": (lambda f: edit(f / "config.json", intermediate_size=24), "config.json makes it"),
+    "CTranslate2's pointer": (write("model.bin", b"version https://git-lfs"), "pointer of Git LFS"),
     "no config": (lambda f: (f / "config.json").unlink(), "no config.json in it"),
     "config isn't JSON": (write("config.json", b"{"), "not valid JSON"),
     "config is a list": (write("config.json", b"[]"), "not valid JSON"),
-    "no preprocessor": (lambda f: (f / "preprocessor_config.json").unlink(), "can't be loaded|feature"),
+    "no preprocessor": (lambda f: (f / "preprocessor_config.json").unlink(), "says how audio becomes input"),
     "another rate": (
         lambda f: edit(f / "preprocessor_config.json", sampling_rate=8000),
         "wants 8000 Hz",

@@ -12,7 +12,7 @@ from torch import Tensor
 from myqasr.core.errors import ModelError
 from myqasr.speech.decoding import Tokens
 from myqasr.speech.models.base import SpeechModel, need_sample_rate
-from myqasr.speech.models.pretrained import load_pretrained, refused
+from myqasr.speech.models.pretrained import EXTRACTORS, load_pretrained, refused
 from myqasr.speech.models.whisper import ctranslate2, openai_pt
 from myqasr.speech.models.whisper.network import Whisper
 from myqasr.speech.models.whisper.start import (
@@ -154,14 +154,10 @@ def _listed_symbols(
     return read_symbols(path, outputs, model_id)
 
 
-_EXTRACTORS = ("preprocessor_config.json", "processor_config.json")
-"""Where transformers keeps a feature extractor, by itself or with the tokenizer's settings."""
-
-
 def _extractor(source: str, config: Any) -> Any:
     """The feature extractor that lies in a folder; Whisper's own where none does."""
     folder = Path(source)
-    if folder.is_dir() and not any((folder / name).is_file() for name in _EXTRACTORS):
+    if folder.is_dir() and not any((folder / name).is_file() for name in EXTRACTORS):
         return transformers.WhisperFeatureExtractor(feature_size=config.num_mel_bins)
     return transformers.AutoFeatureExtractor.from_pretrained(source)
 
