@@ -7,9 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-import torch
-
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from myqasr.core.errors import UserError
