@@ -9,7 +9,7 @@ from myqasr.personalize.planning.plan import QuantSpec
 from myqasr.speech.decoding import Tokens
 
 MANIFEST_NAME = "manifest.json"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,11 +10,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from myqasr.core.errors import BudgetError, UserError
+from myqasr.core.storage import save_record
 from myqasr.exporters.export import Written, export_run
 from myqasr.exporters.manifest import MANIFEST_NAME, load_artifact
 from myqasr.exporters.target import load_target, measured_for, measured_together, target_for_file
 from myqasr.personalize import profiling
+from myqasr.personalize.hearing import PathLike, Skipped, recordings_for, remarks
 from myqasr.personalize.measuring.sensitivity import Measurement, ProfileOptions, pick_device
 from myqasr.personalize.planning.budget import format_bytes
 from myqasr.personalize.planning.plan import NO_RULES, Plan, PlanRules, Profile
@@ -28,14 +29,11 @@ from myqasr.runtime_bench.results.report import BenchReport
 from myqasr.runtime_bench.runners.base import open_system
 from myqasr.runtime_bench.runners.exported import exported_file
 from myqasr.speech import models
-from myqasr.speech.datasets import Recording, Selection, choose_clips, find_clips, read_clips
+from myqasr.speech.datasets import Recording, Selection, find_clips, read_clips
 from myqasr.speech.models import languages
 from myqasr.speech.models.base import SpeechModel
 from myqasr.speech.normalizers import DEFAULT_NORMALIZER
-
-PathLike = str | Path
-Skipped = list[tuple[Path, str]]
-"""Recordings that can't be used, each with the reason."""
+from myqasr.speech.recordings import cut_at_pauses
 
 EVERY_CLIP = Selection()
 WHERE_FASTEST = ProfileOptions(device="auto")
@@ -54,6 +52,10 @@ class Listener:
 
 
 NOBODY = Listener()
+WRITES_NOTHING = (
+    "the float model writes nothing at all for these recordings: is it for another language, or is its "
+    "generation_config.json another model's?"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,21 +138,29 @@ def personalize_model(
     Raises BudgetError naming both sizes when the budget is out of range; ModelError, AudioError when the
     model or every recording is unusable; UserError for a target, device or rule that doesn't exist.
     """
-    load_target(target)
+    runtime = load_target(target)
     options = replace(options, device=pick_device(options.device))
     loaded = model if isinstance(model, SpeechModel) else load_model(model)
-    recordings, skipped = _recordings(
-        audio, languages.asked_of_data(selection, audio, loaded), clips
+    recordings, skipped = recordings_for(
+        audio, languages.asked_of_data(selection, audio, loaded), clips, loaded
     )
+    folder = RunFolder(Path(out))
+    profiling.check_budget(folder, loaded, runtime, str(budget), rules)
     listener.skipped(skipped)
+    for remark in remarks(recordings):
+        listener.say(remark)
     waveforms = [recording.waveform for recording in recordings]
     loaded = languages.told(loaded, selection.language, waveforms, listener.say)
     known = load_prior(None if prior is None else Path(prior), loaded)
-    folder = RunFolder(Path(out))
     measured = measure_speaker(folder, loaded, recordings, options, known, target, listener)
     found = plan_speaker(
         folder, loaded, measured, budget=budget, target=target, prior=known, rules=rules
     )
+    settings = folder.load_settings()
+    left_out = tuple((str(path), reason) for path, reason in skipped)
+    save_record(replace(settings, left_out=left_out), folder.settings)
+    if loaded.tokens.autoregression is not None and found.profile.frames <= found.profile.clips:
+        listener.say(WRITES_NOTHING)
     return replace(found, skipped=tuple(skipped))
 
 
@@ -168,6 +178,7 @@ def measure_speaker(
     target: whose precisions are measured, beside those that are there; none: those of all targets, but the
     ones that take long.
     """
+    recordings = cut_at_pauses(recordings, model.piece_samples, model.min_samples)
     together = measured_together() if target is None else measured_for(target)
     return profiling.profile_speaker(
         folder, model, model.model_id, recordings, together, options,
@@ -189,10 +200,7 @@ def plan_speaker(
     runtime = load_target(target)
     profile = measured.profile
     sizes = profiling.size_range(folder, model, profile, runtime, rules)
-    try:
-        budget_bytes = profiling.budget_in_range(str(budget), sizes, target)
-    except UserError as error:
-        raise BudgetError(str(error)) from error
+    budget_bytes = profiling.budget_in_range(str(budget), sizes, target)
     plan = profiling.plan_for(profile, runtime, budget_bytes, sizes.overhead_bytes, rules)
     profiling.save_plan(folder, measured, plan, runtime)
     generic = None
@@ -270,6 +278,8 @@ def bench(
     if heard.tuned:
         listener.say(f"left out {heard.tuned} clips that the run was fitted on")
     report, _ = bench_run(folder, heard, target, options, listener.progress, runners)
+    if not any(report.systems[0].transcripts):
+        listener.say(WRITES_NOTHING)
     return report
 
 
@@ -335,16 +345,3 @@ def _run_folder(run: PathLike | Personalized) -> RunFolder:
 
 def _paths(source: PathLike | Sequence[PathLike]) -> list[Path]:
     return [Path(source)] if isinstance(source, str | Path) else [Path(each) for each in source]
-
-
-def _recordings(
-    audio: PathLike | Sequence[PathLike] | Sequence[Recording], selection: Selection, clips: int
-) -> tuple[list[Recording], Skipped]:
-    """Recordings as they were given, or chosen and decoded from where they lie."""
-    if isinstance(audio, str | Path):
-        return choose_clips(find_clips(Path(audio), selection), clips)
-    decoded = [each for each in audio if isinstance(each, Recording)]
-    if decoded:
-        return decoded, []
-    paths = [Path(each) for each in audio if not isinstance(each, Recording)]
-    return choose_clips(find_clips(paths, selection), clips)

@@ -66,7 +66,10 @@ def load_prior(source: Path | None, model: SpeechModel) -> Prior | None:
             f"{model.model_id} as it is; measure many speakers with `myqasr personalize` on this model"
         )
     heard = RunFolder(source).load_settings().clips if source.is_dir() else ()
-    return Prior(profile, spread([[Clip(Path(clip.path)) for clip in heard]]))
+    return Prior(
+        profile,
+        spread([[Clip(Path(clip.path), window=clip.window, row=clip.row) for clip in heard]]),
+    )
 
 
 def spread(groups: Sequence[Sequence[Clip]]) -> tuple[Clip, ...]:

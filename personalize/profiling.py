@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
-from myqasr.core.errors import UserError
+from myqasr.core.errors import BudgetError, UserError
 from myqasr.core.storage import load_record, record_hash, save_record
 from myqasr.personalize.measuring.fitting import Progress
 from myqasr.personalize.measuring.sensitivity import (
@@ -19,6 +19,7 @@ from myqasr.personalize.planning.methods import make_plan
 from myqasr.personalize.planning.plan import (
     FLOAT32,
     NO_RULES,
+    LayerProfile,
     LayerShape,
     Plan,
     PlanRules,
@@ -112,6 +113,22 @@ def sizes_with(
     return SizeRange(smallest, floats, overhead_bytes)
 
 
+def check_budget(
+    run: RunFolder, model: SpeechModel, target: PlanTarget, budget: str, rules: PlanRules
+) -> None:
+    """Raise UserError for a budget or rules that no plan can keep to, before anything is measured."""
+    layers = []
+    for name, module in model.layers().items():
+        shape = layer_shape(name, module)
+        costs = {spec.label: 0.0 for spec in target.menu(shape)}
+        layers.append(LayerProfile(shape, name, costs))
+    unmeasured = Profile(
+        model.model_id, model.weights_hash(), "", 0, 0.0, 0, "", 0,
+        float_weight_bytes=model.float_bytes(), layers=tuple(layers),
+    )  # fmt: skip
+    budget_in_range(budget, size_range(run, model, unmeasured, target, rules), target.name)
+
+
 def known_overhead(run: RunFolder, profile: Profile, target: PlanTarget) -> int | None:
     """Overhead measured by an earlier export of the same weights, in bytes."""
     path = run.overhead(target.name)
@@ -122,15 +139,15 @@ def known_overhead(run: RunFolder, profile: Profile, target: PlanTarget) -> int 
 
 
 def budget_in_range(budget: str, sizes: SizeRange, target: str) -> int:
-    """Budget in bytes; raises UserError naming both numbers when it is outside what plans can weigh."""
+    """Budget in bytes; raises BudgetError naming both numbers when it is outside what plans can weigh."""
     budget_bytes = parse_budget(budget, sizes.float_bytes)
     if budget_bytes < sizes.smallest_bytes:
-        raise UserError(
+        raise BudgetError(
             f"smallest plan for {target} is {sizes.smallest_bytes:,} bytes; budget is "
             f"{budget_bytes:,}; raise --budget or take a smaller model"
         )
     if budget_bytes > sizes.float_bytes:
-        raise UserError(
+        raise BudgetError(
             f"the whole model in float32 is {sizes.float_bytes:,} bytes for {target}; budget is "
             f"{budget_bytes:,}: nothing to squeeze, lower --budget (1x is the float size)"
         )

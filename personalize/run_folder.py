@@ -16,16 +16,25 @@ SCHEMA_VERSION = 1
 
 @dataclass(frozen=True, slots=True)
 class TuneClip:
-    """A recording the model was fitted on. sha256: of its decoded samples, so copies are known again."""
+    """A recording the model was fitted on. sha256: of its decoded samples, so copies are known again.
+
+    window, row: as of `Clip`. cut_from: sha256 of the longer recording that it is a piece of.
+    """
 
     path: str
     sha256: str
     seconds: float
+    window: tuple[float, float] | None = None
+    row: int | None = None
+    cut_from: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class RunSettings:
-    """What the run is about. model: `default`, a folder or a hub id, as the user gave it."""
+    """What the run is about. model: `default`, a folder or a hub id, as the user gave it.
+
+    left_out: what lay among the recordings and wasn't used, each with the reason.
+    """
 
     schema_version: int
     model: str
@@ -33,6 +42,7 @@ class RunSettings:
     audio_hash: str
     seed: int
     clips: tuple[TuneClip, ...]
+    left_out: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
         if self.schema_version != SCHEMA_VERSION:

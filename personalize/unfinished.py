@@ -7,7 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from myqasr.core.errors import UserError
 from myqasr.core.storage import load_record, save_record, sha256_of_text
@@ -66,7 +68,7 @@ def measured_in(
         weights,
         heard,
         options.seed,
-        tuple(TuneClip(str(r.clip.path), audio_hash([r]), round(r.seconds, 3)) for r in recordings),
+        tuple(tune_clip(recording) for recording in recordings),
     )
     wanted: Wanted = {
         name: list(targets.menu(layer_shape(name, module)))
@@ -95,7 +97,7 @@ def measured_in(
     measured = measure(
         model, [recording.waveform for recording in recordings],
         lambda shape: tuple(wanted[shape.name]), targets.scale_dtype, heard, options, progress,
-        () if others is None else others.waveforms(), keeping, earlier,
+        () if others is None else _pieces(model, others), keeping, earlier,
     )  # fmt: skip
     profile = replace(measured.profile, rounding=rounding)
     save_record(settings, run.settings)
@@ -103,6 +105,22 @@ def measured_in(
     save_record(profile, run.profile)
     keeping.discard()
     return Measurement(profile, run.load_rounding(profile))
+
+
+def _pieces(model: SpeechModel, others: Prior) -> list[NDArray[np.float32]]:
+    """Other speakers' clips, as long as the model takes them."""
+    return [piece for waveform in others.waveforms() for piece in model.pieces(waveform)]
+
+
+def tune_clip(recording: Recording) -> TuneClip:
+    """What a run keeps of a recording."""
+    clip = recording.clip
+    # What is read again is as long as it was, whatever the table left open.
+    window = None if clip.window is None else (clip.window[0], recording.seconds)
+    return TuneClip(
+        str(clip.path), audio_hash([recording]), round(recording.seconds, 3), window, clip.row,
+        recording.cut_from,
+    )  # fmt: skip
 
 
 def _previous(run: RunFolder, made_of: tuple[str, str, str, int, str, bool]) -> Measurement | None:

@@ -1,86 +1,241 @@
 """Audio files in: any common format, rate and channel count becomes mono float32 at 16 kHz."""
 
-import io
+import math
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import soundfile
 import soxr
 from numpy.typing import NDArray
 
 from myqasr.core.errors import AudioError
+from myqasr.speech.decoders import FAULTS, Block, blocks, header_seconds
 
 SAMPLE_RATE = 16_000
-AUDIO_SUFFIXES = (".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus")
+AUDIO_SUFFIXES = (
+    *(".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus"),
+    *(
+        ".m4a",
+        ".aac",
+        ".amr",
+        ".awb",
+        ".3gp",
+        ".3ga",
+        ".3g2",
+        ".mp4",
+        ".m4b",
+        ".mov",
+        ".webm",
+        ".weba",
+    ),
+    *(
+        ".mka",
+        ".mkv",
+        ".wma",
+        ".caf",
+        ".aif",
+        ".aiff",
+        ".aifc",
+        ".w64",
+        ".au",
+        ".wv",
+        ".ac3",
+        ".qta",
+    ),
+)
 SILENT_PEAK = 1e-4
 MIN_SECONDS = 0.1
+ROUNDED_SECONDS = 0.05
+"""Tables round the length of a file: what is left of it behind a window that begins it belongs to it."""
+
+CANCELLED = 0.3
+"""Share of the power of unrelated channels that their mean has at least, if they don't cancel out."""
 
 
-def load_audio(path: Path, encoded: bytes | None = None) -> NDArray[np.float32]:
-    """Decode a file to a waveform [samples], mono, 16 kHz, nominally in -1..1.
+@dataclass(frozen=True, slots=True, eq=False)
+class Decoded:
+    """waveform: [samples], mono, 16 kHz. remark: what had to be done to it that its owner should know."""
 
-    encoded: decode these bytes instead of the file's own; `path` then only names them.
-    Channels are averaged; other rates go through soxr's high-quality resampler.
-    Raises UserError `<path>: <reason>` when the file is missing, can't be decoded, is empty, silent
-    (peak below 1e-4), shorter than 0.1 s, or holds NaN or infinite samples.
+    waveform: NDArray[np.float32]
+    remark: str | None = None
+
+
+def load_audio(
+    path: Path, encoded: bytes | None = None, window: tuple[float, float] | None = None
+) -> NDArray[np.float32]:
+    """The waveform of `decode_audio`."""
+    return decode_audio(path, encoded, window).waveform
+
+
+def decode_audio(
+    path: Path, encoded: bytes | None = None, window: tuple[float, float] | None = None
+) -> Decoded:
+    """Decode a file, to the end whatever its header says: mono, 16 kHz, nominally in -1..1.
+
+    encoded: decode these bytes instead of the file's own; `path` then only names them. window: decode only
+    this part, (start, length) in seconds.
+    Channels are averaged, or where that would cancel them out the loudest is taken; other rates go through
+    soxr's high-quality resampler. Raises UserError `<path>: <reason>` when the file is missing, can't be
+    decoded, is empty, silent (no sample further than 1e-4 from their mean), shorter than 0.1 s, ends before
+    the window does, or holds NaN or infinite samples.
     """
+    _check_there(path, encoded)
+    start, seconds = window if window is not None else (0.0, None)
+    seconds = None if seconds == math.inf else seconds
+    asked = seconds + ROUNDED_SECONDS if seconds is not None and start == 0 else seconds
     try:
-        # [samples, channels]
-        samples, rate = soundfile.read(_source(path, encoded), dtype="float32", always_2d=True)
-    except (soundfile.SoundFileError, OSError, ValueError) as error:
+        heard = _Downmix()
+        waveform = heard.resampled(blocks(path, encoded, start, asked))
+        if heard.cancelled():
+            heard = _Downmix(heard.loudest())
+            waveform = heard.resampled(blocks(path, encoded, start, asked))
+    except FAULTS as error:
+        raise AudioError(f"{path}: can't be decoded as audio ({_reason(error)})") from error
+    if seconds is not None:
+        waveform = _within(waveform, path, start, seconds)
+    _check_speech(waveform, path)
+    return Decoded(waveform, heard.remark())
+
+
+def audio_seconds(path: Path, encoded: bytes | None = None) -> float:
+    """Length by the file's header, decoded only where it doesn't say; raises UserError as `load_audio`."""
+    _check_there(path, encoded)
+    try:
+        return header_seconds(path, encoded)
+    except FAULTS as error:
+        raise AudioError(f"{path}: can't be decoded as audio ({_reason(error)})") from error
+
+
+def audio_files(folder: Path) -> tuple[Path, ...]:
+    """Audio files in a folder and below it, sorted by path, linked folders and all.
+
+    Hidden files and folders are left out; a file that is there by several paths is given once.
+    """
+    return tuple(path for path in files_below(folder) if path.suffix.lower() in AUDIO_SUFFIXES)
+
+
+def files_below(folder: Path) -> list[Path]:
+    """All files in a folder and below it that aren't hidden, sorted by path; see `audio_files`."""
+    found: dict[str, Path] = {}
+    entered = set()
+    for place, folders, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(place)
+        folders[:] = sorted(name for name in folders if name[0] != "." and real not in entered)
+        if real not in entered:
+            entered.add(real)
+            paths = (Path(place) / name for name in sorted(names) if name[0] != ".")
+            for path in paths:
+                if path.is_file():
+                    found.setdefault(os.path.realpath(path), path)
+    return sorted(found.values())
+
+
+class _Downmix:
+    """Mono at 16 kHz of blocks, whose rate and channels may change on the way.
+
+    channel: of every number of channels, the one to take; else they are averaged.
+    """
+
+    def __init__(self, channel: dict[int, int] | None = None) -> None:
+        self._channel = channel or {}
+        self._sums: dict[
+            int, NDArray[np.float64]
+        ] = {}  # [count, sums, squares] of channels and mean
+
+    def resampled(self, found: Iterator[Block]) -> NDArray[np.float32]:
+        """[samples] of all blocks."""
+        pieces = []
+        rate, stream = SAMPLE_RATE, None
+        for block in found:
+            if block.rate != rate:
+                if stream is not None:
+                    pieces.append(stream.resample_chunk(np.zeros(0, np.float32), last=True))
+                rate, stream = block.rate, None
+                if rate != SAMPLE_RATE:
+                    stream = soxr.ResampleStream(rate, SAMPLE_RATE, 1, "float32", quality="HQ")
+            mono = self._mono(block.samples)
+            pieces.append(mono if stream is None else stream.resample_chunk(mono, last=False))
+        if stream is not None:
+            pieces.append(stream.resample_chunk(np.zeros(0, np.float32), last=True))
+        return np.concatenate(pieces) if pieces else np.zeros(0, np.float32)
+
+    def _mono(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+        count = samples.shape[1]
+        mono: NDArray[np.float32] = samples.mean(axis=1, dtype=np.float32)
+        if count in self._channel:
+            return np.ascontiguousarray(samples[:, self._channel[count]])
+        if count > 1:
+            every = np.concatenate((samples, mono[:, None]), axis=1).astype(np.float64)
+            sums = np.stack((np.full(count + 1, len(mono)), every.sum(0), (every**2).sum(0)))
+            self._sums[count] = self._sums.get(count, np.zeros_like(sums)) + sums
+        return mono
+
+    def _powers(self, count: int) -> NDArray[np.float64]:
+        """Variance of each channel, and of their mean."""
+        samples, sums, squares = self._sums[count]
+        powers: NDArray[np.float64] = np.maximum(squares / samples - (sums / samples) ** 2, 0.0)
+        return powers
+
+    def cancelled(self) -> bool:
+        """Whether the mean has lost most of what the channels hold."""
+        powers = {count: self._powers(count) for count in self._sums}
+        return any(
+            each[-1] < CANCELLED * each[:-1].sum() / count**2 for count, each in powers.items()
+        )
+
+    def loudest(self) -> dict[int, int]:
+        """Of every number of channels, the one with the most power."""
+        return {count: int(self._powers(count)[:-1].argmax()) for count in self._sums}
+
+    def remark(self) -> str | None:
+        """What was done instead of averaging."""
+        taken = ", ".join(f"{index + 1} of {count}" for count, index in self._channel.items())
+        return f"its channels cancel each other out: heard channel {taken} alone" if taken else None
+
+
+def _within(
+    waveform: NDArray[np.float32], path: Path, start: float, seconds: float
+) -> NDArray[np.float32]:
+    """The window itself of what was decoded for it."""
+    lacking = seconds - len(waveform) / SAMPLE_RATE
+    if lacking > MIN_SECONDS:
         raise AudioError(
-            f"{path}: can't be decoded as audio ({_reason(error)}); supported: "
-            f"{', '.join(AUDIO_SUFFIXES)}"
-        ) from error
-    if samples.shape[0] == 0:
+            f"{path}: {seconds:g} s from {start:g} s on are not in it, {lacking:.2f} s lack; is its table "
+            "of another recording, or in milliseconds?"
+        )
+    asked = round(seconds * SAMPLE_RATE)
+    whole = start == 0 and len(waveform) < round((seconds + ROUNDED_SECONDS) * SAMPLE_RATE) - 1
+    return waveform if whole else waveform[:asked]
+
+
+def _check_speech(waveform: NDArray[np.float32], path: Path) -> None:
+    if len(waveform) == 0:
         raise AudioError(f"{path}: holds no samples")
-    if not np.isfinite(samples).all():
+    if not np.isfinite(waveform).all():
         raise AudioError(f"{path}: holds NaN or infinite samples; record or convert it again")
-    waveform: NDArray[np.float32] = samples.mean(axis=1, dtype=np.float32)
-    if rate != SAMPLE_RATE:
-        waveform = soxr.resample(waveform, rate, SAMPLE_RATE, quality="HQ").astype(np.float32)
     if len(waveform) < MIN_SECONDS * SAMPLE_RATE:
         raise AudioError(
             f"{path}: lasts {len(waveform) / SAMPLE_RATE:.3f} s, the shortest usable is {MIN_SECONDS} s"
         )
-    peak = float(np.abs(waveform).max())
+    peak = float(np.abs(waveform - waveform.mean(dtype=np.float64)).max())
     if peak < SILENT_PEAK:
         raise AudioError(
             f"{path}: is silent (peak {peak:.1e}, speech is above {SILENT_PEAK:.0e}); "
             "check the microphone"
         )
-    return waveform
 
 
-def audio_seconds(path: Path, encoded: bytes | None = None) -> float:
-    """Length by the file's header, without decoding it; raises UserError as `load_audio` does."""
-    try:
-        info = soundfile.info(_source(path, encoded))
-    except (soundfile.SoundFileError, OSError, ValueError) as error:
-        raise AudioError(f"{path}: can't be decoded as audio ({_reason(error)})") from error
-    return float(info.frames) / float(info.samplerate)
-
-
-def audio_files(folder: Path) -> tuple[Path, ...]:
-    """Audio files in a folder and below it, sorted by path; hidden files are left out."""
-    return tuple(
-        path
-        for path in sorted(folder.rglob("*"))
-        if path.suffix.lower() in AUDIO_SUFFIXES
-        and not path.name.startswith(".")
-        and path.is_file()
-    )
-
-
-def _source(path: Path, encoded: bytes | None) -> str | io.BytesIO:
-    if encoded is not None:
-        return io.BytesIO(encoded)
-    if not path.is_file():
+def _check_there(path: Path, encoded: bytes | None) -> None:
+    if encoded is None and not path.is_file():
         raise AudioError(f"{path}: there is no such file")
-    return str(path)
+    if (len(encoded) if encoded is not None else path.stat().st_size) == 0:
+        raise AudioError(f"{path}: holds no samples: the file is empty")
 
 
 def _reason(error: Exception) -> str:
     """What the decoder said, without its own mention of the path."""
-    reason = str(getattr(error, "error_string", error)).strip().rstrip(".")
+    said = getattr(error, "strerror", None) or getattr(error, "error_string", error)
+    reason = str(said).strip().rstrip(".")
     return "no audio found in it" if "does not exist" in reason else reason

@@ -1,39 +1,29 @@
 """Recordings from what people have: folders, zips, lists, public data sets, CSV and NeMo manifests.
 
-A clip's text and speaker come from the nearest `manifest.csv` at or above it that lists it, else from
-LibriSpeech's `.trans.txt` beside it, else from a `.txt` of the same name. Order is always by path, or
-as the list or manifest has it.
+A clip's text and speaker come from the nearest table at or above it that lists it, else from LibriSpeech's
+`.trans.txt` beside it, else from a `.txt` of the same name. Order is always by path, or as the list or
+manifest has it.
 """
 
-import hashlib
+import math
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
 from myqasr.core.errors import AudioError, UserError
 from myqasr.speech.audio import (
     AUDIO_SUFFIXES,
-    MIN_SECONDS,
-    SAMPLE_RATE,
+    Decoded,
     audio_files,
     audio_seconds,
-    load_audio,
+    decode_audio,
 )
-from myqasr.speech.layouts import arrow, clips_of, zipped
-from myqasr.speech.manifests import (
-    Clip,
-    librispeech_genders,
-    librispeech_texts,
-    read_csv,
-    read_list,
-    read_nemo,
-    read_text,
-)
+from myqasr.speech.beside import MANIFEST_NAME, NO_TEXT, described
+from myqasr.speech.layouts import arrow, clips_of, lhotse, stm, zipped
+from myqasr.speech.manifests import Clip, once, read_csv, read_list
+from myqasr.speech.recordings import Recording, audio_hash
 
 __all__ = [
     "Clip",
@@ -44,37 +34,29 @@ __all__ = [
     "evenly",
     "find_clips",
     "read_clips",
+    "same_sound",
+    "selected",
 ]
 
-MANIFEST_NAME = "manifest.csv"
 LIST_SUFFIXES = (".txt", ".lst", ".list", ".m3u")
 _READERS: dict[str, Callable[[Path], list[Clip]]] = {
     ".csv": read_csv,
     ".tsv": read_csv,
-    ".json": read_nemo,
-    ".jsonl": read_nemo,
+    ".json": lhotse.read_objects,
+    ".jsonl": lhotse.read_objects,
+    ".gz": lhotse.read_objects,
+    ".stm": stm.read,
+    ".parquet": arrow.read_parquet,
     zipped.SUFFIX: zipped.clips,
 }
 PREFERRED_SECONDS = (1.5, 12.0)
-_LEVELS_UP = 4
+_LEVELS_DOWN = 2
 _LOOKED_FOR = (
-    f"audio files ({', '.join(AUDIO_SUFFIXES)}), a zip or list of them, a manifest.csv or NeMo JSON"
+    f"audio files ({', '.join(AUDIO_SUFFIXES)}), a zip or list of them, a manifest.csv or NeMo JSON, "
+    "or a data set of docs/data.md"
 )
 
 Item = TypeVar("Item")
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Recording:
-    """A clip and its waveform [samples], mono 16 kHz."""
-
-    clip: Clip
-    waveform: NDArray[np.float32]
-
-    @property
-    def seconds(self) -> float:
-        """Length in seconds."""
-        return len(self.waveform) / SAMPLE_RATE
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,9 +87,16 @@ def find_clips(
     when nothing is found, and what there is when nothing is as selected.
     """
     sources = [source] if isinstance(source, Path) else list(source)
-    found = dict.fromkeys(clip for path in sources for clip in _clips_of(path))
+    found = _apart(clip for path in sources for clip in _clips_of(path))
     if not found:
         raise AudioError(f"no recordings in {_listing(sources)}; looked for {_LOOKED_FOR}")
+    return selected(found, selection, sources)
+
+
+def selected(
+    found: Sequence[Clip], selection: Selection, sources: Sequence[Path]
+) -> tuple[Clip, ...]:
+    """Those that are as selected; raises UserError saying what there is in the sources when none is."""
     chosen = tuple(clip for clip in found if selection.takes(clip))
     if not chosen:
         asked = [
@@ -137,8 +126,8 @@ def read_clips(
     for clip in clips:
         try:
             if need_text and clip.text is None:
-                raise AudioError("no transcript in a manifest.csv, .trans.txt or .txt")
-            recordings.append(Recording(clip, _waveform(clip)))
+                raise AudioError(clip.untold or NO_TEXT)
+            recordings.append(_recording(clip))
         except UserError as error:
             skipped.append((clip.path, str(error).removeprefix(f"{clip.path}: ")))
     _refuse_none(recordings, skipped)
@@ -172,22 +161,13 @@ def choose_clips(
         if len(chosen) == count:
             break
         try:
-            chosen[index] = Recording(clips[index], _waveform(clips[index]))
+            chosen[index] = _recording(clips[index])
         except UserError as error:
             path = clips[index].path
             skipped.append((path, str(error).removeprefix(f"{path}: ")))
     recordings = [chosen[index] for index in sorted(chosen)]
     _refuse_none(recordings, skipped)
     return recordings, skipped
-
-
-def audio_hash(recordings: Iterable[Recording]) -> str:
-    """Hex sha256 over the decoded samples; the order and the names of the files don't matter."""
-    digests = sorted(
-        hashlib.sha256(recording.waveform.astype("<f4").tobytes()).digest()
-        for recording in recordings
-    )
-    return hashlib.sha256(b"".join(digests)).hexdigest()
 
 
 def evenly(items: Sequence[Item], count: int) -> list[Item]:
@@ -205,7 +185,10 @@ def _spread(indices: list[int], count: int) -> list[int]:
 
 def _seconds(clip: Clip) -> float:
     """Length without decoding, where the file tells."""
-    return clip.window[1] if clip.window is not None else audio_seconds(clip.path, _encoded(clip))
+    if clip.window is not None and math.isfinite(clip.window[1]):
+        return clip.window[1]
+    start = clip.window[0] if clip.window is not None else 0.0
+    return audio_seconds(clip.path, _encoded(clip)) - start
 
 
 def _encoded(clip: Clip) -> bytes | None:
@@ -215,18 +198,9 @@ def _encoded(clip: Clip) -> bytes | None:
     return zipped.recording(clip.path)
 
 
-def _waveform(clip: Clip) -> NDArray[np.float32]:
-    waveform = load_audio(clip.path, _encoded(clip))
-    if clip.window is None:
-        return waveform
-    start, length = (round(seconds * SAMPLE_RATE) for seconds in clip.window)
-    part = waveform[start : start + length]
-    if len(part) < MIN_SECONDS * SAMPLE_RATE:
-        raise AudioError(
-            f"{clip.path}: {clip.window[1]} s from {clip.window[0]} s on are not in it; "
-            f"it lasts {len(waveform) / SAMPLE_RATE:.2f} s"
-        )
-    return part
+def _recording(clip: Clip) -> Recording:
+    found: Decoded = decode_audio(clip.path, _encoded(clip), clip.window)
+    return Recording(clip, found.waveform, found.remark)
 
 
 def _refuse_none(recordings: list[Recording], skipped: list[tuple[Path, str]]) -> None:
@@ -244,67 +218,69 @@ def _known(what: str, values: Iterable[str | None]) -> str:
     return f"{what}: {', '.join(known[:8]) or 'none'}{more}"
 
 
-def _listing(sources: list[Path]) -> str:
+def _listing(sources: Sequence[Path]) -> str:
     return ", ".join(str(path) for path in sources[:3]) + (", ..." if len(sources) > 3 else "")
+
+
+def same_sound(clip: Clip) -> tuple[str, tuple[float, float] | None, int | None]:
+    """What two clips share that are the same part of one file, by whichever path."""
+    return os.path.realpath(clip.path), clip.window, clip.row
+
+
+def _apart(clips: Iterable[Clip]) -> tuple[Clip, ...]:
+    """Clips without repeats, each with all that is said of it."""
+    found: dict[object, Clip] = {}
+    for clip in clips:
+        key = same_sound(clip)
+        known = found.setdefault(key, clip)
+        if known is not clip and known.text is not None and clip.text is not None:
+            once([known, replace(clip, path=known.path)], "what was given")
+        if known.text is None and clip.text is not None:
+            found[key] = replace(clip, path=known.path)
+    return tuple(found.values())
 
 
 def _clips_of(source: Path) -> list[Clip]:
     if source.is_dir():
-        known = clips_of(source)
-        if known is not None:
-            return known
-        described = _describe(audio_files(source))
-        manifest = source / MANIFEST_NAME
-        # A manifest may list recordings that live elsewhere.
-        return described or (read_csv(manifest) if manifest.is_file() else [])
+        return _of_folder(source)
     if not source.is_file():
         raise AudioError(f"{source} does not exist; expected {_LOOKED_FOR}")
     suffix = source.suffix.lower()
     if suffix in AUDIO_SUFFIXES:
-        return _describe([source])
+        return described([source])
     if suffix in LIST_SUFFIXES:
-        return _describe(read_list(source))
+        return described(read_list(source))
     if suffix in _READERS:
         return _READERS[suffix](source)
     raise AudioError(f"{source} is none of: {_LOOKED_FOR}")
 
 
-def _describe(paths: Sequence[Path]) -> list[Clip]:
-    """Clips of audio files, with what manifests and transcripts near them say."""
-    manifests: dict[Path, dict[str, Clip]] = {}
-    transcripts: dict[Path, dict[str, str]] = {}
-    genders: dict[Path, dict[str, str | None]] = {}
-    clips = []
-    for path in paths:
-        folder = path.parent
-        if folder not in transcripts:
-            transcripts[folder] = librispeech_texts(folder)
-            genders[folder] = librispeech_genders(folder) if transcripts[folder] else {}
-        clip = _from_manifest(path, manifests)
-        if clip is None and path.stem in transcripts[folder]:
-            speaker = path.stem.split("-")[0]
-            gender = genders[folder].get(speaker)
-            clip = Clip(path, speaker, transcripts[folder][path.stem], gender=gender)
-        if clip is None:
-            beside = path.with_suffix(".txt")
-            text = read_text(beside).strip() if beside.is_file() else None
-            clip = Clip(path, text=text or None)
-        clips.append(clip)
-    return clips
+def _of_folder(source: Path) -> list[Clip]:
+    """Of a data set, or of those in the folders below, and of all other audio files there."""
+    known = clips_of(source)
+    if known is not None:
+        return known
+    within: dict[Path, list[Clip]] = {}
+    for folder in _folders_below(source, _LEVELS_DOWN):
+        if not any(folder.is_relative_to(other) for other in within):
+            found = clips_of(folder)
+            if found is not None:
+                within[folder] = found
+    others = [
+        path
+        for path in audio_files(source)
+        if not any(path.is_relative_to(folder) for folder in within)
+    ]
+    clips = [clip for found in within.values() for clip in found] + described(others, source)
+    manifest = source / MANIFEST_NAME
+    # A manifest may list recordings that live elsewhere.
+    return clips or (read_csv(manifest) if manifest.is_file() else [])
 
 
-def _from_manifest(path: Path, manifests: dict[Path, dict[str, Clip]]) -> Clip | None:
-    """What the nearest manifest.csv that lists `path` says; `manifests` keeps those already read."""
-    absolute = os.path.abspath(path)
-    for folder in list(Path(absolute).parents)[:_LEVELS_UP]:
-        if folder not in manifests:
-            manifest = folder / MANIFEST_NAME
-            try:
-                listed = read_csv(manifest) if manifest.is_file() else []
-            except UserError:  # some other program's manifest.csv; the user didn't name it
-                listed = []
-            manifests[folder] = {os.path.abspath(clip.path): clip for clip in listed}
-        found = manifests[folder].get(absolute)
-        if found is not None:
-            return replace(found, path=path, window=None)
-    return None
+def _folders_below(folder: Path, levels: int) -> list[Path]:
+    """Folders below, those further up first; hidden ones are left out."""
+    found = []
+    for path in sorted(folder.iterdir()) if levels else ():
+        if path.name[0] != "." and path.is_dir():
+            found += [path, *_folders_below(path, levels - 1)]
+    return found

@@ -5,6 +5,7 @@ classification", ICML 2006, best path decoding). Classifiers: one label. Models 
 each after reading what they wrote: the best token, until the end token.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -51,19 +52,19 @@ class Autoregression:
 class Tokens:
     """What each output of the model writes.
 
-    symbols: text of every token id; special tokens such as `<pad>` write nothing.
-    blank: id of the CTC blank; None for models without.
-    word_delimiter: the symbol that stands for a space.
+    symbols: text that every id writes, as its tokenizer says; a space for what separates words, nothing for
+    what isn't written. blank: id of the CTC blank; None for models without.
     autoregression: for models that write token by token. Without it and without a blank the model is a
     classifier: its symbols are labels, its output is one frame.
     byte_level: symbols spell bytes of UTF-8, in the alphabet of GPT-2's tokenizer.
+    tidied: spaces before punctuation and English endings are taken out, see `TIDIED`.
     """
 
     symbols: tuple[str, ...]
     blank: int | None
-    word_delimiter: str = "|"
     autoregression: Autoregression | None = None
     byte_level: bool = False
+    tidied: bool = False
 
     def __post_init__(self) -> None:
         if self.blank is not None and not 0 <= self.blank < len(self.symbols):
@@ -85,16 +86,28 @@ def collapse(best: NDArray[np.integer], blank: int) -> list[int]:
 
 
 def ids_to_text(ids: list[int], tokens: Tokens) -> str:
-    """Join the symbols; delimiters become single spaces; `<...>` and `[...]` specials write nothing."""
-    symbols = [tokens.symbols[token] for token in ids]
-    if tokens.byte_level:
-        return spelled("".join(symbol for symbol in symbols if symbol[:2] != "<|"))
-    written = [
-        symbol
-        for symbol in symbols
-        if not (len(symbol) > 2 and symbol[0] + symbol[-1] in ("<>", "[]"))
-    ]
-    return " ".join("".join(written).replace(tokens.word_delimiter, " ").split())
+    """What the ids write one after the other, spaces made single."""
+    joined = "".join(tokens.symbols[token] for token in ids)
+    text = (spelled(joined) if tokens.byte_level else joined).strip()
+    if tokens.tidied:
+        for before, after in TIDIED:
+            text = text.replace(before, after)
+    return single_spaces(text)
+
+
+TIDIED = (
+    *((f" {mark}", mark) for mark in (*".?!,",)),
+    (" ' ", "'"),
+    *((f" {ending}", ending) for ending in ("n't", "'m", "'s", "'ve", "'re")),
+)
+"""What tokenizers replace, in this order, that say `clean_up_tokenization_spaces` (transformers)."""
+
+_SPACES = re.compile(r"[ \t\n\r\f\v]+")
+
+
+def single_spaces(text: str) -> str:
+    """Runs of ASCII's white space made one space, none at the ends; other spaces are text."""
+    return _SPACES.sub(" ", text).strip(" ")
 
 
 def byte_alphabet() -> list[str]:
@@ -104,11 +117,17 @@ def byte_alphabet() -> list[str]:
     return [chr(byte if byte in printable else 256 + others.index(byte)) for byte in range(256)]
 
 
+def spelling(data: bytes) -> str:
+    """Bytes in GPT-2's alphabet."""
+    alphabet = byte_alphabet()
+    return "".join(alphabet[byte] for byte in data)
+
+
 def spelled(symbols: str) -> str:
-    """Text of a string in GPT-2's byte alphabet, spaces made single."""
+    """Text of a string in GPT-2's byte alphabet; characters that aren't of it are left out."""
     values = {symbol: byte for byte, symbol in enumerate(byte_alphabet())}
     data = bytes(values[symbol] for symbol in symbols if symbol in values)
-    return " ".join(data.decode("utf-8", errors="replace").split())
+    return data.decode("utf-8", errors="replace")
 
 
 def greedy_text(logits: NDArray[np.floating], tokens: Tokens) -> str:

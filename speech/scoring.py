@@ -3,6 +3,7 @@
 Alignment is jiwer's minimum edit distance per utterance.
 """
 
+import re
 import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,12 @@ import jiwer
 from myqasr.core.errors import UserError
 
 _APOSTROPHES = str.maketrans(dict.fromkeys("’‘ʼ＇`´", "'"))
+
+
+_TAG = re.compile(
+    r"\[(?:laughter-(?P<word>[^\s\[\]]+)|[A-Za-z][A-Za-z _:/-]*)\]"
+    r"|<[A-Za-z][A-Za-z_:/-]*>|\{[A-Za-z][A-Za-z_:/-]*\}"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +71,13 @@ class AlignedWord:
 
 
 def normalize_text(text: str) -> str:
-    """Case folded (NFKC); punctuation and symbols become spaces, save apostrophes within a word."""
-    text = text.translate(_APOSTROPHES)
+    """Case folded (NFKC); punctuation and symbols become spaces, save apostrophes within a word.
+
+    Tags that nobody says, `[laughter]`, `<COMMA>` or `{SMACK}`, are left out; of `[laughter-yes]` the word
+    stays. Characters that only say how others are shown (soft hyphens, joiners) are none.
+    """
+    text = _TAG.sub(lambda tag: f" {tag['word'] or ''} ", text).translate(_APOSTROPHES)
+    text = "".join(symbol for symbol in text if unicodedata.category(symbol) != "Cf")
     # Folding can leave composed forms open and composing can leave foldable ones: twice is stable
     # (Unicode standard, section 3.13, compatibility caseless matching).
     for _ in range(2):

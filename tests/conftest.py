@@ -23,11 +23,11 @@ def invoke(*arguments: object) -> Result:
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory) -> Path:
     """A Wav2Vec2ForCTC folder of random weights as `save_pretrained` and a processor leave it."""
-    from tests.material.tiny_models import TOKENS, tiny_transformer
+    from tests.material.tiny_models import VOCABULARY, tiny_transformer
 
     folder = tmp_path_factory.mktemp("models") / "tiny"
     tiny_transformer(3).save_pretrained(folder)
-    vocabulary = {symbol: index for index, symbol in enumerate(TOKENS.symbols)}
+    vocabulary = {symbol: index for index, symbol in enumerate(VOCABULARY)}
     (folder / "vocab.json").write_text(json.dumps(vocabulary))
     extractor = {
         "feature_extractor_type": "Wav2Vec2FeatureExtractor",

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from myqasr.speech.datasets import Selection
 
 
+LEFT_OUT_SHOWN = 3
+
+
 @dataclass(frozen=True, slots=True)
 class Measuring:
     """How costs are measured and codes made, as asked for; see `ProfileOptions`. threads: of torch."""
@@ -77,7 +80,7 @@ def _print_findings(found: Personalized, out: Path) -> None:
     profile, plan, generic = found.profile, found.plan, found.generic
     share = plan.predicted_bytes / found.sizes.float_bytes
     tell(
-        f"Listened to [bold]{profile.seconds:.0f} s[/] of speech in {profile.clips} recordings; "
+        f"Listened to [bold]{profile.seconds:.0f} s[/] of speech in {profile.clips} clips; "
         "no transcript was read.",
     )
     own = own_share(profile.seconds)
@@ -98,6 +101,7 @@ def _print_findings(found: Personalized, out: Path) -> None:
         + ", ".join(f"{count} x {label}" for label, count in precision_counts(plan)),
     )
     if not profile.in_nats:
+        _tell_left_out(found)
         tell(f"Next: myqasr export {out}")
         return
     proven = f" (proven within {plan.gap:.1%} of the best)" if plan.method == "exact" else ""
@@ -117,4 +121,16 @@ def _print_findings(found: Personalized, out: Path) -> None:
             f"The generic plan of the same size would cost this speaker {cost:.3g}; it differs in "
             f"{other} of {len(plan.layers)} layers."
         )
+    _tell_left_out(found)
     tell(f"Next: myqasr export {out}")
+
+
+def _tell_left_out(found: Personalized) -> None:
+    """What was among the recordings and wasn't heard; run.json has all of it, and all that was."""
+    from rich.markup import escape
+
+    shown = [f"{path.name}: {reason}" for path, reason in found.skipped[:LEFT_OUT_SHOWN]]
+    if shown:
+        more = len(found.skipped) - len(shown)
+        rest = f"; and {more} more" if more else ""
+        tell(escape(f"Left out (all in {found.path / 'run.json'}): {'; '.join(shown)}{rest}"))

@@ -202,7 +202,7 @@ def measure(
         frames=frames,
         method=options.method,
         seed=options.seed,
-        float_weight_bytes=sum(p.numel() * 4 for p in model.module.parameters()),
+        float_weight_bytes=model.float_bytes(),
         layers=layers,
         rounding=options.codes_by,
         unheard=clips.apart,

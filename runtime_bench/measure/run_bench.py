@@ -1,6 +1,7 @@
 """Benchmark a run folder: its exported files beside the model in torch, on clips it wasn't fitted on."""
 
 import datetime
+import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -20,6 +21,7 @@ from myqasr.runtime_bench.runners.base import System
 from myqasr.runtime_bench.runners.exported import Exported, common_input, exported_file
 from myqasr.runtime_bench.runners.records import record_of
 from myqasr.speech.datasets import Clip, Recording, audio_hash, evenly, read_clips
+from myqasr.speech.recordings import overlap
 
 FLOAT_NAME = "float (torch)"
 
@@ -34,13 +36,26 @@ class Heard:
 
 
 def held_out_recordings(settings: RunSettings, clips: Sequence[Clip], limit: int | None) -> Heard:
-    """Decode labelled clips and leave out those the run was fitted on, by their samples.
+    """Decode labelled clips and leave out those the run was fitted on.
 
+    They are known by their samples, also as a copy or where only pieces of them were heard, and as any part
+    of the same file that overlaps with one that was heard. Another encoding of the same sound isn't known.
     limit: keep so many, spread evenly. Raises UserError when none are left.
     """
-    known = {clip.sha256 for clip in settings.clips}
+    known = {each for clip in settings.clips for each in (clip.sha256, clip.cut_from)}
+    heard: dict[tuple[str, int | None], list[tuple[float, float] | None]] = {}
+    for tune in settings.clips:
+        heard.setdefault((os.path.realpath(tune.path), tune.row), []).append(tune.window)
     recordings, skipped = read_clips(clips, need_text=True)
-    apart = [recording for recording in recordings if audio_hash([recording]) not in known]
+    apart = [
+        recording
+        for recording in recordings
+        if audio_hash([recording]) not in known
+        and not any(
+            overlap(recording.clip.window, window)
+            for window in heard.get((os.path.realpath(recording.clip.path), recording.clip.row), ())
+        )
+    ]
     if not apart:
         raise UserError(
             f"all {len(recordings)} labelled clips were used to fit this run; bench on others, or "

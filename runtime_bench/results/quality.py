@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from rapidfuzz.distance import Levenshtein
 
 from myqasr.core.errors import UserError
 from myqasr.runtime_bench.results.report import BenchReport, TokenFlips
@@ -86,13 +87,16 @@ def token_flips(
 ) -> TokenFlips:
     """Places whose token isn't the baseline's, of token sequences of the same inputs.
 
-    Where one sequence is longer (models that write token by token), what is left counts as flipped.
+    Frames are compared one by one; sequences of other lengths (of models that write token by token) by the
+    fewest tokens that have to be replaced, put in or taken out: what follows an insertion isn't flipped.
     """
     flipped = tokens = 0
     for one, other in zip(found, expected, strict=True):
-        shared = min(len(one), len(other))
         tokens += max(len(one), len(other))
-        flipped += int((one[:shared] != other[:shared]).sum()) + abs(len(one) - len(other))
+        if len(one) == len(other):
+            flipped += int((one != other).sum())
+        else:
+            flipped += Levenshtein.distance(one.tolist(), other.tolist())
     return TokenFlips(flipped, tokens)
 
 

@@ -7,7 +7,17 @@ table names aren't opened.
 from collections.abc import Callable
 from pathlib import Path
 
-from myqasr.speech.layouts import arrow, audiofolder, common_voice, fleurs, speech_commands, vctk
+from myqasr.speech.layouts import (
+    arrow,
+    audiofolder,
+    common_voice,
+    fleurs,
+    kaldi,
+    ljspeech,
+    speech_commands,
+    stm,
+    vctk,
+)
 from myqasr.speech.manifests import Clip
 
 LAYOUTS: dict[str, Callable[[Path], list[Clip] | None]] = {
@@ -15,8 +25,11 @@ LAYOUTS: dict[str, Callable[[Path], list[Clip] | None]] = {
     "VCTK": vctk.clips,
     "Common Voice": common_voice.clips,
     "FLEURS": fleurs.clips,
+    "Kaldi": kaldi.clips,
+    "STM": stm.clips,
+    "LJSpeech": ljspeech.clips,
     "Hugging Face AudioFolder": audiofolder.clips,
-    "Hugging Face save_to_disk": arrow.clips,
+    "Hugging Face save_to_disk and parquet": arrow.clips,
 }
 """Name -> recogniser, tried in this order."""
 

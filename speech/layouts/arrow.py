@@ -1,103 +1,223 @@
-"""Hugging Face `datasets` as `save_to_disk` leaves them: Arrow tables that hold the recordings.
+"""Hugging Face `datasets`: Arrow tables as `save_to_disk` leaves them, parquet as the hub serves it.
 
-Needs pyarrow, an extra.
+Both hold the recordings. Needs pyarrow, an extra.
 """
 
 import functools
 import json
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from myqasr.core.errors import UserError
-from myqasr.speech.layouts.audiofolder import SPEAKERS, TEXTS
-from myqasr.speech.layouts.tables import filled
-from myqasr.speech.manifests import Clip, gender_of, read_text
+from myqasr.core.errors import NotInstalledError, UserError
+from myqasr.speech.layouts.audiofolder import SPLITS
+from myqasr.speech.manifests import Clip, Reading, once, reading_of
+from myqasr.speech.tables import read_text
 
 if TYPE_CHECKING:
     import pyarrow
+    from pyarrow import parquet
 
 _STATE, _SPLITS = "state.json", "dataset_dict.json"
+_PARQUET = ".parquet"
 _TABLES_OPEN = 8
+_HERE = "\0table"
 
 
 def clips(folder: Path) -> list[Clip] | None:
-    """Clips of every table of the folder, or of every split of a DatasetDict."""
+    """Clips of every table of the folder, or of every split of a DatasetDict; of parquet files there."""
     if (folder / _SPLITS).is_file():
-        names = json.loads(read_text(folder / _SPLITS)).get("splits", [])
-        return [clip for name in names for clip in _table_clips(folder / name, name)] or None
-    return _table_clips(folder, None) if (folder / _STATE).is_file() else None
+        names = _held(folder / _SPLITS).get("splits", [])
+        return [clip for name in names for clip in _saved(folder / name, name)] or None
+    if (folder / _STATE).is_file():
+        return _saved(folder, None)
+    files = sorted(folder.glob(f"[!.]*{_PARQUET}")) or sorted(folder.glob(f"data/[!.]*{_PARQUET}"))
+    return [clip for file in files for clip in read_parquet(file)] or None
+
+
+def read_parquet(file: Path) -> list[Clip]:
+    """Clips of a parquet file; its name may begin with the split, as train-00000-of-00002.parquet does."""
+    columns = _schema(file)
+    audio = _audio_column(columns, file)
+    others = [field.name for field in columns if field.name != audio]
+    try:
+        values = _parquet(file).read(columns=others).to_pydict()
+        rows = _parquet(file).metadata.num_rows
+    except _faults() as error:
+        raise UserError(f"{file} can't be read as a parquet table: {error}") from error
+    first = re.split(r"[-._]", file.name)[0]
+    labels = _label_names(_about(columns))
+    return _clips(file, values, rows, labels, SPLITS.get(first))
 
 
 def recording(table_file: Path, row: int) -> bytes:
     """The encoded audio of one row; raises UserError when the table can't be read or holds none there."""
-    table = _table(table_file)
-    value = table.column(_audio_column(table, table_file))[row].as_py()
+    if table_file.suffix == _PARQUET:
+        value = _parquet_value(table_file, row)
+    else:
+        table = _table(table_file)
+        value = table.column(_audio_column(table.schema, table_file))[row].as_py()
     if not isinstance(value, dict) or not value.get("bytes"):
         raise UserError(f"{table_file} row {row} holds no recording")
     return bytes(value["bytes"])
 
 
-def _table_clips(folder: Path, split: str | None) -> list[Clip]:
-    state = json.loads(read_text(folder / _STATE))
+def _saved(folder: Path, split: str | None) -> list[Clip]:
+    state = _held(folder / _STATE)
+    about = folder / "dataset_info.json"
+    labels = _label_names((_held(about).get("features") or {}) if about.is_file() else {})
     found = []
     for entry in state.get("_data_files", []):
         path = folder / entry["filename"]
         table = _table(path)
-        audio = _audio_column(table, path)
-        columns = {
+        audio = _audio_column(table.schema, path)
+        values = {
             name: table.column(name).to_pylist() for name in table.column_names if name != audio
         }
-        labels = _label_names(folder)
-        for row in range(table.num_rows):
-            values = {
-                name: _text(column[row], labels.get(name)) for name, column in columns.items()
-            }
-            found.append(
-                Clip(
-                    path,
-                    _first(values, SPEAKERS),
-                    _first(values, TEXTS),
-                    values.get("split") or split or state.get("_split"),
-                    gender=gender_of(values.get("gender")),
-                    language=_first(values, ("language", "locale")),
-                    row=row,
-                )
-            )
+        found += _clips(path, values, table.num_rows, labels, split or state.get("_split"))
     return found
 
 
-@functools.lru_cache(maxsize=_TABLES_OPEN)
+def _clips(
+    path: Path,
+    columns: dict[str, list[Any]],
+    rows: int,
+    labels: dict[str, list[str]],
+    split: str | None,
+) -> list[Clip]:
+    """Clips of a table whose recordings lie in it. columns: those that aren't audio."""
+    known = reading_of(list(columns), path)
+    reading = Reading({**known.columns, "path": _HERE}, known.bounds)
+    found = []
+    for row in range(rows):
+        values = {name: _label(column[row], labels.get(name)) for name, column in columns.items()}
+        clip = reading.clip(
+            {**values, _HERE: str(path.absolute())}, path.parent, f"{path} row {row}"
+        )
+        if clip is not None:
+            found.append(
+                Clip(
+                    path, clip.speaker, clip.text, clip.split or split, clip.window, clip.gender,
+                    clip.language, row,
+                )
+            )  # fmt: skip
+    return once(found, path)
+
+
+def _held(file: Path) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads(read_text(file))
+    except ValueError as error:
+        raise UserError(f"{file} is not JSON: {error}") from error
+    return found
+
+
+def _faults() -> tuple[type[Exception], ...]:
+    import pyarrow
+
+    return OSError, ValueError, pyarrow.ArrowException
+
+
 def _table(path: Path) -> "pyarrow.Table":
     """The table behind a memory map; `datasets` writes the streaming format."""
+    return _mapped(path, _stamp(path))
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    """Changes when the file does, so that no other is kept open in its place."""
     try:
-        import pyarrow
-    except ImportError as error:
-        raise UserError(
-            f"{path.parent} holds Arrow tables; reading them needs pyarrow: pip install 'myqasr[arrow]'"
-        ) from error
+        held = path.stat()
+    except OSError as error:
+        raise UserError(f"{path} can't be read: {error.strerror}") from error
+    return held.st_mtime_ns, held.st_size
+
+
+@functools.lru_cache(maxsize=_TABLES_OPEN)
+def _mapped(path: Path, stamp: tuple[int, int]) -> "pyarrow.Table":
+    pyarrow = _pyarrow(path)
     try:
         return pyarrow.ipc.open_stream(pyarrow.memory_map(str(path))).read_all()
     except (OSError, pyarrow.ArrowInvalid) as error:
         raise UserError(f"{path} can't be read as an Arrow table: {error}") from error
 
 
-def _audio_column(table: "pyarrow.Table", path: Path) -> str:
+def _pyarrow(path: Path) -> Any:
+    try:
+        import pyarrow
+    except ImportError as error:
+        raise NotInstalledError(
+            f"{path.parent} holds tables that need pyarrow", "pip install 'myqasr[arrow]'"
+        ) from error
+    return pyarrow
+
+
+def _parquet(path: Path) -> "parquet.ParquetFile":
+    return _opened(path, _stamp(path))
+
+
+@functools.lru_cache(maxsize=_TABLES_OPEN)
+def _opened(path: Path, stamp: tuple[int, int]) -> "parquet.ParquetFile":
+    _pyarrow(path)
+    from pyarrow import parquet
+
+    try:
+        return parquet.ParquetFile(path)
+    except _faults() as error:
+        raise UserError(f"{path} can't be read as a parquet table: {error}") from error
+
+
+def _schema(path: Path) -> "pyarrow.Schema":
+    return _parquet(path).schema_arrow
+
+
+def _parquet_value(path: Path, row: int) -> Any:
+    """The audio of one row: of the group of rows that it lies in, which is kept."""
+    file, first = _parquet(path), 0
+    for group in range(file.num_row_groups):
+        count = file.metadata.row_group(group).num_rows
+        if row < first + count:
+            return _group(path, group, _stamp(path))[row - first].as_py()
+        first += count
+    return None
+
+
+@functools.lru_cache(maxsize=1)
+def _group(path: Path, group: int, stamp: tuple[int, int]) -> Any:
+    file = _parquet(path)
+    audio = _audio_column(file.schema_arrow, path)
+    try:
+        return file.read_row_group(group, columns=[audio]).column(audio)
+    except _faults() as error:
+        raise UserError(f"{path} can't be read as a parquet table: {error}") from error
+
+
+def _audio_column(schema: Sequence[Any], path: Path) -> str:
     """The first column of structs with `bytes`."""
     import pyarrow
 
-    for field in table.schema:
+    for field in schema:
         kind = field.type
         if pyarrow.types.is_struct(kind) and "bytes" in [
             kind.field(i).name for i in range(kind.num_fields)
         ]:
             return str(field.name)
-    raise UserError(f"{path} has no audio column; it has: {', '.join(table.column_names)}")
+    names = ", ".join(field.name for field in schema)
+    raise UserError(f"{path} has no column of recordings (structs with bytes); it has: {names}")
 
 
-def _label_names(folder: Path) -> dict[str, list[str]]:
+def _about(schema: Any) -> dict[str, Any]:
+    """The features that `datasets` keeps in a parquet file's own metadata."""
+    stored = (schema.metadata or {}).get(b"huggingface")
+    try:
+        held = json.loads(stored) if stored else {}
+        return dict(held.get("info", {}).get("features") or {})
+    except (ValueError, AttributeError, TypeError):
+        return {}
+
+
+def _label_names(features: dict[str, Any]) -> dict[str, list[str]]:
     """Columns of class labels, with the names behind the numbers."""
-    path = folder / "dataset_info.json"
-    features = json.loads(read_text(path)).get("features") or {} if path.is_file() else {}
     return {
         name: feature["names"]
         for name, feature in features.items()
@@ -105,13 +225,6 @@ def _label_names(folder: Path) -> dict[str, list[str]]:
     }
 
 
-def _text(value: Any, names: list[str] | None) -> str | None:
-    if value is None:
-        return None
-    if names is not None and isinstance(value, int) and 0 <= value < len(names):
-        return names[value]
-    return filled(str(value))
-
-
-def _first(values: dict[str, str | None], names: tuple[str, ...]) -> str | None:
-    return next((value for name in names if (value := values.get(name))), None)
+def _label(value: Any, names: list[str] | None) -> Any:
+    known = names is not None and isinstance(value, int) and 0 <= value < len(names)
+    return names[value] if known and names is not None else value

@@ -1,52 +1,62 @@
-"""Hugging Face AudioFolder: metadata.csv or metadata.jsonl beside the audio, at the top or per split."""
+"""Hugging Face AudioFolder: metadata.csv or metadata.jsonl beside the audio, at the top or further down."""
 
-import json
+from dataclasses import replace
 from pathlib import Path
 
 from myqasr.core.errors import UserError
-from myqasr.speech.layouts.tables import filled, rows_by_name
-from myqasr.speech.manifests import Clip, gender_of, read_text
+from myqasr.speech.manifests import Clip, column_of, once, reading_of
+from myqasr.speech.tables import json_lines, read_table
 
-TEXTS = ("transcription", "text", "sentence", "label")
-SPEAKERS = ("speaker", "speaker_id", "client_id")
+METADATA = ("metadata.csv", "metadata.jsonl")
+SPLITS = {
+    **{name: name for name in ("train", "dev", "test")},
+    **dict.fromkeys(("validation", "valid", "val", "eval"), "dev"),
+}
+"""What parts of paths say -> the split."""
+_LEVELS_DOWN = 2
 
 
 def clips(folder: Path) -> list[Clip] | None:
-    """Clips that the metadata files of the folder and of its direct subfolders name."""
+    """Clips that the metadata files name, of the folder and of those up to two levels below it.
+
+    A metadata.csv of something else isn't one. Raises UserError for one that names files and is broken.
+    """
+    depths = ("/".join(["*"] * depth) for depth in range(_LEVELS_DOWN + 1))
+    places = [folder, *(path for depth in depths if depth for path in sorted(folder.glob(depth)))]
     found: list[Clip] = []
-    for place in (folder, *sorted(path for path in folder.iterdir() if path.is_dir())):
-        split = None if place == folder else place.name
-        for row in _rows(place):
-            language = filled(_first(row, ("language", "locale")))
-            found.append(
-                Clip(
-                    place / row["file_name"],
-                    filled(_first(row, SPEAKERS)),
-                    filled(_first(row, TEXTS)),
-                    filled(row.get("split")) or split,
-                    gender=gender_of(row.get("gender")),
-                    language=language,
-                )
-            )
+    for place in places:
+        if place.is_dir() and not place.name.startswith("."):
+            found += _of_folder(place, place.relative_to(folder).parts)
     return found or None
 
 
-def _rows(folder: Path) -> list[dict[str, str]]:
-    table, lines = folder / "metadata.csv", folder / "metadata.jsonl"
-    if table.is_file():
-        return [row for row in rows_by_name(table, ("file_name",), ",") if row["file_name"]]
-    rows = []
-    for number, line in enumerate(read_text(lines).splitlines() if lines.is_file() else (), 1):
-        try:
-            entry = json.loads(line) if line.strip() else None
-        except ValueError as error:
-            raise UserError(f"{lines} line {number} is not JSON: {error}") from error
-        if entry is not None:
-            if not isinstance(entry, dict) or not entry.get("file_name"):
-                raise UserError(f"{lines} line {number} has no file_name")
-            rows.append({key: str(value) for key, value in entry.items() if value is not None})
-    return rows
+def _of_folder(place: Path, below: tuple[str, ...]) -> list[Clip]:
+    found = []
+    for file in (place / name for name in METADATA):
+        for where, row in _rows(file) if file.is_file() else ():
+            clip = reading_of(list(row), file).clip(row, place, where)
+            if clip is None:
+                raise UserError(f"{where} has no file_name")
+            parts = (
+                (*below, *clip.path.relative_to(place).parts[:-1])
+                if clip.path.is_relative_to(place)
+                else below
+            )
+            named = next((SPLITS[part] for part in parts if part in SPLITS), None)
+            found.append(replace(clip, split=clip.split or named or (below[0] if below else None)))
+    return once(found, place)
 
 
-def _first(row: dict[str, str], columns: tuple[str, ...]) -> str | None:
-    return next((row[column] for column in columns if row.get(column)), None)
+def _rows(file: Path) -> list[tuple[str, dict[str, object]]]:
+    """Rows with where they are; none of a table that names no files."""
+    if file.suffix == ".jsonl":
+        return [(f"{file} line {number}", entry) for number, entry in json_lines(file)]
+    try:
+        table = read_table(file)
+    except UserError:
+        if "|" in file.open("rb").readline().decode(errors="replace"):
+            return []  # LJSpeech has no header
+        raise
+    if column_of("path", table.columns) is None:
+        return []
+    return [(f"{file} line {row.line}", dict(row.cells)) for row in table.rows]

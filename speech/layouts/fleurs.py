@@ -3,8 +3,9 @@
 from pathlib import Path
 
 from myqasr.core.errors import UserError
-from myqasr.speech.layouts.tables import SPLITS, filled
-from myqasr.speech.manifests import Clip, gender_of, read_text
+from myqasr.speech.layouts.common_voice import SPLITS
+from myqasr.speech.manifests import Clip, gender_of
+from myqasr.speech.tables import tabbed
 
 _COLUMNS = 7  # id, file, raw text, text, phonemes, samples, gender
 
@@ -17,10 +18,7 @@ def clips(folder: Path) -> list[Clip] | None:
     found = []
     for split in tables:
         table = folder / f"{split}.tsv"
-        for number, line in enumerate(read_text(table).splitlines(), start=1):
-            cells = line.split("\t")
-            if not line.strip():
-                continue
+        for number, cells in tabbed(table):
             if len(cells) < _COLUMNS:
                 raise UserError(
                     f"{table} line {number} has {len(cells)} columns, FLEURS has {_COLUMNS}"
@@ -28,7 +26,7 @@ def clips(folder: Path) -> list[Clip] | None:
             found.append(
                 Clip(
                     folder / "audio" / split / cells[1],
-                    text=filled(cells[3]) or filled(cells[2]),
+                    text=cells[3].strip() or cells[2].strip() or None,
                     split=split,
                     gender=gender_of(cells[6]),
                     language=folder.name.partition("_")[0],

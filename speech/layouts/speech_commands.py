@@ -5,7 +5,8 @@ Files are named `<speaker>_nohash_<n>.wav`; two lists say which are for validati
 
 from pathlib import Path
 
-from myqasr.speech.manifests import Clip, read_text
+from myqasr.speech.manifests import Clip
+from myqasr.speech.tables import text_lines
 
 _MARK = "_nohash_"
 _LISTS = {"validation_list.txt": "dev", "testing_list.txt": "test"}
@@ -15,7 +16,7 @@ def clips(folder: Path) -> list[Clip] | None:
     """Clips of all words, in order of path; `_background_noise_` is left out."""
     files = sorted(
         path
-        for path in folder.glob(f"*/*{_MARK}*.wav")
+        for path in folder.glob(f"[!.]*/[!.]*{_MARK}*.wav")
         if not path.parent.name.startswith(("_", "."))
     )
     if not files:
@@ -24,7 +25,7 @@ def clips(folder: Path) -> list[Clip] | None:
         line.strip(): split
         for name, split in _LISTS.items()
         if (folder / name).is_file()
-        for line in read_text(folder / name).splitlines()
+        for line in text_lines(folder / name)
     }
     return [
         Clip(

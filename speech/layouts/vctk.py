@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from myqasr.speech.layouts.tables import filled
-from myqasr.speech.manifests import Clip, gender_of, read_text
+from myqasr.speech.manifests import Clip, gender_of
+from myqasr.speech.tables import read_text, text_lines
 
 _AUDIO = ("wav48_silence_trimmed", "wav48", "wav16")
 _OTHER_MICROPHONE = "_mic2"
@@ -16,7 +16,7 @@ def clips(folder: Path) -> list[Clip] | None:
         return None
     genders = _genders(folder / "speaker-info.txt")
     found = []
-    for path in sorted([*audio.glob("*/*.wav"), *audio.glob("*/*.flac")]):
+    for path in sorted([*audio.glob("[!.]*/[!.]*.wav"), *audio.glob("[!.]*/[!.]*.flac")]):
         if path.stem.endswith(_OTHER_MICROPHONE):
             continue
         speaker = path.parent.name
@@ -25,7 +25,7 @@ def clips(folder: Path) -> list[Clip] | None:
             Clip(
                 path,
                 speaker,
-                filled(read_text(text)) if text.is_file() else None,
+                (read_text(text).strip() or None) if text.is_file() else None,
                 gender=genders.get(speaker),
                 language="en",
             )
@@ -36,7 +36,7 @@ def clips(folder: Path) -> list[Clip] | None:
 def _genders(file: Path) -> dict[str, str | None]:
     """Speaker -> gender; the table has columns of spaces: ID AGE GENDER ACCENTS ..."""
     genders: dict[str, str | None] = {}
-    for line in read_text(file).splitlines() if file.is_file() else ():
+    for line in text_lines(file) if file.is_file() else ():
         cells = line.split()
         if len(cells) > 2 and cells[0] != "ID":
             # Old releases write 225 for the speaker whose folder is p225.

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 from myqasr.core.errors import ModelError
@@ -24,8 +25,30 @@ ARCHITECTURES = {
 }
 """Model class named in config.json -> module with `load(source, model_id, architecture) -> SpeechModel`."""
 
+BY_TYPE = {
+    "wav2vec2": ("Wav2Vec2ForCTC", "Wav2Vec2ForSequenceClassification"),
+    "hubert": ("HubertForCTC", "HubertForSequenceClassification"),
+    "data2vec-audio": ("Data2VecAudioForCTC",),
+    "wavlm": ("WavLMForCTC",),
+    "wav2vec2-conformer": ("Wav2Vec2ConformerForCTC",),
+    "wav2vec2-bert": ("Wav2Vec2BertForCTC",),
+    "parakeet_ctc": ("ParakeetForCTC",),
+    "whisper": ("WhisperForConditionalGeneration",),
+}
+"""`model_type` of config.json -> classes, for configurations that name none, or the one for pretraining."""
+
+HEADS = {
+    **dict.fromkeys((name for names in BY_TYPE.values() for name in names), ".lm_head"),
+    "ParakeetForCTC": ".ctc_head",
+    "WhisperForConditionalGeneration": ".decoder",
+    "Wav2Vec2ForSequenceClassification": ".classifier",
+    "HubertForSequenceClassification": ".classifier",
+}
+"""Class -> how the names of its own weights begin."""
+
 WHISPER = "WhisperForConditionalGeneration"
 
+CHECKPOINT = "myqasr.speech.models.checkpoint"
 SPEECHBRAIN = "hyperparams.yaml"
 TORCHAUDIO = "torchaudio:"
 
@@ -69,10 +92,12 @@ def _loaded(asked: Source) -> SpeechModel:
     if path.is_dir():
         check_hashes(path)
         if (path / "model.bin").is_file():
+            importlib.import_module(CHECKPOINT).check_bytes(path / "model.bin")
             ctranslate2 = importlib.import_module("myqasr.speech.models.whisper.ctranslate2")
             if ctranslate2.is_ctranslate2(path):
                 return _whisper("load_ctranslate2", (path / "model.bin",), path, asked)
     elif path.is_file() and path.suffix == ".pt":
+        importlib.import_module(CHECKPOINT).check_bytes(path)
         return _whisper("load_openai", path, asked)
     if source.startswith(TORCHAUDIO):
         pipelines = importlib.import_module("myqasr.speech.models.torchaudio_pipelines")
@@ -83,14 +108,16 @@ def _loaded(asked: Source) -> SpeechModel:
     architecture = _architecture(name)
     if architecture == WHISPER:
         return _whisper("load", name, architecture, asked)
-    _refuse_options(asked)
     module = ARCHITECTURES.get(architecture)
     if module is None:
         raise ModelError(
             f"{source} is a {architecture}, which isn't supported; supported: {', '.join(ARCHITECTURES)}, "
             f"{', '.join(packages.PACKAGES)}, and torchaudio:NAME for its pipelines"
         )
-    model: SpeechModel = importlib.import_module(module).load(name, source, architecture)
+    by_language = module == ARCHITECTURES["Wav2Vec2ForCTC"]
+    _refuse_options(replace(asked, language=None) if by_language else asked)
+    told = (asked.language,) if by_language else ()
+    model: SpeechModel = importlib.import_module(module).load(name, str(asked), architecture, *told)
     return model
 
 
@@ -125,30 +152,52 @@ def check_hashes(folder: Path) -> None:
 
 
 def _architecture(source: str) -> str:
-    """The model class that config.json names."""
+    """The model class that config.json names, or that its type and weights make it."""
     path = Path(source)
     if path.exists():
         config = path / "config.json"
         if (path / SPEECHBRAIN).is_file() and not config.is_file():
             return "EncoderASR"
+        if path.is_dir() and not config.is_file():
+            importlib.import_module(CHECKPOINT).check_adapter_only(path)
         if not config.is_file():
             raise ModelError(
                 f"{source} is not a model: no config.json in it; pass the folder that holds "
                 "config.json and model.safetensors, a folder of faster-whisper, or a hub id"
             )
         try:
-            architectures = json.loads(config.read_text()).get("architectures") or []
-        except (ValueError, AttributeError) as error:
+            held = json.loads(config.read_text(encoding="utf-8"))
+            named, kind = held.get("architectures"), held.get("model_type")
+        except (ValueError, AttributeError, OSError) as error:
             raise ModelError(f"{config} is not valid JSON: {error}") from error
     else:
         from transformers import AutoConfig
 
         try:
-            architectures = AutoConfig.from_pretrained(source).architectures or []
-        except (OSError, ValueError) as error:
+            found = AutoConfig.from_pretrained(source)
+            named, kind = found.architectures, found.model_type
+        except Exception as error:
             raise ModelError(
                 f"{source} is neither a folder here nor a model that can be fetched from the hub"
             ) from error
-    if not architectures:
-        raise ModelError(f"{source}: config.json names no model class under 'architectures'")
-    return str(architectures[0])
+    name = str(named[0]) if isinstance(named, list) and named else None
+    if name in ARCHITECTURES:
+        return name
+    if kind in BY_TYPE:
+        return _by_weights(path, kind) if path.is_dir() else BY_TYPE[kind][0]
+    if name is None:
+        raise ModelError(
+            f"{source}: config.json names no model class under 'architectures'; write the one that it was "
+            f'trained as there, e.g. ["Wav2Vec2ForCTC"]; supported: {", ".join(ARCHITECTURES)}'
+        )
+    return name
+
+
+def _by_weights(folder: Path, kind: str) -> str:
+    """The class of a type whose head is among the weights; the recogniser where none is."""
+    checkpoint = importlib.import_module(CHECKPOINT)
+    names = checkpoint.weight_shapes(folder, str(folder))
+    for architecture in BY_TYPE[kind]:
+        if any(f"{HEADS[architecture]}." in f".{name}" for name in names):
+            return architecture
+    return BY_TYPE[kind][0]

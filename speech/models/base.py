@@ -1,8 +1,8 @@
 """The one view of a speech model that everything downstream works on."""
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -10,13 +10,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from myqasr.core.errors import ModelError
+from myqasr.core.errors import AudioError, ModelError
 from myqasr.speech.caching import token_steps
 from myqasr.speech.decoding import Tokens, best_tokens, greedy_logits, greedy_text
+from myqasr.speech.segments import split_at_pauses
 
 SAMPLE_RATE = 16_000
 
 NORMALIZE_EPSILON = 1e-7
+
+PIECE_SECONDS = 15.0
+"""Longer recordings are cut at pauses before they go into a model that hears any length: what it takes of
+memory grows with the square of the length."""
 
 
 class TokenEmbedding(nn.Embedding):
@@ -40,9 +45,9 @@ class SpeechModel:
     layer_prefix: what stands before the architecture's own layer names inside `module`.
     normalize: the waveform is shifted and scaled to zero mean and unit variance first.
     stride_samples: samples per output frame. min_samples: shortest input that gives one frame.
-    max_samples: longest input; what lies after it is not heard. None: any length.
-    languages: codes of those that it can be told to write, for models that are told. language: the one that
-        it was told, by whoever named the model or by its own files; None when nobody did.
+    max_samples: longest input. None: any length.
+    languages: code -> token id of those that it can be told to write, for models that are told.
+    language: the one that it was told, by whoever named the model or by its own files; None when nobody did.
     """
 
     model_id: str
@@ -53,17 +58,35 @@ class SpeechModel:
     stride_samples: int
     min_samples: int
     max_samples: int | None = None
-    languages: tuple[str, ...] = ()
+    languages: Mapping[str, int] = field(default_factory=dict)
     language: str | None = None
 
     def features(self, waveform: NDArray[np.float32]) -> Tensor:
-        """Model input [1, samples] from a 16 kHz mono waveform [samples]; short ones are zero-padded."""
-        signal = waveform[: self.max_samples].astype(np.float32)
+        """Model input [1, samples] from a 16 kHz mono waveform [samples]; short ones are zero-padded.
+
+        Raises UserError for one that is longer than the model hears.
+        """
+        if self.max_samples is not None and len(waveform) > self.max_samples:
+            raise AudioError(
+                f"{self.model_id} hears {self.max_samples / SAMPLE_RATE:g} s at once, not "
+                f"{len(waveform) / SAMPLE_RATE:.1f} s; cut the recording into `pieces`"
+            )
+        signal = waveform.astype(np.float32)
         if self.normalize:
             signal = normalize_waveform(signal)
         if len(signal) < self.min_samples:
             signal = np.pad(signal, (0, self.min_samples - len(signal)))
         return torch.from_numpy(signal)[None]
+
+    @property
+    def piece_samples(self) -> int:
+        """Longest recording that goes into the model in one piece."""
+        return self.max_samples or round(PIECE_SECONDS * SAMPLE_RATE)
+
+    def pieces(self, waveform: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+        """A waveform [samples] of any length in pieces that the model takes, cut at pauses."""
+        shortest = min(self.min_samples, self.piece_samples // 2)
+        return split_at_pauses(waveform, self.piece_samples, shortest)
 
     def inputs(self, waveform: NDArray[np.float32], device: str = "cpu") -> tuple[Tensor, ...]:
         """All that `module`, lying on `device`, takes for one waveform [samples].
@@ -82,8 +105,9 @@ class SpeechModel:
         return run(self.module, self.features(waveform), self.tokens)
 
     def transcribe(self, waveform: NDArray[np.float32]) -> str:
-        """Greedy text of one waveform [samples]."""
-        return greedy_text(self.logits(waveform), self.tokens)
+        """Greedy text of one waveform [samples] of any length."""
+        texts = (greedy_text(self.logits(piece), self.tokens) for piece in self.pieces(waveform))
+        return " ".join(text for text in texts if text)
 
     def layers(self) -> dict[str, nn.Module]:
         """Linear, convolution and token embedding modules by their own names: the bulk of the weights."""
@@ -92,6 +116,14 @@ class SpeechModel:
             for name, module in self.module.named_modules()
             if isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d | TokenEmbedding)
         }
+
+    def float_bytes(self) -> int:
+        """Bytes of the weights in float32; a matrix that two layers share counts once, also as a copy."""
+        counted: list[Tensor] = []
+        for weight in self.module.parameters():
+            if not any(weight.shape == one.shape and torch.equal(weight, one) for one in counted):
+                counted.append(weight)
+        return 4 * sum(weight.numel() for weight in counted)
 
     def weights_hash(self) -> str:
         """Hex sha256 over names, shapes and bytes of all parameters and buffers."""

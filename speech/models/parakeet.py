@@ -5,15 +5,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import AutoTokenizer
 from transformers.models.parakeet.modeling_parakeet import ParakeetEncoderAttention
 
-from myqasr.speech.decoding import Tokens
 from myqasr.speech.models.base import SpeechModel
 from myqasr.speech.models.pretrained import (
+    ctc_tokens,
     feature_extractor,
     fold_batch_norm,
-    in_id_order,
     load_pretrained,
     refused,
 )
@@ -23,11 +21,9 @@ from myqasr.speech.models.relative_positions import (
     split_heads,
 )
 from myqasr.speech.models.spectrogram import MelSpectrogram, fourier, standardised
-from myqasr.speech.models.wav2vec2 import check_vocabulary
 
 LOG_GUARD = 2.0**-24
 SPREAD_FLOOR = 1e-5
-WORD_START = "▁"
 
 
 def load(source: str, model_id: str, architecture: str) -> SpeechModel:
@@ -35,9 +31,7 @@ def load(source: str, model_id: str, architecture: str) -> SpeechModel:
     model = load_pretrained(source, model_id, architecture).eval().requires_grad_(False)
     with refused(model_id, architecture):
         extractor = feature_extractor(source)
-        symbols = in_id_order(AutoTokenizer.from_pretrained(source).get_vocab(), source)
-    tokens = Tokens(symbols, model.config.pad_token_id, WORD_START)
-    check_vocabulary(model_id, model.config.vocab_size, tokens)
+        tokens = ctc_tokens(source, model.config, model_id)
     encoder = model.encoder
     encoder.encode_positions = SinusoidsOfDistance(encoder.config.hidden_size)
     for layer in encoder.layers:

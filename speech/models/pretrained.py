@@ -1,9 +1,8 @@
 """From a folder or hub id to a transformers model in memory that is whole, float32 and ready to measure."""
 
 import contextlib
-import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +10,31 @@ import torch
 import transformers
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
-from transformers import AutoFeatureExtractor, AutoTokenizer
+from transformers import AutoFeatureExtractor
 from transformers.utils import logging as transformers_logging
 
-from myqasr.core.errors import ModelError
+from myqasr.core.errors import ModelError, UserError
 from myqasr.speech.decoding import Tokens
 from myqasr.speech.models.base import need_sample_rate
+from myqasr.speech.models.checkpoint import (
+    ONLY_TRAINING,
+    check_folder,
+    fitted_names,
+    read_weights,
+    refuse_adapters,
+    refuse_other_shapes,
+    refuse_unused,
+    weight_files,
+    weight_shapes,
+)
+from myqasr.speech.models.writing import check_size, check_text, tokenizer_of, written_by
 
 LAYER_NORM_EPSILON = 1e-5
 """torch's default."""
 
-NOT_NEEDED = ".masked_spec_embed"
-"""How the names of weights end that only training uses."""
+
+EXTRACTORS = ("preprocessor_config.json", "processor_config.json")
+"""Where transformers keeps a feature extractor: by itself, or with the tokenizer's settings."""
 
 
 class WaveformToLogits(nn.Module):
@@ -38,54 +50,139 @@ class WaveformToLogits(nn.Module):
         return logits
 
 
-def load_pretrained(source: str, model_id: str, architecture: str) -> Any:
-    """A transformers model, all of whose weights come from its files.
+def load_pretrained(
+    source: str, model_id: str, architecture: str, more: Mapping[str, Tensor] | None = None
+) -> Any:
+    """A transformers model, all of whose weights come from its files, and all of which it has a place for.
 
-    architecture: name of the transformers class.
+    architecture: name of the transformers class. more: weights that take the place of those in the files.
     Raises UserError when files are missing or don't fit the class.
     """
     transformers_logging.disable_progress_bar()
+    kind = getattr(transformers, architecture)
+    options: dict[str, Any] = {"dtype": torch.float32, "attn_implementation": "eager"}
+    folder = Path(source)
     with refused(model_id, architecture):
-        model, found = getattr(transformers, architecture).from_pretrained(
-            source, dtype=torch.float32, attn_implementation="eager", output_loading_info=True
+        config = kind.config_class.from_pretrained(source)
+        if more is not None and "lm_head.weight" in more:
+            config.vocab_size = len(more["lm_head.weight"])
+        state = _state(folder, kind, config, more, model_id) if folder.is_dir() else None
+        where = source if state is None else None
+        model, found = kind.from_pretrained(
+            where, config=config, state_dict=state, output_loading_info=True, **options
         )
-    missing = sorted(key for key in found["missing_keys"] if not key.endswith(NOT_NEEDED))
+    missing = sorted(key for key in found["missing_keys"] if not ONLY_TRAINING.search(key))
     if missing:
         raise ModelError(
             f"{model_id}: the weights file has no {missing[0]} ({len(missing)} weights missing); they "
-            "would be random: pass a fine-tuned checkpoint, saved whole"
+            "would be random: pass a fine-tuned checkpoint, saved whole with model.save_pretrained"
         )
+    refuse_unused(found["unexpected_keys"], model_id, architecture)
     return model
+
+
+def _state(
+    folder: Path, kind: Any, config: Any, more: Mapping[str, Tensor] | None, model_id: str
+) -> dict[str, Tensor] | None:
+    """Weights by the class's own names; None where transformers reads the files as they are."""
+    check_folder(folder, config.to_dict(), model_id)
+    with torch.device("meta"):
+        wanted = {name: tuple(each.shape) for name, each in kind(config).state_dict().items()}
+    stored = weight_shapes(folder, model_id)
+    refuse_adapters(stored, model_id)
+    names = fitted_names(stored, set(wanted))
+    kept = {name: shape for name, shape in stored.items() if names[name] not in (more or {})}
+    refuse_other_shapes(kept, wanted, names, model_id)
+    as_they_are = all(name == own for name, own in names.items())
+    if as_they_are and more is None and weight_files(folder, model_id)[0].suffix != ".bin":
+        return None
+    read = read_weights(folder, model_id)
+    return {**{names[name]: tensor for name, tensor in read.items()}, **(more or {})}
 
 
 @contextlib.contextmanager
 def refused(model_id: str, architecture: str) -> Iterator[None]:
-    """Turn what transformers raises on files that are missing or don't fit into a UserError."""
+    """Turn whatever transformers raises on files that are missing or don't fit into a UserError."""
     try:
         yield
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ModelError(f"{model_id} can't be loaded as {architecture}: {reason}") from error
+    except UserError:
+        raise
+    except Exception as error:  # of every optional package, whatever that raises
+        reason = next((line for line in str(error).splitlines() if line.strip()), "")
+        raise ModelError(
+            f"{model_id} can't be loaded as {architecture}: {reason or type(error).__name__}"
+        ) from error
 
 
 def feature_extractor(source: str) -> Any:
-    """The model's feature extractor; raises UserError when it wants another rate than 16 kHz."""
+    """The model's feature extractor; raises UserError when there is none, or it wants another rate."""
+    folder = Path(source)
+    if folder.is_dir() and not any((folder / name).is_file() for name in EXTRACTORS):
+        raise ModelError(
+            f"{source}: nothing in it says how audio becomes input; put the {EXTRACTORS[0]} there that it "
+            "was trained with (processor.save_pretrained writes it)"
+        )
     extractor = AutoFeatureExtractor.from_pretrained(source)
     need_sample_rate(source, extractor.sampling_rate)
     return extractor
 
 
-def character_tokens(source: str) -> Tokens:
-    """Tokens in id order of a wav2vec 2.0 kind of tokenizer: characters, blank is the padding."""
-    vocabulary_file = Path(source) / "vocab.json"
-    if vocabulary_file.is_file():
-        vocabulary: dict[str, int] = json.loads(vocabulary_file.read_text())
-        blank, delimiter = vocabulary.get("<pad>", vocabulary.get("[PAD]", 0)), "|"
-    else:
-        tokenizer = AutoTokenizer.from_pretrained(source)
-        vocabulary = tokenizer.get_vocab()
-        blank, delimiter = tokenizer.pad_token_id, tokenizer.word_delimiter_token
-    return Tokens(in_id_order(vocabulary, source), blank, delimiter)
+def ctc_tokens(source: str, config: Any, model_id: str, target_lang: str | None = None) -> Tokens:
+    """What each output of a CTC model writes, and which is the blank, as tokenizer and configuration say.
+
+    Raises UserError when there is no tokenizer, when the two disagree, or don't fit the head.
+    """
+    _need_vocabulary(source, model_id)
+    tokenizer = tokenizer_of(source, target_lang)
+    outputs: int = config.vocab_size
+    check_size(model_id, outputs, len(tokenizer))
+    blank = _blank(tokenizer, config, model_id)
+    symbols, byte_level, tidied = written_by(tokenizer, outputs, model_id, ctc=True)
+    silent = tuple("" if index == blank else symbol for index, symbol in enumerate(symbols))
+    tokens = Tokens(silent, blank, byte_level=byte_level, tidied=tidied)
+    if blank == tokenizer.pad_token_id:
+        check_text(tokenizer, tokens, model_id)
+    return tokens
+
+
+_VOCABULARIES = ("vocab.json", "tokenizer.json", "tokenizer.model", "vocab.txt", "spm.model")
+
+
+def _need_vocabulary(source: str, model_id: str) -> None:
+    folder = Path(source)
+    if folder.is_dir() and not any((folder / name).is_file() for name in _VOCABULARIES):
+        raise ModelError(
+            f"{model_id}: nothing in {folder} says what its outputs write; put the vocab.json or "
+            "tokenizer.json there that it was trained with (processor.save_pretrained writes it)"
+        )
+
+
+def _blank(tokenizer: Any, config: Any, model_id: str) -> int:
+    """The CTC blank: the tokenizer's padding, on which the configuration has to agree."""
+    symbol, trained = tokenizer.pad_token, config.pad_token_id
+    blank = tokenizer.pad_token_id
+    outputs = config.vocab_size
+    base = getattr(tokenizer, "encoder", None)
+    if symbol is None or blank is None or blank >= outputs or (base and symbol not in base):
+        # The tokenizer's own padding is none of the outputs: it was never told which symbol is.
+        added = getattr(tokenizer, "added_tokens_encoder", {})
+        if not (symbol in added and added[symbol] < outputs and added[symbol] == trained):
+            blank = None
+    if blank is None and isinstance(trained, int) and 0 <= trained < outputs:
+        name = tokenizer.convert_ids_to_tokens(trained)
+        if len(name) > 1 or not name.isalnum():
+            return trained
+    if blank is None:
+        raise ModelError(
+            f"{model_id}: no token is the CTC blank: the tokenizer's pad_token {symbol!r} isn't one of the "
+            f"{outputs} outputs; name it in tokenizer_config.json, and its id as pad_token_id in config.json"
+        )
+    if isinstance(trained, int) and trained != blank:
+        raise ModelError(
+            f"{model_id}: config.json says that the CTC blank is id {trained} (pad_token_id), the tokenizer "
+            f"that it is {blank} ({symbol!r}); set the one that it was trained with in both"
+        )
+    return int(blank)
 
 
 def in_id_order(vocabulary: dict[str, int], source: str) -> tuple[str, ...]:

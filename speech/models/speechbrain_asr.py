@@ -122,8 +122,13 @@ def _tokens(asr: Any, model_id: str) -> Tokens:
         blank = getattr(asr.hparams, "blank_index", 0)
     if hasattr(tokenizer, "id_to_piece"):
         pieces = [tokenizer.id_to_piece(index) for index in range(tokenizer.get_piece_size())]
-        return Tokens(tuple(pieces), blank, "▁")
+        return Tokens(tuple(_written(piece).replace("▁", " ") for piece in pieces), blank)
     if hasattr(tokenizer, "ind2lab"):
         labels = [str(tokenizer.ind2lab[index]) for index in range(len(tokenizer.ind2lab))]
-        return Tokens(tuple(labels), blank, " ")
+        return Tokens(tuple(_written(label) for label in labels), blank)
     raise ModelError(f"{model_id} has a tokenizer that isn't supported: {type(tokenizer).__name__}")
+
+
+def _written(label: str) -> str:
+    """Nothing for SpeechBrain's and SentencePiece's own labels, such as <bos> and <unk>."""
+    return "" if len(label) > 2 and label[0] + label[-1] == "<>" else label

@@ -40,7 +40,7 @@ def load(name: str, model_id: str) -> SpeechModel:
         model_id=model_id,
         module=WaveformToLogits(plain, normalize=plain is not model).eval(),
         layer_prefix="model.",
-        tokens=Tokens(bundle.get_labels(), blank=0),
+        tokens=Tokens(tuple(_written(label) for label in bundle.get_labels()), blank=0),
         normalize=False,
         stride_samples=math.prod(strides),
         min_samples=min_input_samples(kernels, strides),
@@ -80,3 +80,9 @@ def _bundle(name: str, model_id: str) -> Any:
         )
         raise ModelError(f"torchaudio has no recogniser {name}; it has: {', '.join(recognisers)}")
     return bundle
+
+
+def _written(label: str) -> str:
+    """A space for `|`, nothing for fairseq's own labels, such as <s>."""
+    special = len(label) > 2 and label[0] + label[-1] == "<>"
+    return "" if special else label.replace("|", " ")

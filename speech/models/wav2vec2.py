@@ -4,15 +4,21 @@ wav2vec 2.0 (Baevski et al., NeurIPS 2020), HuBERT (Hsu et al., TASLP 2021) and 
 2022) take the same waveform and differ in normalisation and position embedding, which one path handles.
 """
 
+import json
 import math
+from pathlib import Path
 from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
 
 from myqasr.core.errors import ModelError
 from myqasr.speech.decoding import Tokens
 from myqasr.speech.models.base import SpeechModel, min_input_samples
 from myqasr.speech.models.pretrained import (
     WaveformToLogits,
-    character_tokens,
+    ctc_tokens,
     feature_extractor,
     fold_weight_norm,
     load_pretrained,
@@ -20,18 +26,72 @@ from myqasr.speech.models.pretrained import (
 )
 
 
-def load(source: str, model_id: str, architecture: str) -> SpeechModel:
+def load(source: str, model_id: str, architecture: str, language: str | None = None) -> SpeechModel:
     """Load from a local folder or hub id; raises UserError when files are missing or don't fit.
 
-    architecture: name of the transformers class.
+    architecture: name of the transformers class. language: one of those of a vocabulary by language (MMS);
+    else the one that its tokenizer names.
     """
-    return with_processor(load_pretrained(source, model_id, architecture), source, model_id)
+    target = spoken(source, language, model_id)
+    adapter = None if target is None else adapter_of(Path(source), target)
+    model = load_pretrained(source, model_id, architecture, adapter)
+    return with_processor(model, source, model_id, target)
 
 
-def with_processor(model: Any, source: str, model_id: str) -> SpeechModel:
+def spoken(source: str, language: str | None, model_id: str) -> str | None:
+    """The language of a vocabulary that has several; None of one that doesn't.
+
+    Raises ModelError for a language that isn't there, or when none is named.
+    """
+    path = Path(source) / "vocab.json"
+    vocabulary = _json(path) if path.is_file() else {}
+    nested = bool(vocabulary) and all(isinstance(each, dict) for each in vocabulary.values())
+    if not nested:
+        if language is not None:
+            raise ModelError(f"{model_id} can't be told a language: its vocabulary has only one")
+        return None
+    config = path.with_name("tokenizer_config.json")
+    named = language or (_json(config).get("target_lang") if config.is_file() else None)
+    if named is None and len(vocabulary) == 1:
+        named = next(iter(vocabulary))
+    if named not in vocabulary:
+        known = sorted(vocabulary)
+        more = f" and {len(known) - 8} more" if len(known) > 8 else ""
+        raise ModelError(
+            f"{model_id}: its vocabulary is one for each language, and {named or 'none'} isn't among them; "
+            f"name one as MODEL?language=CODE: {', '.join(known[:8])}{more}"
+        )
+    return str(named)
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        held = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path} is not JSON: {error}") from error
+    if not isinstance(held, dict):
+        raise ModelError(f"{path} holds no names and values")
+    return held
+
+
+def adapter_of(folder: Path, target: str) -> dict[str, Tensor] | None:
+    """The weights of one language that lie beside those of the model; None where none do."""
+    path = folder / f"adapter.{target}.safetensors"
+    if not path.is_file():
+        return None
+    try:
+        return dict(load_file(path))
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"{path} is cut off or damaged ({error}); fetch it again") from error
+
+
+def with_processor(
+    model: Any, source: str, model_id: str, target_lang: str | None = None
+) -> SpeechModel:
     """Wrap a loaded model with the tokens and feature extractor that lie beside its weights."""
     with refused(model_id, type(model).__name__):
-        tokens, normalize = character_tokens(source), feature_extractor(source).do_normalize
+        tokens = ctc_tokens(source, model.config, model_id, target_lang)
+        normalize = feature_extractor(source).do_normalize
     return from_module(model, tokens, normalize, model_id)
 
 

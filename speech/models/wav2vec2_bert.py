@@ -9,7 +9,7 @@ from transformers.models.wav2vec2_bert.modeling_wav2vec2_bert import Wav2Vec2Ber
 
 from myqasr.speech.models.base import SpeechModel
 from myqasr.speech.models.pretrained import (
-    character_tokens,
+    ctc_tokens,
     feature_extractor,
     load_pretrained,
     refused,
@@ -22,7 +22,6 @@ from myqasr.speech.models.spectrogram import (
     standardised,
     without_offset,
 )
-from myqasr.speech.models.wav2vec2 import check_vocabulary
 from myqasr.speech.models.wav2vec2_conformer import RelativeAttention, RotaryAttention, positions
 
 FRAME, HOP, TRANSFORM = 400, 160, 512
@@ -36,9 +35,9 @@ def load(source: str, model_id: str, architecture: str) -> SpeechModel:
     """Load from a local folder or hub id; raises UserError when files are missing or don't fit."""
     model = load_pretrained(source, model_id, architecture).eval().requires_grad_(False)
     with refused(model_id, architecture):
-        tokens, extractor = character_tokens(source), feature_extractor(source)
+        tokens = ctc_tokens(source, model.config, model_id)
+        extractor = feature_extractor(source)
     config = model.config
-    check_vocabulary(model_id, config.vocab_size, tokens)
     encoder = model.wav2vec2_bert.encoder
     encoder.embed_positions = positions(config)
     for layer in encoder.layers:

@@ -29,7 +29,7 @@ def test_personalize_says_in_words_what_it_found(tiny_model, tune_clips, tmp_pat
     out = tmp_path / "alice"
     done = invoke("personalize", tiny_model, tune_clips, "--budget", "0.5x", "--out", out)
     assert done.exit_code == 0, done.output
-    assert re.search(r"Listened to \d+ s of speech in 6 recordings; no transcript", done.stdout)
+    assert re.search(r"Listened to \d+ s of speech in 6 clips; no transcript", done.stdout)
     assert done.stdout.count("nats per frame at") == 3
     assert f"myqasr export {out}" in done.stdout.replace("\n", "")
 

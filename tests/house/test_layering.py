@@ -26,6 +26,7 @@ TORCH_FREE = [
     "myqasr",
     "myqasr.cli.main",
     "myqasr.speech.audio",
+    "myqasr.speech.recordings",
     "myqasr.speech.datasets",
     "myqasr.speech.decoding",
     "myqasr.speech.scoring",

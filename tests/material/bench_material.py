@@ -16,7 +16,7 @@ from myqasr.runtime_bench.runners.exported import AudioInput
 from myqasr.speech.datasets import Clip, Recording, audio_hash
 from myqasr.speech.decoding import Tokens
 
-LETTERS = Tokens(("<pad>", "|", "a", "b"), blank=0)
+LETTERS = Tokens(("", " ", "a", "b"), blank=0)
 QUICK = TimingOptions(warmup=1, runs=9, seconds=0.0)
 
 

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from myqasr.speech.models.m5 import M5
-from tests.material.tiny_models import TOKENS
+from tests.material.tiny_models import TOKENS, VOCABULARY
 from tools.random_whisper import save_whisper
 from tools.training.word_pieces import save_pieces
 
@@ -133,7 +133,7 @@ def save_model(case: str, folder: Path) -> Any:
         pieces = ["<unk>", "▁", *"abcdefghijklmnopqrstuvwxyz'", "▁a", "▁t", "<pad>"]
         save_pieces(pieces, folder)
         return model_class
-    vocabulary = {symbol: index for index, symbol in enumerate(TOKENS.symbols)}
+    vocabulary = {symbol: index for index, symbol in enumerate(VOCABULARY)}
     (folder / "vocab.json").write_text(json.dumps(vocabulary))
     if architecture == "Wav2Vec2BertForCTC":
         transformers.SeamlessM4TFeatureExtractor().save_pretrained(folder)

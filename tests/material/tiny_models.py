@@ -15,7 +15,8 @@ from myqasr.speech.decoding import Tokens
 from myqasr.speech.models.base import SpeechModel
 from myqasr.speech.models.wav2vec2 import from_module
 
-TOKENS = Tokens(("<pad>", "|", *"abcdefghijklmnopqrstuvwxyz'", "<unk>", "<s>", "</s>"), blank=0)
+VOCABULARY = ("<pad>", "|", *"abcdefghijklmnopqrstuvwxyz'", "<unk>", "<s>", "</s>")
+TOKENS = Tokens(("", " ", *VOCABULARY[2:]), blank=0)
 
 
 def tiny_ctc(

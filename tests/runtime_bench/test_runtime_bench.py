@@ -26,7 +26,7 @@ from myqasr.runtime_bench.runners.exported import AudioInput, common_input, expo
 from myqasr.speech.datasets import Clip, Recording, audio_hash, read_clips
 from myqasr.speech.models import load_model
 from tests.material.bench_material import LETTERS, QUICK, measured_file, noise_features, provenance
-from tests.material.tiny_models import TOKENS, tiny_ctc
+from tests.material.tiny_models import TOKENS, VOCABULARY, tiny_ctc
 
 MAX_SAMPLES = 32_000
 
@@ -38,7 +38,7 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     Wav2Vec2ForCTC(tiny_ctc(layers=1).module.model.config).save_pretrained(folder)
     Wav2Vec2FeatureExtractor(do_normalize=True).save_pretrained(folder)
-    vocabulary = {symbol: index for index, symbol in enumerate(TOKENS.symbols)}
+    vocabulary = {symbol: index for index, symbol in enumerate(VOCABULARY)}
     (folder / "vocab.json").write_text(json.dumps(vocabulary))
     return folder
 

@@ -112,3 +112,26 @@ def test_an_alignment_holds_every_word_once_and_the_edits_that_are_counted(said,
         counts.insertions,
         counts.deletions,
     )
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("auto\u00admobile", "automobile"),
+        ("so\u200bon", "soon"),
+        ("word\u2060joiner", "wordjoiner"),
+        ("\ufeffhello", "hello"),
+        (
+            "\u0dc1\u0dca\u200d\u0dbb\u0dd3 \u0dbd\u0d82\u0d9a\u0dcf",
+            "\u0dc1\u0dca\u0dbb\u0dd3 \u0dbd\u0d82\u0d9a\u0dcf",
+        ),
+        ("well <COMMA> yes <PERIOD>", "well yes"),
+        ("well[laughter]yes", "well yes"),
+        ("[breath] {SMACK} so <sil> on <unk>", "so on"),
+        ("[laughter-yes] and [background noise] no", "yes and no"),
+        ("a < b and c > d", "a b and c d"),
+        ("[ 3 ] and {4} [5]", "3 and 4 5"),
+    ],
+)
+def test_what_nobody_says_is_no_word(written: str, said: str) -> None:
+    assert normalize_text(written) == said

@@ -56,7 +56,7 @@ def theirs(folder: Path) -> transformers.WhisperForConditionalGeneration:
 def test_what_it_thinks_of_every_token_is_what_transformers_computes(folder):
     model, reference = load_model(str(folder)), theirs(folder)
     extractor = transformers.AutoFeatureExtractor.from_pretrained(folder)
-    for samples in (1_300, 32_000, 40_000):
+    for samples in (1_300, 20_000, 32_000):
         waveform = 0.1 * noise(samples)[0].numpy()
         mel = extractor(waveform, sampling_rate=16_000, return_tensors="pt").input_features
         audio, ids = model.inputs(waveform)
@@ -159,7 +159,9 @@ def test_an_extractor_for_another_window_is_refused_instead_of_shifting_position
     for file in folder.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
     transformers.WhisperFeatureExtractor(80, chunk_length=3).save_pretrained(tmp_path)
-    with pytest.raises(UserError, match="150 positions, the encoder wants 100"):
+    with pytest.raises(
+        UserError, match=r"chunk_length for 150 positions, config.json max_source_positions 100"
+    ):
         load_model(str(tmp_path))
 
 
@@ -348,7 +350,7 @@ def test_text_spelled_in_gpt2s_alphabet_is_read_back(text):
             add_prefix_space=False, use_regex=False
         ).pre_tokenize_str(text)
     )
-    assert spelled(symbols) == " ".join(text.split())
+    assert spelled(symbols) == text
 
 
 def test_a_prompt_that_fills_all_there_is_room_for_is_refused():

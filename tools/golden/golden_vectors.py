@@ -79,7 +79,7 @@ def word_confidences(logits: NDArray[np.float32], tokens: Tokens) -> list[tuple[
     for start, stop in pairwise(edges):
         token = int(best[start])
         symbol = tokens.symbols[token]
-        if symbol == tokens.word_delimiter:
+        if symbol == " ":
             words.append(("", []))
         elif token != tokens.blank and len(symbol) == 1:
             text, logs = words[-1]

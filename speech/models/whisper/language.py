@@ -19,21 +19,21 @@ def detect_language(
 ) -> tuple[str, float]:
     """The language that the recordings together are most probably in, and its mean probability.
 
-    As OpenAI's decoding does for one: the start token alone, then the languages' tokens. waveforms:
-    [samples], 16 kHz. Raises ModelError for a model without languages.
+    As OpenAI's decoding does for one, of its first 30 s: the start token alone, then the languages' tokens.
+    waveforms: [samples], 16 kHz. Raises ModelError for a model without languages.
     """
     module, how = model.module, model.tokens.autoregression
     if not isinstance(module, Whisper) or how is None or not model.languages:
         raise ModelError(f"{model.model_id} knows one language only")
-    ids = [model.tokens.symbols.index(f"<|{code}|>") for code in model.languages]
+    codes, ids = list(model.languages), list(model.languages.values())
     with torch.inference_mode():
         logits = []
         for waveform in waveforms:
-            heard = module.encode(model.features(waveform))
+            heard = module.encode(model.features(waveform[: model.max_samples]))
             logits.append(token_steps(module.decode, heard, how.max_tokens)(how.prompt[0], 0)[ids])
     every = torch.from_numpy(np.stack(logits)).log_softmax(1)
     best = int(every.sum(0).argmax())
-    return model.languages[best], float(every[:, best].exp().mean())
+    return codes[best], float(every[:, best].exp().mean())
 
 
 def in_language(model: SpeechModel, language: str) -> SpeechModel:
@@ -45,8 +45,7 @@ def in_language(model: SpeechModel, language: str) -> SpeechModel:
     code = language_code(language, model.model_id)
     if how is None or code not in model.languages:
         raise ModelError(f"{model.model_id} can't be told to write {language}")
-    token = model.tokens.symbols.index(f"<|{code}|>")
-    told = replace(how, prompt=(how.prompt[0], token, *how.prompt[2:]))
+    told = replace(how, prompt=(how.prompt[0], model.languages[code], *how.prompt[2:]))
     return replace(
         model,
         model_id=str(replace(Source.parse(model.model_id), language=code)),

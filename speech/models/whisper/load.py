@@ -1,7 +1,7 @@
 """Whisper from whatever holds it: a transformers folder or hub id, CTranslate2's folders, OpenAI's `.pt`."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,73 +10,66 @@ import transformers
 from torch import Tensor, nn
 
 from myqasr.core.errors import ModelError
-from myqasr.speech.decoding import Autoregression, Tokens
+from myqasr.speech.decoding import Tokens
 from myqasr.speech.models.base import SAMPLE_RATE, Source, SpeechModel, need_sample_rate
-from myqasr.speech.models.pretrained import in_id_order, load_pretrained, refused
+from myqasr.speech.models.pretrained import EXTRACTORS, load_pretrained, refused
 from myqasr.speech.models.whisper import ctranslate2, openai_pt
 from myqasr.speech.models.whisper.network import Whisper
+from myqasr.speech.models.whisper.start import (
+    Writing,
+    autoregression,
+    is_multilingual,
+    writing_of,
+)
 from myqasr.speech.models.whisper.vocabulary import (
     ENGLISH,
     LANGUAGES,
     READERS,
-    complete,
+    Vocabulary,
+    asked,
+    by_rule,
     language_code,
-    not_speech,
     read_symbols,
     vocabulary_file,
 )
 
-LANGUAGE = "en"
-MAX_TOKENS = 448
 LEAST_WINDOW = 1
 """Seconds."""
 
 
-@dataclass(frozen=True, slots=True)
-class Writing:
-    """How a checkpoint wants its text written. None where its files don't say.
-
-    language: that it is told to write. suppressed, suppressed_first: ids never written, and not at first.
-    """
-
-    multilingual: bool
-    language: str | None = None
-    suppressed: tuple[int, ...] | None = None
-    suppressed_first: tuple[int, ...] | None = None
-    max_tokens: int = MAX_TOKENS
-
-
-def load(name: str, architecture: str, asked: Source) -> SpeechModel:
+def load(name: str, architecture: str, origin: Source) -> SpeechModel:
     """Load from a local folder or hub id as transformers saves it.
 
-    asked: also the language that is spoken, for multilingual models; else it is the one that
+    origin: also the language that is spoken, for multilingual models; else it is the one that
     generation_config.json names. Raises ModelError when files are missing or don't fit.
     """
-    source, model_id = name, str(asked)
+    source, model_id = name, str(origin)
     model = load_pretrained(source, model_id, architecture)
     with refused(model_id, architecture):
-        symbols = _symbols(source, model.config.vocab_size, model_id)
+        vocabulary = _vocabulary(source, model.config.vocab_size, model_id)
         extractor = _extractor(source, model.config)
-    return from_parts(model, symbols, extractor, _writing(model), asked)
+    writing = writing_of(model.config, model.generation_config, vocabulary, model_id)
+    return from_parts(model, vocabulary, extractor, writing, origin)
 
 
-def load_ctranslate2(parts: Sequence[Path], folder: Path, asked: Source) -> SpeechModel:
+def load_ctranslate2(parts: Sequence[Path], folder: Path, origin: Source) -> SpeechModel:
     """Load a `model.bin`, which may lie in parts, with the files beside it in `folder`. Errors as `load`."""
-    name, model_id = str(folder), str(asked)
+    name, model_id = str(folder), str(origin)
     variables = ctranslate2.read_variables(parts)
     model = _network(
         ctranslate2.state_dict(variables, name), ctranslate2.heads(variables, name), model_id
     )
-    symbols = _listed_symbols(vocabulary_file(folder), folder, model.config.vocab_size, model_id)
+    outputs = model.config.vocab_size
+    symbols = _listed_symbols(vocabulary_file(folder), folder, outputs, model_id)
     never = ctranslate2.suppressed(folder)
-    writing = Writing(len(symbols) != ENGLISH, None, *(never or (None, None)))
+    writing = Writing(is_multilingual(by_rule(symbols)), None, *(never or (None, None)))
     extractor = _extractor(name, model.config)
-    return from_parts(model, symbols, extractor, writing, asked)
+    return from_parts(model, by_rule(symbols), extractor, writing, origin)
 
 
-def load_openai(path: Path, asked: Source) -> SpeechModel:
+def load_openai(path: Path, origin: Source) -> SpeechModel:
     """Load a `.pt`; its tokens are listed beside it or by openai-whisper. Errors as `load`."""
-    model_id = str(asked)
+    model_id = str(origin)
     sizes, state = openai_pt.read_checkpoint(path)
     model = _network(state, int(sizes["n_text_head"]), model_id)
     outputs = model.config.vocab_size
@@ -84,42 +77,37 @@ def load_openai(path: Path, asked: Source) -> SpeechModel:
     listed = vocabulary_file(path.parent) or openai_pt.listed_tokens(multilingual)
     symbols = _listed_symbols(listed, path.parent, outputs, model_id)
     extractor = _extractor(str(path.parent), model.config)
-    return from_parts(model, symbols, extractor, Writing(multilingual), asked)
+    return from_parts(model, by_rule(symbols), extractor, Writing(multilingual), origin)
 
 
 def from_parts(
     model: Any,
-    symbols: tuple[str, ...],
+    vocabulary: Vocabulary,
     extractor: Any,
     writing: Writing,
-    asked: Source,
+    origin: Source,
 ) -> SpeechModel:
-    """Put a transformers Whisper, the text of its tokens and its feature extractor together."""
-    model_id, language = str(asked), asked.language
+    """Put a transformers Whisper, what its tokens write and its feature extractor together."""
+    model_id, language = str(origin), origin.language
     model.eval().requires_grad_(False)
-    need_sample_rate(model_id, extractor.sampling_rate)
+    _check_extractor(model.config, extractor, model_id)
     samples, stride = extractor.n_samples, 2 * extractor.hop_length
-    frames = samples // stride
-    if frames != model.config.max_source_positions:
-        raise ModelError(
-            f"{model_id}: the feature extractor gives {frames} positions, the encoder wants "
-            f"{model.config.max_source_positions}"
-        )
-    if asked.window is not None:
-        samples = cut_window(model, asked.window, samples, stride, model_id)
+    if origin.window is not None:
+        samples = cut_window(model, origin.window, samples, stride, model_id)
     most = min(writing.max_tokens, model.config.max_target_positions)
-    how = autoregression(symbols, replace(writing, max_tokens=most), model_id, language)
+    writing = replace(writing, max_tokens=most)
+    how = autoregression(vocabulary, writing, model_id, language)
     named = (language or writing.language) if writing.multilingual else None
     return SpeechModel(
         model_id=model_id,
         module=Whisper(model, extractor, len(how.prompt)).eval(),
         layer_prefix="",
-        tokens=Tokens(symbols, None, autoregression=how, byte_level=True),
+        tokens=Tokens(vocabulary.written, None, how, vocabulary.byte_level),
         normalize=False,
         stride_samples=stride,
         min_samples=samples,
         max_samples=samples,
-        languages=_languages(symbols) if writing.multilingual else (),
+        languages=_languages(vocabulary) if writing.multilingual else {},
         language=named and language_code(named, model_id),
     )
 
@@ -139,72 +127,39 @@ def cut_window(model: Any, seconds: float, samples: int, stride: int, model_id: 
     return window
 
 
-def autoregression(
-    symbols: tuple[str, ...], writing: Writing, model_id: str, language: str | None
-) -> Autoregression:
-    """Prompt for a transcript without timestamps, and the tokens that generation leaves out.
-
-    Raises ModelError naming the token that the tokenizer doesn't have.
-    """
-    ids = {symbol: index for index, symbol in enumerate(symbols)}
-
-    def token(name: str) -> int:
-        if f"<|{name}|>" not in ids:
-            raise ModelError(
-                f"{model_id}: the tokenizer has no token <|{name}|>; pass a folder with Whisper's own"
+def _check_extractor(config: Any, extractor: Any, model_id: str) -> None:
+    """Raise ModelError unless what the feature extractor makes is what the encoder takes."""
+    need_sample_rate(model_id, extractor.sampling_rate)
+    frames = extractor.n_samples // extractor.hop_length // 2
+    for said, made, wanted, named in (
+        ("feature_size", extractor.feature_size, config.num_mel_bins, "num_mel_bins"),
+        ("chunk_length", frames, config.max_source_positions, "max_source_positions"),
+    ):
+        if made != wanted:
+            what = (
+                f"{said} {made}"
+                if made == extractor.feature_size
+                else f"{said} for {made} positions"
             )
-        return ids[f"<|{name}|>"]
-
-    prompt = [token("startoftranscript")]
-    if writing.multilingual:
-        spoken = language_code(language or writing.language or LANGUAGE, model_id)
-        prompt += [token(spoken), token("transcribe")]
-    elif language is not None and language_code(language, model_id) != LANGUAGE:
-        raise ModelError(
-            f"{model_id} hears English only; use a multilingual Whisper for {language}"
-        )
-    prompt.append(token("notimestamps"))
-    end = token("endoftext")
-    never, first = writing.suppressed, writing.suppressed_first
-    return Autoregression(
-        prompt=tuple(prompt),
-        end=end,
-        max_tokens=writing.max_tokens,
-        suppressed=not_speech(symbols) if never is None else never,
-        suppressed_first=(ids["Ġ"], end) if first is None else first,
-    )
+            raise ModelError(
+                f"{model_id}: preprocessor_config.json has {what}, config.json {named} {wanted}; copy the "
+                "preprocessor_config.json of the model that it was trained from"
+            )
 
 
-def _languages(symbols: tuple[str, ...]) -> tuple[str, ...]:
-    listed = set(symbols)
-    return tuple(code for code in LANGUAGES if f"<|{code}|>" in listed)
+def _languages(vocabulary: Vocabulary) -> dict[str, int]:
+    found = {code: vocabulary.id_of(code) for code in LANGUAGES}
+    return {code: index for code, index in found.items() if index is not None}
 
 
-def _writing(model: Any) -> Writing:
-    """As generation_config.json, or an older config.json, says."""
-    config, generation = model.config, model.generation_config
-    forced = dict(getattr(generation, "forced_decoder_ids", None) or ())
-    codes = {index: code for code, index in (getattr(generation, "lang_to_id", None) or {}).items()}
-    return Writing(
-        multilingual=getattr(generation, "is_multilingual", config.vocab_size != ENGLISH),
-        language=getattr(generation, "language", None) or codes.get(forced.get(1)),
-        suppressed=_ids(generation.suppress_tokens),
-        suppressed_first=_ids(generation.begin_suppress_tokens),
-        max_tokens=generation.max_length or MAX_TOKENS,
-    )
-
-
-def _ids(listed: Sequence[int] | None) -> tuple[int, ...] | None:
-    return None if listed is None else tuple(listed)
-
-
-def _symbols(source: str, outputs: int, model_id: str) -> tuple[str, ...]:
+def _vocabulary(source: str, outputs: int, model_id: str) -> Vocabulary:
+    """Asked of transformers' tokenizer; read from a file that lists it where there is only that."""
     folder = Path(source)
-    if folder.is_dir():
-        return _listed_symbols(vocabulary_file(folder), folder, outputs, model_id)
-    vocabulary = transformers.AutoTokenizer.from_pretrained(source).get_vocab()
-    found = dict(enumerate(in_id_order(vocabulary, source)))
-    return complete(found, outputs, model_id)
+    whole = (folder / "tokenizer.json").is_file() or (folder / "merges.txt").is_file()
+    if folder.is_dir() and not whole:
+        listed = _listed_symbols(vocabulary_file(folder), folder, outputs, model_id)
+        return by_rule(listed)
+    return asked(source, outputs, model_id)
 
 
 def _listed_symbols(
@@ -220,7 +175,8 @@ def _listed_symbols(
 
 def _extractor(source: str, config: Any) -> Any:
     """The feature extractor that lies in a folder; Whisper's own where none does."""
-    if Path(source).is_dir() and not (Path(source) / "preprocessor_config.json").is_file():
+    folder = Path(source)
+    if folder.is_dir() and not any((folder / name).is_file() for name in EXTRACTORS):
         return transformers.WhisperFeatureExtractor(feature_size=config.num_mel_bins)
     return transformers.AutoFeatureExtractor.from_pretrained(source)
 

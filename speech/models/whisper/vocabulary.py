@@ -5,21 +5,79 @@ timestamps), so tokenizers that don't list all of them, as most don't list times
 """
 
 import base64
+import itertools
 import json
+import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from transformers.models.whisper.tokenization_whisper import LANGUAGES, TO_LANGUAGE_CODE
 
 from myqasr.core.errors import ModelError
-from myqasr.speech.decoding import byte_alphabet
+from myqasr.speech.decoding import Tokens, byte_alphabet
+from myqasr.speech.models.writing import check_size, check_text, tokenizer_of, written_by
 
 Symbols = dict[int, str]
-"""Token id -> its text, in GPT-2's byte alphabet."""
+"""Token id -> its name; of one that is text, that text in GPT-2's byte alphabet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """Tokens of every output. names: by which special ones are found. written, byte_level: as of `Tokens`.
+
+    unused: ids that no token has, which a model can't mean to write.
+    """
+
+    names: tuple[str, ...]
+    written: tuple[str, ...]
+    byte_level: bool
+    unused: tuple[int, ...] = ()
+
+    def id_of(self, name: str) -> int | None:
+        """The id of `<|name|>`, or None."""
+        return self.names.index(f"<|{name}|>") if f"<|{name}|>" in self.names else None
+
+
+def by_rule(names: tuple[str, ...]) -> Vocabulary:
+    """Of a file that only lists OpenAI's tokens: special ones are in `<|` and `|>` and aren't written."""
+    return Vocabulary(names, tuple("" if name[:2] == "<|" else name for name in names), True)
+
+
+def asked(source: str, outputs: int, model_id: str) -> Vocabulary:
+    """Of the tokenizer of transformers that lies with a model; its own special tokens aren't written.
+
+    Raises ModelError when it doesn't fit the head, or its text isn't made of its tokens.
+    """
+    tokenizer = tokenizer_of(source)
+    check_size(model_id, outputs, _without_rule(tokenizer, outputs))
+    rule = special_symbols(outputs)
+    listed = tokenizer.convert_ids_to_tokens(list(range(outputs)))
+    known = set(tokenizer.get_vocab().values())
+    names = [
+        name if index in known and name is not None else rule.get(index, "")
+        for index, name in enumerate(listed)
+    ]
+    written, byte_level, _ = written_by(tokenizer, outputs, model_id, ctc=False)
+    silent = tuple(
+        "" if index not in known or _TIMESTAMP.fullmatch(name) else text
+        for index, (name, text) in enumerate(zip(names, written, strict=True))
+    )
+    check_text(tokenizer, Tokens(silent, None, byte_level=byte_level), model_id)
+    unused = tuple(index for index, name in enumerate(names) if not name)
+    return Vocabulary(tuple(names), silent, byte_level, unused)
+
+
+def _without_rule(tokenizer: Any, outputs: int) -> int:
+    """How many tokens there are, those counted that follow by OpenAI's rule though they aren't listed."""
+    return len(set(tokenizer.get_vocab().values()) | set(special_symbols(outputs)))
+
 
 ENGLISH = 51_864
 """Tokens of models for English only. They list the other languages, too; multilingual ones have more."""
 TIMESTAMPS = 1501
+_TIMESTAMP = re.compile(r"<\|\d+\.\d+\|>")
 TASKS = (
     *("<|translate|>", "<|transcribe|>", "<|startoflm|>"),
     *("<|startofprev|>", "<|nospeech|>", "<|notimestamps|>"),
@@ -101,7 +159,7 @@ def not_speech(symbols: tuple[str, ...]) -> tuple[int, ...]:
         for around in ("", " "):
             whole = spelled(around + text)
             parts = (whole[:size] for size in range(len(whole), 0, -1))
-            found |= {ids[next(part for part in parts if part in ids)]}
+            found |= {ids[part] for part in itertools.islice(filter(ids.__contains__, parts), 1)}
     specials = ("<|startoftranscript|>", *TASKS[:-1], "<|nocaptions|>")
     return tuple(sorted(found | {ids[symbol] for symbol in specials if symbol in ids}))
 

@@ -132,7 +132,7 @@ public class BundleStoreTest {
         assertRefused("is not the file that was exported", manifestSource(good), source("demo-ada.pte", other));
         assertRefused("has 0 bytes", manifestSource(good), source("demo-ada.pte", new byte[0]));
         assertRefused("not JSON", manifestSource(good.substring(0, 500)), model);
-        assertRefused("schema 7", manifestSource(good.replace("\"schema_version\": 1", "\"schema_version\": 7")), model);
+        assertRefused("schema 7", manifestSource(good.replace("\"schema_version\": 2", "\"schema_version\": 7")), model);
         assertRefused("leads out of its folder",
                 manifestSource(good.replace("\"demo-ada.pte\"", "\"../demo-ada.pte\"")), model);
         assertRefused("artifacts[0].layers", manifestSource(good.replace("\"int8-a8d\"", "8")), model);

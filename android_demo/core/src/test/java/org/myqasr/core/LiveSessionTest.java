@@ -106,7 +106,7 @@ public class LiveSessionTest {
 
     @Test
     public void modelsWithoutABlankHaveOnlyFinalText() {
-        Tokens labels = new Tokens(Arrays.asList("yes", "no"), null, "|", null, false);
+        Tokens labels = new Tokens(Arrays.asList("yes", "no"), null, null, false, false);
         Recognizer recognizer = new Recognizer(new Constant(), labels,
                 new Manifest.Input(Golden.FILE.object("input")), 16_000, 16_000);
         LiveSession session = new LiveSession(recognizer, Sessions.WINDOW, Sessions.HOP);

@@ -16,7 +16,7 @@ import org.myqasr.core.text.Tokens;
 import org.myqasr.core.text.Word;
 
 public class PathTest {
-    private static final Tokens LETTERS = new Tokens(Arrays.asList("<pad>", "|", "A", "B", "C"), 0, "|", null, false);
+    private static final Tokens LETTERS = new Tokens(Arrays.asList("", " ", "A", "B", "C"), 0, null, false, false);
 
     private static Path path(int... tokens) {
         double[] posteriors = new double[tokens.length];
@@ -45,7 +45,7 @@ public class PathTest {
 
     @Test
     public void piecesThatBeginWithASpaceCountForTheirWord() {
-        Tokens pieces = new Tokens(Arrays.asList("<s>", "▁he", "llo", "▁you"), 0, "▁", null, false);
+        Tokens pieces = new Tokens(Arrays.asList("", " he", "llo", " you"), 0, null, false, false);
         Path path = new Path(new int[] {1, 2, 0, 3}, new double[] {0.9, 0.4, 1, 0.7});
         List<Word> words = path.ctcWords(pieces);
         assertEquals("hello you", text(words));
@@ -57,10 +57,23 @@ public class PathTest {
     public void bytesAreSpelledAndTheEndTokenEndsTheText() {
         Autoregression how = new Autoregression(new int[] {5, 5}, 6, 9, new int[0], new int[0]);
         Tokens bytes = new Tokens(
-                Arrays.asList("Ġcaf", "Ã", "©", "Ġno", "!", "<|start|>", "<|end|>"), null, "|", how, true);
+                Arrays.asList("Ġcaf", "Ã", "©", "Ġno", "!", "", ""), null, how, true, false);
         List<Word> words = path(0, 1, 2, 3, 4, 6, 0).writtenWords(bytes);
         assertEquals("café no!", text(words));
         assertEquals(0.5, words.get(0).confidence, 1e-12);
+    }
+
+    @Test
+    public void whatEachIdWritesIsTakenAtItsWordAndNotBySpelling() {
+        Tokens symbols = new Tokens(
+                Arrays.asList("", " ", "<|speaker|>", "[noise]", "日\u3000本"), 0, null, false, false);
+        assertEquals("<|speaker|> [noise]日\u3000本", text(path(2, 1, 3, 4).ctcWords(symbols)));
+    }
+
+    @Test
+    public void spacesBeforePunctuationAreTidiedWhereTheTokenizerDoes() {
+        Tokens letters = new Tokens(Arrays.asList("", " ", "it", "'s", "."), 0, null, false, true);
+        assertEquals("it's it.", text(path(2, 1, 3, 1, 2, 1, 4).ctcWords(letters)));
     }
 
     @Test

@@ -15,7 +15,7 @@ import org.myqasr.core.text.Tokens;
 /** {@code manifest.json} of a {@code myqasr export} folder; see exporters/manifest.py. */
 public final class Manifest {
     public static final String NAME = "manifest.json";
-    private static final int SCHEMA_VERSION = 1;
+    private static final int SCHEMA_VERSION = 2;
 
     /** How audio becomes the model's input. */
     public static final class Input {

@@ -117,14 +117,23 @@ public final class Path {
             }
         }
         List<Word> words = new ArrayList<>();
+        List<Double> last = new ArrayList<>(); // logs of the last word's characters
         int start = 0;
+        int lastEnd = -1;
         for (int end = 0; end <= joined.length(); end++) {
             if (end < joined.length() && !isSpace(joined.charAt(end), alphabet)) {
                 continue;
             }
             String text = alphabet.readable(joined.substring(start, end));
             if (!text.isEmpty()) {
-                words.add(new Word(text, geometricMean(logs.subList(start, end))));
+                if (!words.isEmpty() && lastEnd + 1 == start && alphabet.leansBack(text)) {
+                    text = words.remove(words.size() - 1).text + text;
+                } else {
+                    last.clear();
+                }
+                last.addAll(logs.subList(start, end));
+                words.add(new Word(text, geometricMean(last)));
+                lastEnd = end;
             }
             start = end + 1;
         }
@@ -132,7 +141,7 @@ public final class Path {
     }
 
     private static boolean isSpace(char symbol, Tokens alphabet) {
-        return Character.isWhitespace(symbol) || (alphabet.byteLevel && symbol == SPELLED_SPACE);
+        return symbol == ' ' || (symbol >= '\t' && symbol <= '\r') || (alphabet.byteLevel && symbol == SPELLED_SPACE);
     }
 
     private static double geometricMean(List<Double> logs) {

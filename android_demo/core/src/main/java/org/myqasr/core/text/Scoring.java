@@ -5,6 +5,8 @@ import java.util.ArrayList;
 import java.util.Collections;
 import java.util.List;
 import java.util.Locale;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
 
 /** Word and character errors as speech/scoring.py counts them. */
 public final class Scoring {
@@ -77,7 +79,7 @@ public final class Scoring {
 
     /** Lower case (NFKC); punctuation and symbols become spaces, save apostrophes within a word. */
     public static String normalized(String text) {
-        String folded = text.replaceAll("[’‘ʼ＇`´]", "'");
+        String folded = withoutTags(text).replaceAll("[’‘ʼ＇`´]", "'").replaceAll("\\p{Cf}", "");
         for (int i = 0; i < 2; i++) {
             folded = Normalizer.normalize(caseFolded(folded), Normalizer.Form.NFKC);
         }
@@ -94,6 +96,21 @@ public final class Scoring {
         }
         return Tokens.singleSpaces(kept.toString());
     }
+
+    /** Without what nobody says, as [laughter], <COMMA> or {SMACK}; of [laughter-yes] the word stays. */
+    private static String withoutTags(String text) {
+        Matcher tags = TAG.matcher(text);
+        StringBuffer kept = new StringBuffer();
+        while (tags.find()) {
+            String word = tags.group(1) == null ? "" : tags.group(1);
+            tags.appendReplacement(kept, Matcher.quoteReplacement(" " + word + " "));
+        }
+        return tags.appendTail(kept).toString();
+    }
+
+    private static final Pattern TAG = Pattern.compile(
+            "\\[(?:laughter-([^\\s\\[\\]]+)|[A-Za-z][A-Za-z _:/-]*)\\]"
+                    + "|<[A-Za-z][A-Za-z_:/-]*>|\\{[A-Za-z][A-Za-z_:/-]*\\}");
 
     /** Java has no case folding: capitals first make one of the forms that share a capital. */
     private static String caseFolded(String text) {

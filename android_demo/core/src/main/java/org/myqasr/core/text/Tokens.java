@@ -11,31 +11,31 @@ import org.myqasr.core.files.Fields;
 
 /** What each output of the model writes; see {@code Tokens} in speech/decoding.py. */
 public final class Tokens {
-    /** Text of every token id; special tokens such as {@code <pad>} write nothing. */
+    /** What every token id writes: a space for what separates words, nothing for what isn't written. */
     public final List<String> symbols;
     /** Id of the CTC blank; null for models without. */
     public final Integer blank;
-    /** The symbol that stands for a space. */
-    public final String wordDelimiter;
     /** Null unless the model writes token by token. */
     public final Autoregression autoregression;
     /** Symbols spell bytes of UTF-8, in the alphabet of GPT-2's tokenizer. */
     public final boolean byteLevel;
+    /** Spaces before punctuation and English endings are taken out. */
+    public final boolean tidied;
 
     public Tokens(
             List<String> symbols,
             Integer blank,
-            String wordDelimiter,
             Autoregression autoregression,
-            boolean byteLevel) {
+            boolean byteLevel,
+            boolean tidied) {
         if (symbols.isEmpty() || (blank != null && (blank < 0 || blank >= symbols.size()))) {
             throw new UserError("CTC blank id " + blank + " is outside the " + symbols.size() + " tokens");
         }
         this.symbols = symbols;
         this.blank = blank;
-        this.wordDelimiter = wordDelimiter;
         this.autoregression = autoregression;
         this.byteLevel = byteLevel;
+        this.tidied = tidied;
     }
 
     public static Tokens of(Fields fields) {
@@ -49,9 +49,9 @@ public final class Tokens {
         return new Tokens(
                 symbols,
                 fields.has("blank") ? Integer.valueOf(fields.integer("blank")) : null,
-                fields.has("word_delimiter") ? fields.text("word_delimiter") : "|",
                 fields.has("autoregression") ? Autoregression.of(fields.object("autoregression")) : null,
-                fields.has("byte_level") && fields.flag("byte_level"));
+                fields.has("byte_level") && fields.flag("byte_level"),
+                fields.has("tidied") && fields.flag("tidied"));
     }
 
     /** Whether the model gives one label for a recording. */
@@ -59,16 +59,19 @@ public final class Tokens {
         return blank == null && autoregression == null;
     }
 
-    /** Text of one token, specials included as nothing, delimiters as a space. */
+    /** What one token writes; in GPT-2's alphabet where symbols are spelled in it. */
     public String written(int token) {
-        String symbol = symbols.get(token);
-        if (byteLevel) {
-            return symbol.startsWith("<|") ? "" : symbol;
+        return symbols.get(token);
+    }
+
+    /** Whether tidying takes out the space before a word. */
+    public boolean leansBack(String word) {
+        for (String ending : LEANING) {
+            if (tidied && word.startsWith(ending)) {
+                return true;
+            }
         }
-        boolean special = symbol.length() > 2
-                && ((symbol.startsWith("<") && symbol.endsWith(">"))
-                        || (symbol.startsWith("[") && symbol.endsWith("]")));
-        return special ? "" : symbol.replace(wordDelimiter, " ");
+        return false;
     }
 
     /** Readable text of joined {@link #written} symbols, spaces made single. */
@@ -76,9 +79,10 @@ public final class Tokens {
         return singleSpaces(byteLevel ? spelled(joined) : joined);
     }
 
+    /** Runs of ASCII's white space made one space; other spaces are text. */
     public static String singleSpaces(String text) {
         StringBuilder out = new StringBuilder();
-        for (String word : text.split("\\s+")) {
+        for (String word : text.split("[ \\t\\n\\x0B\\f\\r]+")) {
             if (!word.isEmpty()) {
                 out.append(out.length() > 0 ? " " : "").append(word);
             }
@@ -97,6 +101,8 @@ public final class Tokens {
         }
         return new String(bytes.toByteArray(), Charset.forName("UTF-8"));
     }
+
+    private static final String[] LEANING = {".", "?", "!", ",", "n't", "'m", "'s", "'ve", "'re"};
 
     private static final Map<Character, Integer> SPELLING = spelling();
 

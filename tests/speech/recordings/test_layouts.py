@@ -10,7 +10,7 @@ import soundfile
 from myqasr.core.errors import UserError
 from myqasr.speech.datasets import Clip, Selection, choose_clips, find_clips, read_clips
 from myqasr.speech.manifests import gender_of
-from tests.speech.test_datasets import record
+from tests.speech.recordings.test_datasets import record
 
 
 def speech_commands(folder: Path) -> None:

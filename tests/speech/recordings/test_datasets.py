@@ -131,8 +131,8 @@ def test_a_manifest_further_up_labels_a_folder_inside(
 
 
 def test_a_manifest_without_a_path_column_says_what_it_has(tmp_path: Path) -> None:
-    (tmp_path / "m.csv").write_text("file,sentence\na.wav,hello\n")
-    with pytest.raises(UserError, match=r"m.csv has no column 'path' \(its header is: file, sent"):
+    (tmp_path / "m.csv").write_text("voice,sentence\na.wav,hello\n")
+    with pytest.raises(UserError, match=r"m.csv has no column 'path' \(its header is: voice, sent"):
         find_clips(tmp_path / "m.csv")
 
 
@@ -151,7 +151,8 @@ def test_a_nemo_manifest_gives_text_and_cuts_at_offsets(tmp_path: Path) -> None:
     assert [recording.seconds for recording in recordings] == [2.0, 0.5]
     np.testing.assert_array_equal(recordings[1].waveform, recordings[0].waveform[16_000:24_000])
     assert [reason for _, reason in skipped] == [
-        "0.5 s from 9.0 s on are not in it; it lasts 2.00 s"
+        "0.5 s from 9 s on are not in it, 0.50 s lack; is its table of another recording, or in "
+        "milliseconds?"
     ]
 
 

@@ -1,0 +1,47 @@
+"""Which recordings a model is fitted on, and in which pieces it hears them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from myqasr.speech.aside import left_aside
+from myqasr.speech.datasets import (
+    Recording,
+    Selection,
+    choose_clips,
+    evenly,
+    find_clips,
+    selected,
+)
+from myqasr.speech.models.base import SpeechModel
+from myqasr.speech.recordings import cut_at_pauses
+
+PathLike = str | Path
+Skipped = list[tuple[Path, str]]
+"""Recordings that can't be used, each with the reason."""
+
+
+def recordings_for(
+    audio: PathLike | Sequence[PathLike] | Sequence[Recording],
+    selection: Selection,
+    clips: int,
+    model: SpeechModel,
+) -> tuple[list[Recording], Skipped]:
+    """Recordings as they were given, or chosen and decoded from where they lie; long ones in pieces.
+
+    Of the pieces of chosen recordings no more than `clips` are taken, evenly.
+    """
+    listed = [audio] if isinstance(audio, str | Path) else audio
+    decoded = [each for each in listed if isinstance(each, Recording)]
+    if decoded:
+        return cut_at_pauses(decoded, model.piece_samples, model.min_samples), []
+    paths = [Path(each) for each in listed if not isinstance(each, Recording)]
+    found = find_clips(paths)
+    chosen, skipped = choose_clips(selected(found, selection, paths), clips)
+    pieces = cut_at_pauses(chosen, model.piece_samples, model.min_samples)
+    return evenly(pieces, clips), [*left_aside(paths, found), *skipped]
+
+
+def remarks(recordings: Sequence[Recording]) -> list[str]:
+    """What was done to recordings beside decoding, a line for each file."""
+    said = {recording.clip.path: recording.remark for recording in recordings if recording.remark}
+    return [f"{path}: {remark}" for path, remark in said.items()]

@@ -1,0 +1,116 @@
+"""What lies beside recordings and says what is spoken in them: tables, LibriSpeech's lists, text files."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from myqasr.core.errors import UserError
+from myqasr.speech.manifests import (
+    Clip,
+    librispeech_genders,
+    librispeech_texts,
+    read_csv,
+    read_nemo,
+)
+from myqasr.speech.tables import read_text
+
+MANIFEST_NAME = "manifest.csv"
+NO_TEXT = "no transcript in a manifest.csv, .trans.txt or .txt"
+_TEXT_SUFFIXES = (".txt", ".normalized.txt", ".lab")
+_TABLES = {".csv": read_csv, ".tsv": read_csv, ".jsonl": read_nemo, ".json": read_nemo}
+_MOST_TABLE_BYTES = 256 * 2**20
+_LEVELS_UP = 4
+
+
+def described(paths: Sequence[Path], root: Path | None = None) -> list[Clip]:
+    """Clips of audio files, with what is said of them near them.
+
+    root: the folder that was asked for: any table in it or below it may say something, above it only
+    manifest.csv. A table that lists parts of a file gives a clip for each. Where a text was looked for in
+    something that isn't understood, the clips say so.
+    """
+    notes = _Notes(None if root is None else os.path.abspath(root))
+    return [clip for path in paths for clip in notes.clips(path)]
+
+
+class _Notes:
+    """Tables and transcripts by folder, each read once."""
+
+    def __init__(self, root: str | None) -> None:
+        self._root = root
+        self._tables: dict[Path, dict[str, list[Clip]]] = {}
+        self._faults: dict[Path, str] = {}
+        self._transcripts: dict[Path, dict[str, str]] = {}
+        self._genders: dict[Path, dict[str, str | None]] = {}
+
+    def clips(self, path: Path) -> list[Clip]:
+        absolute = os.path.abspath(path)
+        listed, untold = self._listed(absolute)
+        if listed:
+            return [replace(clip, path=path) for clip in listed]
+        folder = path.parent
+        try:
+            spoken = self._librispeech(folder)
+        except UserError as error:
+            return [Clip(path, untold=str(error))]
+        if path.stem in spoken:
+            speaker = path.stem.split("-")[0]
+            return [
+                Clip(path, speaker, spoken[path.stem], gender=self._genders[folder].get(speaker))
+            ]
+        texts = (path.with_name(path.stem + suffix) for suffix in _TEXT_SUFFIXES)
+        beside = next((text for text in texts if text.is_file()), None)
+        try:
+            text = read_text(beside).strip() if beside is not None else None
+        except UserError as error:
+            text, untold = None, str(error)
+        return [Clip(path, text=text or None, untold=None if text else untold)]
+
+    def _librispeech(self, folder: Path) -> dict[str, str]:
+        if folder not in self._transcripts:
+            found = librispeech_texts(folder)
+            self._genders[folder] = librispeech_genders(folder) if found else {}
+            self._transcripts[folder] = found
+        return self._transcripts[folder]
+
+    def _listed(self, absolute: str) -> tuple[list[Clip], str | None]:
+        """What the nearest table that lists a file says, and which tables aren't understood."""
+        untold = None
+        for folder in list(Path(absolute).parents)[:_LEVELS_UP]:
+            asked = self._root is not None and folder.is_relative_to(self._root)
+            found = self._of_folder(folder, asked).get(os.path.realpath(absolute))
+            if found:
+                return found, None
+            if asked or folder == Path(absolute).parent:
+                untold = untold or self._faults.get(folder)
+        return [], untold
+
+    def _of_folder(self, folder: Path, asked: bool) -> dict[str, list[Clip]]:
+        """Real path -> clips of it, by the tables of a folder; its manifest.csv comes first."""
+        if folder not in self._tables:
+            by_path: dict[str, list[Clip]] = {}
+            for table in _tables(folder) if asked else (folder / MANIFEST_NAME,):
+                try:
+                    listed = _TABLES[table.suffix.lower()](table) if table.is_file() else []
+                except UserError as error:
+                    self._faults.setdefault(folder, f"no transcript: {error}")
+                    continue
+                new: dict[str, list[Clip]] = {}
+                for clip in listed:
+                    new.setdefault(os.path.realpath(clip.path), []).append(clip)
+                by_path = {**new, **by_path}
+            self._tables[folder] = by_path
+        return self._tables[folder]
+
+
+def _tables(folder: Path) -> list[Path]:
+    found = [
+        path
+        for path in sorted(folder.iterdir())
+        if path.suffix.lower() in _TABLES
+        and path.name[0] != "."
+        and path.is_file()
+        and path.stat().st_size < _MOST_TABLE_BYTES
+    ]
+    return sorted(found, key=lambda path: path.name != MANIFEST_NAME)
