@@ -9,7 +9,6 @@ import math
 from collections.abc import Callable, Sequence
 
 from myqasr.core.errors import BudgetError
-from myqasr.core.storage import record_hash
 from myqasr.personalize.planning.knapsack import Solution, cost_bound, solve
 from myqasr.personalize.planning.plan import (
     FLOAT32,
@@ -147,7 +146,7 @@ def uniform_plan(
         cost += chosen.cost
         size_bytes += chosen.size_bytes
     return Plan(
-        record_hash(profile), target, f"uniform-{bits}", size_bytes, size_bytes, overhead_bytes,
+        profile.key, target, f"uniform-{bits}", size_bytes, size_bytes, overhead_bytes,
         cost, 0.0, layers,
     )  # fmt: skip
 

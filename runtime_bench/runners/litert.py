@@ -44,5 +44,7 @@ def open_runner(system: System, threads: int) -> LiteRtRunner:
         interpreter.allocate_tensors()
     except (RuntimeError, ValueError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(f"{path} can't be loaded by LiteRT ({reason}); export it again") from error
+        raise UserError(
+            f"{system.source} can't be loaded by LiteRT ({reason}); export it again"
+        ) from error
     return LiteRtRunner("LiteRT", threads, interpreter)
