@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from myqasr.core.errors import BrokenFileError, UserError, one_line
+from myqasr.core.errors import BrokenFileError, NotInstalledError, UserError, one_line
 
 _NO_MEMORY = ("can't allocate memory", "out of memory", "bad_alloc")
 
@@ -23,6 +23,8 @@ def reading(
     """
     try:
         yield
+    except NotInstalledError:
+        raise
     except UserError as error:
         if str(source) in str(error):
             raise

@@ -36,6 +36,7 @@ from myqasr.speech.models.base import SAMPLE_RATE, SpeechModel
 MAX_ATTEMPTS = 5
 MIN_BUDGET_USE = 0.98
 MIN_GAIN = 0.01  # of the expected cost: less isn't worth another export
+MOST_SECONDS = 24 * 3600
 MOST_LENGTHS = 128
 """So many listed lengths Core ML takes."""
 
@@ -260,6 +261,8 @@ def export_options(
 
 def _whole_frames(model: SpeechModel, seconds: float, option: str) -> int:
     """Samples of the whole output frames in so much audio; raises UserError when it is one or none."""
+    if not 0 < seconds <= MOST_SECONDS:
+        raise UserError(f"{option} {seconds:g} is no length of audio; write up to {MOST_SECONDS} s")
     samples = int(seconds * SAMPLE_RATE) // model.stride_samples * model.stride_samples
     if samples <= model.min_samples:
         raise UserError(

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from myqasr.core.errors import AudioError, UserError
+from myqasr.core.reading import reading
 from myqasr.speech.audio import (
     AUDIO_SUFFIXES,
     MIN_SECONDS,
@@ -105,7 +106,10 @@ def find_clips(
     when nothing is found, and what there is when nothing is as selected.
     """
     sources = [source] if isinstance(source, Path) else list(source)
-    found = dict.fromkeys(clip for path in sources for clip in _clips_of(path))
+    found: dict[Clip, None] = {}
+    for path in sources:
+        with reading(path, "can't be read", f"expected {_LOOKED_FOR}", AudioError):
+            found.update(dict.fromkeys(_clips_of(path)))
     if not found:
         raise AudioError(f"no recordings in {_listing(sources)}; looked for {_LOOKED_FOR}")
     chosen = tuple(clip for clip in found if selection.takes(clip))
@@ -211,7 +215,8 @@ def _seconds(clip: Clip) -> float:
 def _encoded(clip: Clip) -> bytes | None:
     """The recording's own bytes when it lies in a table or zip."""
     if clip.row is not None:
-        return arrow.recording(clip.path, clip.row)
+        with reading(clip.path, "can't be read", kind=AudioError):
+            return arrow.recording(clip.path, clip.row)
     return zipped.recording(clip.path)
 
 

@@ -75,7 +75,7 @@ def read_nemo(manifest: Path) -> list[Clip]:
             continue
         try:
             clips.append(_nemo_clip(json.loads(line), manifest.parent))
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except Exception as error:
             raise UserError(
                 f"{manifest} line {number} is not a NeMo entry "
                 f'({{"audio_filepath": ..., "text": ..., "duration": ...}}): {error!r}'

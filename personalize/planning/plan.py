@@ -18,7 +18,7 @@ Activation = Literal["float", "int8-dynamic", "int8-static"]
 LayerKind = Literal["linear", "conv1d", "conv2d", "embedding"]
 
 _ACTIVATION_SUFFIX = {"float": "", "int8-dynamic": "-a8d", "int8-static": "-a8s"}
-_LABEL = re.compile(r"(fp|int|lut)(\d+)(?:-g(\d+))?(-a8d|-a8s)?")
+_LABEL = re.compile(r"(fp|int|lut)([0-9]{1,2})(?:-g([0-9]{1,9}))?(-a8d|-a8s)?")
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ A machine's speed drifts with heat and other work. Systems that take turns on ev
 same drift, so their ratios hold even where the milliseconds don't.
 """
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,10 +31,12 @@ class TimingOptions:
     max_seconds: float = 600.0
 
     def __post_init__(self) -> None:
-        if self.warmup < 0 or self.runs < 1 or self.seconds < 0 or not self.max_seconds > 0:
+        finite = math.isfinite(self.seconds + self.max_seconds)
+        fitting = self.warmup >= 0 and self.runs >= 1 and self.seconds >= 0 and self.max_seconds > 0
+        if not (finite and fitting):
             raise UserError(
                 f"can't time with warmup {self.warmup}, runs {self.runs}, seconds {self.seconds}, "
-                f"max_seconds {self.max_seconds}; needs at least 0, 1, 0 and more than 0"
+                f"max_seconds {self.max_seconds}; needs numbers of at least 0, 1, 0 and more than 0"
             )
 
 

@@ -4,14 +4,14 @@ Needs pyarrow, an extra.
 """
 
 import functools
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from myqasr.core.errors import UserError
+from myqasr.core.errors import BrokenFileError, UserError
+from myqasr.core.reading import json_object
 from myqasr.speech.layouts.audiofolder import SPEAKERS, TEXTS
 from myqasr.speech.layouts.tables import filled
-from myqasr.speech.manifests import Clip, gender_of, read_text
+from myqasr.speech.manifests import Clip, gender_of
 
 if TYPE_CHECKING:
     import pyarrow
@@ -23,7 +23,7 @@ _TABLES_OPEN = 8
 def clips(folder: Path) -> list[Clip] | None:
     """Clips of every table of the folder, or of every split of a DatasetDict."""
     if (folder / _SPLITS).is_file():
-        names = json.loads(read_text(folder / _SPLITS)).get("splits", [])
+        names = _listed(folder / _SPLITS, "splits")
         return [clip for name in names for clip in _table_clips(folder / name, name)] or None
     return _table_clips(folder, None) if (folder / _STATE).is_file() else None
 
@@ -38,9 +38,9 @@ def recording(table_file: Path, row: int) -> bytes:
 
 
 def _table_clips(folder: Path, split: str | None) -> list[Clip]:
-    state = json.loads(read_text(folder / _STATE))
+    state = json_object(folder / _STATE)
     found = []
-    for entry in state.get("_data_files", []):
+    for entry in _listed(folder / _STATE, "_data_files"):
         path = folder / entry["filename"]
         table = _table(path)
         audio = _audio_column(table, path)
@@ -97,12 +97,22 @@ def _audio_column(table: "pyarrow.Table", path: Path) -> str:
 def _label_names(folder: Path) -> dict[str, list[str]]:
     """Columns of class labels, with the names behind the numbers."""
     path = folder / "dataset_info.json"
-    features = json.loads(read_text(path)).get("features") or {} if path.is_file() else {}
+    features = json_object(path).get("features") if path.is_file() else {}
+    if not isinstance(features, dict):
+        return {}
     return {
         name: feature["names"]
         for name, feature in features.items()
         if isinstance(feature, dict) and isinstance(feature.get("names"), list)
     }
+
+
+def _listed(path: Path, name: str) -> list[Any]:
+    """A list in a JSON file; raises BrokenFileError naming the file when it is something else."""
+    found = json_object(path).get(name, [])
+    if not isinstance(found, list):
+        raise BrokenFileError(f"{path}: {name!r} is not a list; save the data set again")
+    return found
 
 
 def _text(value: Any, names: list[str] | None) -> str | None:

@@ -1,10 +1,10 @@
 """Speech models by folder or hub id, all seen through one frozen value: `SpeechModel`."""
 
 import importlib
-import json
 from pathlib import Path
 
 from myqasr.core.errors import ModelError
+from myqasr.core.reading import json_object, reading
 from myqasr.core.storage import sha256_of_file
 from myqasr.speech.models.base import SpeechModel, split_language
 
@@ -47,8 +47,10 @@ def load_model(source: str) -> SpeechModel:
     Raises UserError when it is not a model, not a supported class, has weights that aren't finite, or
     isn't what its `sha256.json` says, if it has one.
     """
-    model = _loaded(*split_language(source), source)
-    model.check_weights()
+    with reading(source, "can't be loaded", "pass a whole folder of a supported model", ModelError):
+        model = _loaded(*split_language(source), source)
+        model.check_weights()
+        model.check_outputs()
     return model
 
 
@@ -101,7 +103,8 @@ def check_hashes(folder: Path) -> None:
     listed = folder / HASHES
     if not listed.is_file():
         return
-    for name, expected in json.loads(listed.read_text()).items():
+    mend = f"fetch it again, or delete {HASHES} if the change is yours"
+    for name, expected in json_object(listed, mend=mend, kind=ModelError).items():
         path = folder / name
         found = sha256_of_file(path) if path.is_file() else "nothing"
         if found != expected:
@@ -123,16 +126,16 @@ def _architecture(source: str) -> str:
                 f"{source} is not a model: no config.json in it; pass the folder that holds "
                 "config.json and model.safetensors, a folder of faster-whisper, or a hub id"
             )
-        try:
-            architectures = json.loads(config.read_text()).get("architectures") or []
-        except (ValueError, AttributeError) as error:
-            raise ModelError(f"{config} is not valid JSON: {error}") from error
+        what, mend = "is not valid JSON of a model", "fetch it again"
+        architectures = json_object(config, what, mend, ModelError).get("architectures") or []
+        if not isinstance(architectures, list):
+            raise ModelError(f"{config}: 'architectures' is not a list of names; fetch it again")
     else:
         from transformers import AutoConfig
 
         try:
             architectures = AutoConfig.from_pretrained(source).architectures or []
-        except (OSError, ValueError) as error:
+        except Exception as error:
             raise ModelError(
                 f"{source} is neither a folder here nor a model that can be fetched from the hub"
             ) from error

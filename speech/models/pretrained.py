@@ -1,7 +1,6 @@
 """From a folder or hub id to a transformers model in memory that is whole, float32 and ready to measure."""
 
 import contextlib
-import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +14,7 @@ from transformers import AutoFeatureExtractor, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from myqasr.core.errors import ModelError
+from myqasr.core.reading import json_object, reading
 from myqasr.speech.decoding import Tokens
 from myqasr.speech.models.base import need_sample_rate
 
@@ -61,11 +61,9 @@ def load_pretrained(source: str, model_id: str, architecture: str) -> Any:
 @contextlib.contextmanager
 def refused(model_id: str, architecture: str) -> Iterator[None]:
     """Turn what transformers raises on files that are missing or don't fit into a UserError."""
-    try:
+    what = f"can't be loaded as {architecture}"
+    with reading(model_id, what, "fetch it again if its files were whole before", ModelError):
         yield
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ModelError(f"{model_id} can't be loaded as {architecture}: {reason}") from error
 
 
 def feature_extractor(source: str) -> Any:
@@ -79,7 +77,7 @@ def character_tokens(source: str) -> Tokens:
     """Tokens in id order of a wav2vec 2.0 kind of tokenizer: characters, blank is the padding."""
     vocabulary_file = Path(source) / "vocab.json"
     if vocabulary_file.is_file():
-        vocabulary: dict[str, int] = json.loads(vocabulary_file.read_text())
+        vocabulary: dict[str, int] = json_object(vocabulary_file, kind=ModelError)
         blank, delimiter = vocabulary.get("<pad>", vocabulary.get("[PAD]", 0)), "|"
     else:
         tokenizer = AutoTokenizer.from_pretrained(source)
@@ -90,6 +88,8 @@ def character_tokens(source: str) -> Tokens:
 
 def in_id_order(vocabulary: dict[str, int], source: str) -> tuple[str, ...]:
     """Symbols of a vocabulary by id; raises UserError when an id has no symbol."""
+    if not all(type(index) is int for index in vocabulary.values()):
+        raise ModelError(f"{source}: its tokens' ids aren't all whole numbers")
     by_id = {index: symbol for symbol, index in vocabulary.items()}
     if sorted(by_id) != list(range(len(by_id))):
         raise ModelError(f"{source}: token ids have gaps")
