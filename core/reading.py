@@ -78,6 +78,10 @@ def outside_errors() -> Iterator[None]:
         names = [str(name) for name in (error.filename, error.filename2) if name is not None]
         where = f"{' -> '.join(names)}: " if names else ""
         raise UserError(f"{where}{reason(error)}") from error
+    except ValueError as error:
+        if "null byte" not in str(error):
+            raise
+        raise UserError("a file's name holds a null byte, which none can; name another") from error
     except MemoryError as error:
         raise UserError(_memory(error)) from error
     except RuntimeError as error:
