@@ -182,7 +182,8 @@ def _written(path: Path) -> Iterator[None]:
     except Exception as error:
         if not isinstance(error, OSError) and "os error" not in str(error).lower() + _cause(error):
             raise
-        state = f"{path.name} is as it was" if _batch.get() is None else "nothing was changed"
+        goes = "" if _batch.get() is None else " and what goes with it"
+        state = f"it{goes} stays as it was"
         raise UserError(
             f"can't write {path}: {reason(error)}; {state}, free some space and run again"
         ) from error

@@ -31,25 +31,26 @@ def run(out: Path, user: str | None, budget: str, threads: int, as_json: bool) -
     clips = _user_folder(user if user is not None else DEFAULT_USER)
     recordings, _ = choose_clips(find_clips(clips / "tune"), CLIPS)
     say(f"listening to {len(recordings)} unlabelled clips of {clips.name}")
-    with listening("measuring") as listener:
-        speaker = personalize_model(
-            "default", recordings, budget=budget, out=out, options=ProfileOptions(),
-            listener=listener,
-        )  # fmt: skip
-    folder, target = RunFolder(out), load_target(speaker.target)
-    controls = folder.path / "controls"
-    files = export_controls("default", speaker.measured, target, controls, MAX_SECONDS, say)
-    say("writing personalised")
-    files["personalised"] = export_run(
-        folder, load_model("default"), speaker.measured, target, MAX_SECONDS, say
-    )
-    exported = [exported_file(item.path, name) for name, item in files.items()]
-    settings = folder.load_settings()
-    heard = held_out_recordings(settings, find_clips(clips / "test"), None)
-    systems = [*model_systems(settings)[:1], *(item.system for item in exported)]
-    options = BenchOptions(threads=threads)
-    with stage_progress("benching") as on_progress:
-        report, path = bench_files(folder, systems, exported, heard, options, on_progress)
+    with RunFolder(out).lock("`myqasr demo`"):
+        with listening("measuring") as listener:
+            speaker = personalize_model(
+                "default", recordings, budget=budget, out=out, options=ProfileOptions(),
+                listener=listener,
+            )  # fmt: skip
+        folder, target = RunFolder(out), load_target(speaker.target)
+        controls = folder.path / "controls"
+        files = export_controls("default", speaker.measured, target, controls, MAX_SECONDS, say)
+        say("writing personalised")
+        files["personalised"] = export_run(
+            folder, load_model("default"), speaker.measured, target, MAX_SECONDS, say
+        )
+        exported = [exported_file(item.path, name) for name, item in files.items()]
+        settings = folder.load_settings()
+        heard = held_out_recordings(settings, find_clips(clips / "test"), None)
+        systems = [*model_systems(settings)[:1], *(item.system for item in exported)]
+        options = BenchOptions(threads=threads)
+        with stage_progress("benching") as on_progress:
+            report, path = bench_files(folder, systems, exported, heard, options, on_progress)
     if as_json:
         print_json(report)
         return

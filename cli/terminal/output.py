@@ -54,9 +54,13 @@ def reports_user_errors(command: Callable[Parameters, None]) -> Callable[Paramet
 
 
 def quiet_libraries() -> None:
-    """Keep import-time chatter of torchao, transformers and executorch away from the user."""
+    """Keep import-time chatter and files of torch, transformers and executorch away from the user."""
+    from myqasr.runtime_bench.devices.native import cache_folder
+
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    # Else torch leaves a folder among the temporary ones.
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_folder() / "inductor"))
     warnings.filterwarnings("ignore")
     logging.disable(logging.WARNING)
 
