@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TEST_WORKERS ?= $(shell nproc)
 
-.PHONY: setup demo test android-test lint bench runner arm64 device-test users clean
+.PHONY: setup demo test android-test reliability lint bench runner arm64 device-test users clean
 
 setup: $(STAMP)
 
@@ -38,6 +38,10 @@ android-test: setup
 device-test: setup
 	tools/arm64_packages.sh device
 	OMP_NUM_THREADS=1 MYQASR_DEVICE_TEST=1 $(BIN)/python -m pytest tests/runtime_bench/test_arm64.py tests/runtime_bench/test_device.py
+
+# Kills, full disks, races, damaged state and odd input, counted: docs/reliability.md. An hour, as root.
+reliability: setup
+	$(BIN)/python -m benchmarks.reliability
 
 lint: setup
 	$(BIN)/ruff format --check .

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from myqasr.core.storage import converter, write_bytes
+from myqasr.core.placing import write_bytes
+from myqasr.core.storage import converter
 from myqasr.runtime_bench.devices.machine import runtime_versions, this_device
 
 ROOT = Path(__file__).parent.parent

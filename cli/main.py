@@ -25,7 +25,9 @@ Target = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
-Threads = Annotated[int, typer.Option(help="CPU threads of every runner.", min=1)]
+MOST_THREADS = 1024
+MOST_SEED = 2**40
+Threads = Annotated[int, typer.Option(help="CPU threads of every runner.", min=1, max=MOST_THREADS)]
 MaxSeconds = Annotated[
     float, typer.Option(help="Longest input the file takes; longer audio is cut at pauses.")
 ]
@@ -68,9 +70,14 @@ def personalize(
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     clips: Annotated[int, typer.Option(help="Recordings to measure on.", min=1)] = 32,
     threads: Annotated[
-        int | None, typer.Option(help="CPU threads to measure with; default: torch's.", min=1)
+        int | None,
+        typer.Option(
+            help="CPU threads to measure with; default: torch's.", min=1, max=MOST_THREADS
+        ),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Decides which labels are drawn.")] = 0,
+    seed: Annotated[
+        int, typer.Option(help="Decides which labels are drawn.", min=0, max=MOST_SEED)
+    ] = 0,
     prior: Annotated[
         Path | None,
         typer.Option(help="Run on many speakers, for costs from less than a minute of speech."),
@@ -144,7 +151,9 @@ def curve(
     budgets: Annotated[
         str, typer.Option(help="E.g. 3MB,4MB,0.3x; default: steps from the smallest to the float.")
     ] = "",
-    steps: Annotated[int, typer.Option(help="How many budgets when none are named.", min=2)] = 12,
+    steps: Annotated[
+        int, typer.Option(help="How many budgets when none are named.", min=2, max=1000)
+    ] = 12,
     precisions: Precisions = "",
     keep: Keep = None,
     allocation: Allocation = "",
@@ -176,7 +185,9 @@ def bench(
         ),
     ] = None,
     threads: Threads = 2,
-    runs: Annotated[int, typer.Option(help="Timed runs of each system, at least.", min=1)] = 50,
+    runs: Annotated[
+        int, typer.Option(help="Timed runs of each system, at least.", min=1, max=1_000_000)
+    ] = 50,
     seconds: Annotated[
         float, typer.Option(help="Timed seconds of each system, at least.", min=0)
     ] = 5.0,
@@ -269,7 +280,9 @@ def profile(
     ],
     audio: Annotated[Path, typer.Argument(help="An audio file to run it on.")],
     threads: Threads = 1,
-    repeats: Annotated[int, typer.Option(help="Runs that the times are medians of.", min=1)] = 10,
+    repeats: Annotated[
+        int, typer.Option(help="Runs that the times are medians of.", min=1, max=100_000)
+    ] = 10,
     as_json: Json = False,
 ) -> None:
     """Which kernel ran for each layer, whether it is the planned one, and where the time goes."""

@@ -1,99 +1,28 @@
-"""Files that are whole or absent, their hashes, and frozen records as JSON.
+"""Hashes of files, and frozen records as JSON that says the hash of its own content.
 
-Every result of a run is one file. It is written under a temporary name in the same folder and renamed,
-so a killed process or a full disk leaves the previous state; a later run trusts any file it finds.
+A record that is read is the one that was written, or an error: a flipped bit would else go on into a person's
+file.
 """
 
-import contextlib
 import hashlib
 import json
-import os
-import shutil
-import tempfile
-from collections.abc import Iterator
+import time
 from pathlib import Path
 from typing import Any, TypeVar
 
-import cattrs
 from cattrs.preconf.json import make_converter
 
 from myqasr.core.errors import BrokenFileError, UserError
+from myqasr.core.placing import write_bytes
+from myqasr.core.reading import json_object, reading
 
 RecordT = TypeVar("RecordT")
 
+HASH = "sha256"
+"""Name of a record's first field."""
+
 converter = make_converter(forbid_extra_keys=True, detailed_validation=False)
 """Dataclass <-> JSON. Unknown keys are refused; packages register hooks for their own value types."""
-
-
-@contextlib.contextmanager
-def replacing(path: Path, mode: int = 0o644) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; on success it becomes `path`, on error it is removed.
-
-    mode: of the file, from the moment that it is there: another process may be waiting to run it.
-    Raises UserError when the disk is full or the folder can't be written.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-    except OSError as error:
-        raise UserError(f"can't write {path}: {error.strerror}") from error
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.chmod(mode)
-        temporary.replace(path)
-    except OSError as error:
-        raise UserError(
-            f"can't write {path}: {error.strerror or error}; nothing was changed, free some space "
-            "and run again"
-        ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def replacing_folder(path: Path) -> Iterator[Path]:
-    """Yield an empty folder beside `path` that becomes `path` on success; on error it is removed.
-
-    Raises UserError when the disk is full or the folder can't be written.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
-        try:
-            yield temporary
-            temporary.chmod(0o755)
-            move(temporary, path)
-        finally:
-            remove(temporary)
-    except OSError as error:
-        raise UserError(
-            f"can't write {path}: {error.strerror or error}; nothing was changed, free some space "
-            "and run again"
-        ) from error
-
-
-def move(source: Path, path: Path) -> None:
-    """Rename a file or folder to `path`, in place of what is there."""
-    if path.is_dir():  # a folder that isn't empty can't be renamed over
-        old = path.with_name(f".{path.name}.old")
-        remove(old)
-        path.replace(old)
-        source.replace(path)
-        remove(old)
-    else:
-        source.replace(path)
-
-
-def remove(path: Path) -> None:
-    """Delete a file or folder, if it is there."""
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
 
 
 def size_of(path: Path) -> int:
@@ -111,12 +40,6 @@ def sha256_of(path: Path) -> str:
 
 def _files(path: Path) -> list[Path]:
     return [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
-
-
-def write_bytes(path: Path, data: bytes) -> None:
-    """Write the whole file or nothing."""
-    with replacing(path) as temporary:
-        temporary.write_bytes(data)
 
 
 def sha256_of_file(path: Path) -> str:
@@ -140,25 +63,63 @@ def record_hash(record: Any) -> str:
     return sha256_of_text(to_json(record))
 
 
-def save_record(record: Any, path: Path) -> None:
-    """Write a record as JSON, whole or not at all."""
-    write_bytes(path, (to_json(record) + "\n").encode())
+def sealed(record: Any) -> dict[str, Any]:
+    """A record as plain data that begins with the hash of its content; `unsealed` holds one to the other."""
+    return {HASH: record_hash(record), **converter.unstructure(record)}
 
 
-def load_record(path: Path, kind: type[RecordT]) -> RecordT:
-    """Read a record back; raises UserError naming the file when it is missing or not such a record."""
-    try:
-        return converter.structure(json.loads(path.read_text()), kind)
-    except FileNotFoundError as error:
-        raise UserError(f"{path} does not exist") from error
-    except (
-        ValueError,
-        TypeError,
-        KeyError,
-        cattrs.errors.BaseValidationError,
-        cattrs.errors.ForbiddenExtraKeysError,
-        cattrs.errors.StructureHandlerNotFoundError,
-    ) as error:
+def unsealed(stored: dict[str, Any], path: Path, mend: str) -> dict[str, Any]:
+    """What `sealed` was given, as plain data; raises BrokenFileError naming both hashes when they differ."""
+    content = {name: value for name, value in stored.items() if name != HASH}
+    written, found = stored.get(HASH), record_hash(content)
+    if written is None:
         raise BrokenFileError(
-            f"{path} is not a {kind.__name__} of this version ({error}); delete it and run again"
-        ) from error
+            f"{path} says no hash of its content: it was written by another version, or changed; {mend}"
+        )
+    if found != written:
+        raise BrokenFileError(
+            f"{path} was changed after it was written: it says {HASH} {written}, its content has {found}; "
+            f"{mend}"
+        )
+    return content
+
+
+def save_record(record: Any, path: Path) -> None:
+    """Write a record as JSON with its hash, whole or not at all."""
+    write_bytes(path, (to_json(sealed(record)) + "\n").encode())
+
+
+def load_record(
+    path: Path, kind: type[RecordT], mend: str = "delete it and run again", seal: bool = True
+) -> RecordT:
+    """Read a record back.
+
+    mend: the way out, for the error. seal: whether it says its own hash, as all that `save_record` wrote.
+    Raises UserError naming the file when it is missing; BrokenFileError when it isn't such a record, or not
+    the one that was written.
+    """
+    if not path.exists():
+        raise UserError(f"{path} does not exist")
+    what = f"is not a {kind.__name__} of this version"
+    with reading(path, what, mend):
+        stored = json_object(path, what, mend)
+        return converter.structure(unsealed(stored, path, mend) if seal else stored, kind)
+
+
+MOST_OF_THE_TIME = 0.05
+"""May go into writing down what was got so far, in case of a kill."""
+
+
+class Sparing:
+    """Saves a growing record after every step of the work, unless that would take much of the time."""
+
+    def __init__(self) -> None:
+        self._saved_at, self._took = time.monotonic(), 0.0
+
+    def save(self, record: Any, path: Path) -> None:
+        """Write it now, or leave it to a later call."""
+        begin = time.monotonic()
+        if begin - self._saved_at >= self._took / MOST_OF_THE_TIME:
+            save_record(record, path)
+            self._saved_at = time.monotonic()
+            self._took = self._saved_at - begin

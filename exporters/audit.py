@@ -1,9 +1,15 @@
 """Is what lies in the file what the plan says? Bit for bit, layer by layer."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
 import torch
 from torch import Tensor
 
-from myqasr.exporters.target import Mismatch, StoredLayer
+from myqasr.core.errors import BrokenFileError, UserError
+from myqasr.exporters.manifest import MANIFEST_NAME, load_artifact
+from myqasr.exporters.target import Mismatch, StoredLayer, load_target, target_for_file
 from myqasr.personalize.rounding.codes import ActivationRange, LayerCodes
 from myqasr.speech.models.base import SpeechModel
 
@@ -94,3 +100,42 @@ def _ranges(
         f"has {side} scale {stored.scale:.6g} and zero point {stored.zero_point}, the plan says "
         f"{scale:.6g} and {planned.zero_point}"
     )
+
+
+@dataclass(frozen=True, slots=True)
+class FoundLayer:
+    """One weight-bearing layer found in a file. weights: how many; payload_bytes: with scales, packed."""
+
+    layer: str
+    kernel: str
+    precision: str
+    weights: int
+    payload_bytes: int
+
+
+def found_layers(path: Path, say: Callable[[str], None]) -> list[FoundLayer]:
+    """Every layer of a file, from its own bytes, named by the manifest beside it; see `api.inspect`."""
+    if not path.exists():
+        raise UserError(f"{path} does not exist")
+    names: list[str] = []
+    if (path.parent / MANIFEST_NAME).is_file():
+        _, artifact = load_artifact(path)
+        names, target = list(artifact.layers), load_target(artifact.target)
+    else:
+        say("no manifest.json beside the file: layers are numbered in program order")
+        target = target_for_file(path)
+    stored = target.read(path)
+    if not names:
+        names = [f"#{index}" for index in range(len(stored))]
+    if len(names) != len(stored):
+        raise BrokenFileError(
+            f"{path} holds {len(stored)} layers, its manifest.json names {len(names)}; run `myqasr export` "
+            "again"
+        )
+    found = []
+    for name, layer in zip(names, stored, strict=True):
+        held = layer.codes.codes if layer.codes.codes is not None else layer.weight
+        weights = 0 if held is None else held.numel()
+        label = layer.codes.spec.label
+        found.append(FoundLayer(name, layer.kernel, label, weights, layer.payload_bytes))
+    return found

@@ -5,24 +5,26 @@ the real figure; where that pushes it over the budget, or leaves room for a bett
 again. A file is moved to its place only after it was read back and found equal to the plan.
 """
 
-import contextlib
 import platform
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
 from myqasr.core.errors import BrokenFileError, BudgetError, UserError
-from myqasr.core.storage import move, record_hash, remove, save_record, sha256_of, size_of
+from myqasr.core.placing import check_place, drafting, together
+from myqasr.core.storage import record_hash, save_record, sha256_of, size_of
 from myqasr.exporters.audit import compare
 from myqasr.exporters.manifest import (
     SCHEMA_VERSION,
     Artifact,
     InputSpec,
     Manifest,
+    load_artifact,
     save_artifact,
 )
 from myqasr.exporters.target import ExportOptions, Target, all_targets, load_target
+from myqasr.exporters.unfinished import Progress
 from myqasr.personalize.measuring.sensitivity import Measurement, round_plan
 from myqasr.personalize.planning.exact import plan_mean_bits
 from myqasr.personalize.planning.plan import Plan, Profile
@@ -34,6 +36,7 @@ from myqasr.speech.models.base import SAMPLE_RATE, SpeechModel
 MAX_ATTEMPTS = 5
 MIN_BUDGET_USE = 0.98
 MIN_GAIN = 0.01  # of the expected cost: less isn't worth another export
+MOST_SECONDS = 24 * 3600
 MOST_LENGTHS = 128
 """So many listed lengths Core ML takes."""
 
@@ -58,9 +61,11 @@ def export_run(
     max_seconds: float,
     say: Callable[[str], None] = lambda text: None,
     lengths: Sequence[float] = (),
+    progress: Progress | None = None,
 ) -> Written:
     """Export the run's plan for a target; the plan is made again with the measured overhead if need be.
 
+    progress: what was got before a kill, which isn't written again, and where what is got now is kept.
     lengths: seconds of audio that the file takes, and no others; only for Core ML.
     Raises UserError when the model isn't the one that was measured, when no plan fits the budget with
     the measured overhead, or when the file read back doesn't hold the plan.
@@ -76,18 +81,41 @@ def export_run(
             f"{target.name} files take any length; --lengths is for {', '.join(listing)}"
         )
     options = export_options(model, max_seconds, lengths)
-    path = run.exports / f"{run.path.name}{target.suffix}"
-    written = export_within_budget(
-        model, speaker, run.load_plan(target.name), target, path, options, say
-    )
-    save_plan(run, speaker, written.plan, target)
-    measured = MeasuredOverhead(
-        speaker.profile.weights_hash, options.max_samples, written.plan.overhead_bytes
-    )
-    save_record(measured, run.overhead(target.name))
-    save_artifact(run.exports, manifest(model, speaker.profile.weights_hash, written.artifact))
+    path = run.exports / f"{run.name}{target.suffix}"
+    plan = run.load_plan(target.name, speaker.profile)
+    check_place(path)
+    if progress is not None and progress.is_written(plan, path):
+        say(f"{path} was written before the stop")
+        _, artifact = load_artifact(path)
+        return _with_companions(Written(path, plan, artifact, 0), target, model, speaker, say)
+    with together():
+        written = export_within_budget(model, speaker, plan, target, path, options, say, progress)
+        # The plan comes last: as long as it is the old one, all of this is done again after a kill.
+        save_artifact(run.exports, manifest(model, speaker.profile.weights_hash, written.artifact))
+        measured = MeasuredOverhead(
+            target.name,
+            speaker.profile.weights_hash,
+            options.max_samples,
+            written.plan.overhead_bytes,
+        )
+        save_record(measured, run.overhead(target.name))
+        save_plan(run, speaker, written.plan, target)
+    if progress is not None:
+        progress.keep_written(written.plan, path)
+    return _with_companions(written, target, model, speaker, say)
+
+
+def _with_companions(
+    written: Written,
+    target: Target,
+    model: SpeechModel,
+    speaker: Measurement,
+    say: Callable[[str], None],
+) -> Written:
+    """What goes with a file that can't be run here is written, too."""
     if target.companions is not None:
-        say(target.companions(model, round_plan(speaker, written.plan), path, written.artifact))
+        codes = round_plan(speaker, written.plan)
+        say(target.companions(model, codes, written.path, written.artifact))
     return written
 
 
@@ -103,15 +131,14 @@ def export_plan(
 
     Raises UserError naming the layers whose stored form isn't the planned one.
     """
-    with _draft(path) as draft:
-        found = _write_checked(model, speaker, plan, target, draft, options)
-        overhead_bytes = found.size_bytes - (plan.predicted_bytes - plan.overhead_bytes)
-        measured = replace(plan, budget_bytes=max(plan.budget_bytes, found.size_bytes))
+    with drafting(path) as draft:
+        order, size_bytes = _write_checked(model, speaker, plan, target, draft, options)
+        overhead_bytes = size_bytes - (plan.predicted_bytes - plan.overhead_bytes)
+        measured = replace(plan, budget_bytes=max(plan.budget_bytes, size_bytes))
         measured = with_overhead(measured, overhead_bytes)
         artifact = _artifact(
-            draft, path.name, speaker.profile, measured, plan.predicted_bytes, found.order, options
+            draft, path.name, speaker.profile, measured, plan.predicted_bytes, order, options
         )
-        move(draft, path)
     return Written(path, measured, artifact, attempts=1)
 
 
@@ -123,38 +150,47 @@ def export_within_budget(
     path: Path,
     options: ExportOptions,
     say: Callable[[str], None],
+    progress: Progress | None = None,
 ) -> Written:
     """Write, measure, plan again until the file is within the budget and nothing better would be.
 
+    progress: knows what files weighed that a killed run wrote; only the one that stays is written again.
     Raises UserError when the file doesn't hold its plan, or no plan fits with the measured overhead.
     """
-    overhead_bytes = 0
-    with _draft(path) as draft:
+    overhead_bytes = last_bytes = 0
+    with drafting(path) as draft:
         for attempt in range(1, MAX_ATTEMPTS + 1):
-            found = _write_checked(model, speaker, plan, target, draft, options)
-            measured_bytes = found.size_bytes - (plan.predicted_bytes - plan.overhead_bytes)
+            order: tuple[str, ...] | None = None
+            size_bytes = None if progress is None else progress.size_of(plan)
+            if size_bytes is None:
+                order, size_bytes = _write_checked(model, speaker, plan, target, draft, options)
+                if progress is not None:
+                    progress.keep_size(plan, size_bytes)
+            last_bytes = size_bytes
+            measured_bytes = size_bytes - (plan.predicted_bytes - plan.overhead_bytes)
             # It differs by some bytes from plan to plan; taking the largest seen makes this end.
             overhead_bytes = max(overhead_bytes, measured_bytes)
             best = plan_for(speaker.profile, target, plan.budget_bytes, overhead_bytes, plan.rules)
-            fits = found.size_bytes <= plan.budget_bytes
-            if fits and (attempt == MAX_ATTEMPTS or not _worth_it(plan, best, found.size_bytes)):
+            fits = size_bytes <= plan.budget_bytes
+            if fits and (attempt == MAX_ATTEMPTS or not _worth_it(plan, best, size_bytes)):
+                if order is None:
+                    order, _ = _write_checked(model, speaker, plan, target, draft, options)
                 predicted_bytes = plan.predicted_bytes
                 plan = replace(plan, lower_bound=min(best.lower_bound, plan.expected_cost))
                 plan = with_overhead(plan, measured_bytes)
                 artifact = _artifact(
-                    draft, path.name, speaker.profile, plan, predicted_bytes, found.order, options
+                    draft, path.name, speaker.profile, plan, predicted_bytes, order, options
                 )
-                move(draft, path)
                 return Written(path, plan, artifact, attempt)
             say(
-                f"the file has {found.size_bytes:,} bytes, "
-                f"{found.size_bytes - plan.predicted_bytes:+,} against the prediction; "
+                f"the file has {size_bytes:,} bytes, "
+                f"{size_bytes - plan.predicted_bytes:+,} against the prediction; "
                 "planning again with the measured overhead"
             )
             plan = best
     raise BudgetError(
         f"no file within {plan.budget_bytes:,} bytes after {MAX_ATTEMPTS} attempts, the last had "
-        f"{found.size_bytes:,}; raise --budget by {found.size_bytes - plan.budget_bytes:,} bytes"
+        f"{last_bytes:,}; raise --budget by {last_bytes - plan.budget_bytes:,} bytes"
     )
 
 
@@ -166,14 +202,6 @@ def _worth_it(plan: Plan, best: Plan, size_bytes: int) -> bool:
     return much_room or best.expected_cost < (1 - MIN_GAIN) * plan.expected_cost
 
 
-@dataclass(frozen=True, slots=True)
-class _Found:
-    """What a written draft weighs, and its layers in the order the program runs them."""
-
-    size_bytes: int
-    order: tuple[str, ...]
-
-
 def _write_checked(
     model: SpeechModel,
     speaker: Measurement,
@@ -181,12 +209,15 @@ def _write_checked(
     target: Target,
     draft: Path,
     options: ExportOptions,
-) -> _Found:
-    """Write a draft and hold what it stores against the plan, bit for bit."""
+) -> tuple[tuple[str, ...], int]:
+    """Write a draft and hold what it stores against the plan, bit for bit.
+
+    Returns its layers in the order in which the program runs them, and its bytes.
+    """
     codes = round_plan(speaker, plan)
     order = target.write(model, codes, draft, options)
     check_file(draft, target, codes, order, model)
-    return _Found(size_of(draft), order)
+    return order, size_of(draft)
 
 
 def check_file(
@@ -230,6 +261,8 @@ def export_options(
 
 def _whole_frames(model: SpeechModel, seconds: float, option: str) -> int:
     """Samples of the whole output frames in so much audio; raises UserError when it is one or none."""
+    if not 0 < seconds <= MOST_SECONDS:
+        raise UserError(f"{option} {seconds:g} is no length of audio; write up to {MOST_SECONDS} s")
     samples = int(seconds * SAMPLE_RATE) // model.stride_samples * model.stride_samples
     if samples <= model.min_samples:
         raise UserError(
@@ -240,17 +273,24 @@ def _whole_frames(model: SpeechModel, seconds: float, option: str) -> int:
 
 def manifest(model: SpeechModel, weights_hash: str, artifact: Artifact) -> Manifest:
     """A manifest of one artifact with the versions of what wrote it."""
-    packages = (*PACKAGES, *load_target(artifact.target).wrote_by)
-    versions = {package: version(package) for package in packages}
     return Manifest(
         SCHEMA_VERSION,
         model.model_id,
         weights_hash,
         model.tokens,
         InputSpec(SAMPLE_RATE, model.normalize, model.stride_samples),
-        {"python": platform.python_version(), **versions},
+        versions_for(artifact.target),
         (artifact,),
     )
+
+
+def versions_for(target: str) -> dict[str, str]:
+    """Of Python and the packages that write a target's files."""
+    packages = (*PACKAGES, *load_target(target).wrote_by)
+    return {
+        "python": platform.python_version(),
+        **{package: version(package) for package in packages},
+    }
 
 
 def _artifact(
@@ -278,13 +318,3 @@ def _artifact(
         layers={name: plan.layers[name] for name in order},
         lengths=options.lengths,
     )
-
-
-@contextlib.contextmanager
-def _draft(path: Path) -> Iterator[Path]:
-    """A hidden path beside `path`, removed at the end unless it was moved into place."""
-    draft = path.with_name(f".{path.name}.draft")
-    try:
-        yield draft
-    finally:
-        remove(draft)

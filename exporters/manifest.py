@@ -1,6 +1,6 @@
 """`manifest.json`: what lies in an export folder, hashed, with all a runner needs to use it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from myqasr.core.errors import BrokenFileError, UserError
@@ -70,7 +70,7 @@ class Manifest:
 
 def load_manifest(folder: Path) -> Manifest:
     """The manifest of an export folder; raises UserError when missing or of another version."""
-    return load_record(folder / MANIFEST_NAME, Manifest)
+    return load_record(folder / MANIFEST_NAME, Manifest, "run `myqasr export` again")
 
 
 def load_artifact(path: Path) -> tuple[Manifest, Artifact]:
@@ -94,6 +94,14 @@ def load_artifact(path: Path) -> tuple[Manifest, Artifact]:
     raise UserError(f"{path.parent / MANIFEST_NAME} does not list {path.name}; it lists: {known}")
 
 
+def _as_foretold(artifact: Artifact, previous: Manifest) -> Artifact:
+    """With the bytes that were foretold when this very file was written first."""
+    for old in previous.artifacts:
+        if replace(old, predicted_bytes=artifact.predicted_bytes) == artifact:
+            return old
+    return artifact
+
+
 def save_artifact(folder: Path, manifest: Manifest) -> None:
     """Write the manifest, keeping the entries of other files of the same model."""
     path = folder / MANIFEST_NAME
@@ -104,6 +112,10 @@ def save_artifact(folder: Path, manifest: Manifest) -> None:
         except UserError:
             previous = None
         if previous is not None and previous.weights_hash == manifest.weights_hash:
+            manifest = replace(
+                manifest,
+                artifacts=tuple(_as_foretold(each, previous) for each in manifest.artifacts),
+            )
             written = {artifact.file for artifact in manifest.artifacts}
             kept = tuple(old for old in previous.artifacts if old.file not in written)
     merged = Manifest(

@@ -10,14 +10,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from myqasr.core.placing import check_place
+from myqasr.core.reading import outside_errors
 from myqasr.core.storage import save_record
-from myqasr.exporters.export import Written, export_run
-from myqasr.exporters.manifest import MANIFEST_NAME, load_artifact
-from myqasr.exporters.target import load_target, measured_for, measured_together, target_for_file
+from myqasr.exporters.audit import FoundLayer, found_layers
+from myqasr.exporters.command import export_targets
+from myqasr.exporters.export import Written
+from myqasr.exporters.target import load_target, measured_for, measured_together
 from myqasr.personalize import profiling
 from myqasr.personalize.hearing import PathLike, Skipped, recordings_for, remarks
 from myqasr.personalize.measuring.sensitivity import Measurement, ProfileOptions, pick_device
-from myqasr.personalize.planning.budget import format_bytes
 from myqasr.personalize.planning.plan import NO_RULES, Plan, PlanRules, Profile
 from myqasr.personalize.prior import Prior, load_prior
 from myqasr.personalize.run_folder import RunFolder
@@ -26,7 +28,7 @@ from myqasr.runtime_bench.measure.bench import BenchOptions
 from myqasr.runtime_bench.measure.run_bench import bench_run, exported_files, held_out_recordings
 from myqasr.runtime_bench.results.protocol import TimingOptions
 from myqasr.runtime_bench.results.report import BenchReport
-from myqasr.runtime_bench.runners.base import open_system
+from myqasr.runtime_bench.runners.base import held, open_system
 from myqasr.runtime_bench.runners.exported import exported_file
 from myqasr.speech import models
 from myqasr.speech.datasets import Recording, Selection, find_clips, read_clips
@@ -90,17 +92,7 @@ class Transcript:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class FoundLayer:
-    """One weight-bearing layer found in a file. weights: how many; payload_bytes: with scales, packed."""
-
-    layer: str
-    kernel: str
-    precision: str
-    weights: int
-    payload_bytes: int
-
-
+@outside_errors()
 def load_model(source: PathLike = "default") -> SpeechModel:
     """A speech model in float32: its `transcribe` takes a waveform [samples], mono, 16 kHz, float32.
 
@@ -112,6 +104,7 @@ def load_model(source: PathLike = "default") -> SpeechModel:
     return models.load_model(str(source))
 
 
+@outside_errors()
 def personalize_model(
     model: PathLike | SpeechModel,
     audio: PathLike | Sequence[PathLike] | Sequence[Recording],
@@ -139,6 +132,8 @@ def personalize_model(
     model or every recording is unusable; UserError for a target, device or rule that doesn't exist.
     """
     runtime = load_target(target)
+    folder = RunFolder(Path(out))
+    check_place(folder.exports / f"{folder.name}{runtime.suffix}")
     options = replace(options, device=pick_device(options.device))
     loaded = model if isinstance(model, SpeechModel) else load_model(model)
     recordings, skipped = recordings_for(
@@ -152,18 +147,21 @@ def personalize_model(
     waveforms = [recording.waveform for recording in recordings]
     loaded = languages.told(loaded, selection.language, waveforms, listener.say)
     known = load_prior(None if prior is None else Path(prior), loaded)
-    measured = measure_speaker(folder, loaded, recordings, options, known, target, listener)
-    found = plan_speaker(
-        folder, loaded, measured, budget=budget, target=target, prior=known, rules=rules
-    )
-    settings = folder.load_settings()
-    left_out = tuple((str(path), reason) for path, reason in skipped)
-    save_record(replace(settings, left_out=left_out), folder.settings)
+    with folder.lock("`myqasr personalize`"):
+        measured = measure_speaker(folder, loaded, recordings, options, known, target, listener)
+        found = plan_speaker(
+            folder, loaded, measured, budget=budget, target=target, prior=known, rules=rules,
+            listener=listener,
+        )  # fmt: skip
+        settings = folder.load_settings()
+        left_out = tuple((str(path), reason) for path, reason in skipped)
+        save_record(replace(settings, left_out=left_out), folder.settings)
     if loaded.tokens.autoregression is not None and found.profile.frames <= found.profile.clips:
         listener.say(WRITES_NOTHING)
     return replace(found, skipped=tuple(skipped))
 
 
+@outside_errors()
 def measure_speaker(
     folder: RunFolder,
     model: SpeechModel,
@@ -180,12 +178,14 @@ def measure_speaker(
     """
     recordings = cut_at_pauses(recordings, model.piece_samples, model.min_samples)
     together = measured_together() if target is None else measured_for(target)
-    return profiling.profile_speaker(
-        folder, model, model.model_id, recordings, together, options,
-        listener.progress, prior, listener.say,
-    )  # fmt: skip
+    with folder.lock("measuring"):
+        return profiling.profile_speaker(
+            folder, model, model.model_id, recordings, together, options,
+            listener.progress, prior, listener.say,
+        )  # fmt: skip
 
 
+@outside_errors()
 def plan_speaker(
     folder: RunFolder,
     model: SpeechModel,
@@ -195,14 +195,16 @@ def plan_speaker(
     target: str,
     prior: Prior | None = None,
     rules: PlanRules = NO_RULES,
+    listener: Listener = NOBODY,
 ) -> Personalized:
     """The second half: the best plan within the budget, kept in the folder with its codes."""
     runtime = load_target(target)
     profile = measured.profile
-    sizes = profiling.size_range(folder, model, profile, runtime, rules)
+    sizes = profiling.size_range(folder, model, profile, runtime, rules, listener.say)
     budget_bytes = profiling.budget_in_range(str(budget), sizes, target)
     plan = profiling.plan_for(profile, runtime, budget_bytes, sizes.overhead_bytes, rules)
-    profiling.save_plan(folder, measured, plan, runtime)
+    with folder.lock("planning"):
+        profiling.save_plan(folder, measured, plan, runtime)
     generic = None
     if prior is not None and prior.profile.method == profile.method:
         generic = profiling.plan_for(
@@ -211,6 +213,7 @@ def plan_speaker(
     return Personalized(folder.path, target, plan, generic, sizes, measured)
 
 
+@outside_errors()
 def export(
     run: PathLike | Personalized,
     *,
@@ -228,22 +231,11 @@ def export(
     or the model has changed.
     """
     folder = _run_folder(run)
-    settings = folder.load_settings()
-    names = [target] if target is not None else folder.planned_targets()
-    targets = {name: load_target(name) for name in names}
-    plans = {name: folder.load_plan(name) for name in names}
-    measured = folder.load_measurement()
-    written = []
-    for name in names:
-        # A fresh model each time: tracing may leave cached tables behind.
-        model = load_model(settings.model)
-        listener.say(f"writing {format_bytes(plans[name].predicted_bytes)} for {name}")
-        written.append(
-            export_run(folder, model, measured, targets[name], max_seconds, listener.say, lengths)
-        )
-    return written
+    names = folder.planned_targets() if target is None else [target]
+    return export_targets(folder, names, max_seconds, lengths, listener.say)
 
 
+@outside_errors()
 def bench(
     run: PathLike | Personalized,
     data: PathLike | Sequence[PathLike],
@@ -272,17 +264,19 @@ def bench(
     options = BenchOptions(threads, timing=timing, operations=operations, normalizer=normalizer)
     folder = _run_folder(run)
     settings = folder.load_settings()
+    check_place(folder.bench / "result.json")
     exported_files(folder, target)  # before the recordings are decoded, which may take long
     heard = held_out_recordings(settings, find_clips(_paths(data), selection), limit)
     listener.skipped(list(heard.skipped))
     if heard.tuned:
         listener.say(f"left out {heard.tuned} clips that the run was fitted on")
-    report, _ = bench_run(folder, heard, target, options, listener.progress, runners)
+    report, _ = bench_run(folder, heard, target, options, listener.progress, runners, listener.say)
     if not any(report.systems[0].transcripts):
         listener.say(WRITES_NOTHING)
     return report
 
 
+@outside_errors()
 def transcribe(
     file: PathLike,
     audio: PathLike | Sequence[PathLike],
@@ -298,45 +292,30 @@ def transcribe(
     exported = exported_file(Path(file))
     recordings, skipped = read_clips(find_clips(_paths(audio)))
     listener.skipped(skipped)
-    runner = open_system(exported.system, threads)
-    return [
-        Transcript(
-            str(recording.clip.path),
-            round(recording.seconds, 3),
-            transcription.transcribe(
-                runner,
-                transcription.model_inputs(recording.waveform, exported.audio),
-                exported.tokens,
-            ),
-        )
-        for recording in recordings
-    ]
+    with held([exported.system]) as (system,):
+        runner = open_system(system, threads)
+        return [
+            Transcript(
+                str(recording.clip.path),
+                round(recording.seconds, 3),
+                transcription.transcribe(
+                    runner,
+                    transcription.model_inputs(recording.waveform, exported.audio),
+                    exported.tokens,
+                ),
+            )
+            for recording in recordings
+        ]
 
 
+@outside_errors()
 def inspect(file: PathLike, *, listener: Listener = NOBODY) -> list[FoundLayer]:
     """What is really in a file, from its own bytes: every layer in the order the program runs them.
 
     Names come from the manifest.json beside it; without one, layers are numbered. Raises BrokenFileError when
     it is damaged or isn't the exported one, UserError when it is of no target.
     """
-    path = Path(file)
-    names: list[str] = []
-    if (path.parent / MANIFEST_NAME).is_file():
-        _, artifact = load_artifact(path)
-        names, target = list(artifact.layers), load_target(artifact.target)
-    else:
-        listener.say("no manifest.json beside the file: layers are numbered in program order")
-        target = target_for_file(path)
-    stored = target.read(path)
-    if not names:
-        names = [f"#{index}" for index in range(len(stored))]
-    found = []
-    for name, layer in zip(names, stored, strict=True):
-        held = layer.codes.codes if layer.codes.codes is not None else layer.weight
-        weights = 0 if held is None else held.numel()
-        label = layer.codes.spec.label
-        found.append(FoundLayer(name, layer.kernel, label, weights, layer.payload_bytes))
-    return found
+    return found_layers(Path(file), listener.say)
 
 
 def _run_folder(run: PathLike | Personalized) -> RunFolder:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
 from myqasr.core.errors import BudgetError, UserError
+from myqasr.core.placing import together
 from myqasr.core.storage import load_record, record_hash, save_record
 from myqasr.personalize.measuring.fitting import Progress
 from myqasr.personalize.measuring.sensitivity import (
@@ -33,7 +34,7 @@ from myqasr.personalize.planning.target import PlanTarget, TargetGroup
 from myqasr.personalize.prior import Prior
 from myqasr.personalize.rounding.codes import LayerCodes, save_codes
 from myqasr.personalize.rounding.observe import layer_shape
-from myqasr.personalize.run_folder import MeasuredOverhead, RunFolder
+from myqasr.personalize.run_folder import KeptPrior, MeasuredOverhead, RunFolder
 from myqasr.personalize.unfinished import measured_in
 from myqasr.speech.datasets import Recording
 from myqasr.speech.models.base import SpeechModel
@@ -78,7 +79,7 @@ def profile_speaker(
         run.prior.unlink(missing_ok=True)
         return measured
     known = known_to(shared.profile, measured.profile)
-    save_record(shared.profile, run.prior)
+    save_record(KeptPrior(measured.profile.key, shared.profile), run.prior)
     return replace(measured, profile=shrunk(known, shared.profile))
 
 
@@ -97,9 +98,10 @@ def size_range(
     profile: Profile,
     target: PlanTarget,
     rules: PlanRules = NO_RULES,
+    say: Callable[[str], None] = lambda text: None,
 ) -> SizeRange:
     """What the target's files can weigh, with the overhead measured on an earlier export if there is one."""
-    overhead = known_overhead(run, profile, target)
+    overhead = known_overhead(run, profile, target, say)
     overhead_bytes = target.overhead_bytes(model) if overhead is None else overhead
     return sizes_with(profile, target, overhead_bytes, rules)
 
@@ -129,13 +131,26 @@ def check_budget(
     budget_in_range(budget, size_range(run, model, unmeasured, target, rules), target.name)
 
 
-def known_overhead(run: RunFolder, profile: Profile, target: PlanTarget) -> int | None:
-    """Overhead measured by an earlier export of the same weights, in bytes."""
+def known_overhead(
+    run: RunFolder,
+    profile: Profile,
+    target: PlanTarget,
+    say: Callable[[str], None] = lambda text: None,
+) -> int | None:
+    """Overhead measured by an earlier export of the same weights, in bytes; None when it isn't known.
+
+    say: told when there is one that can't be used; it is estimated then, and measured by the next export.
+    """
     path = run.overhead(target.name)
     if not path.is_file():
         return None
-    measured = load_record(path, MeasuredOverhead)
-    return measured.overhead_bytes if measured.weights_hash == profile.weights_hash else None
+    try:
+        measured = load_record(path, MeasuredOverhead, "it is estimated again")
+    except UserError as error:
+        say(str(error))
+        return None
+    same = (measured.target, measured.weights_hash) == (target.name, profile.weights_hash)
+    return measured.overhead_bytes if same else None
 
 
 def budget_in_range(budget: str, sizes: SizeRange, target: str) -> int:
@@ -246,8 +261,9 @@ def save_plan(
 ) -> dict[str, LayerCodes]:
     """Write codes, then the plan that they belong to."""
     codes = round_plan(measured, plan)
-    save_codes(codes, record_hash(plan), run.codes(target.name))
-    save_record(plan, run.plan(target.name))
+    with together():
+        save_codes(codes, record_hash(plan), run.codes(target.name))
+        save_record(plan, run.plan(target.name))
     return codes
 
 

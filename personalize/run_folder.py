@@ -1,15 +1,17 @@
 """The files of one run: what was measured and decided for one person, and what was written for them."""
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-from myqasr.core.errors import UserError
+from myqasr.core.errors import BrokenFileError, UserError
+from myqasr.core.locking import folder_lock
 from myqasr.core.storage import load_record
 from myqasr.personalize.measuring.method import ClipCosts
 from myqasr.personalize.measuring.sensitivity import Measurement
 from myqasr.personalize.planning.plan import LayerProfile, Plan, Profile
 from myqasr.personalize.planning.shrinkage import known_to, shrunk
-from myqasr.personalize.rounding.codes import Rounding, load_rounding
+from myqasr.personalize.rounding.codes import AGAIN, Rounding, load_rounding
 
 SCHEMA_VERSION = 1
 
@@ -72,16 +74,41 @@ class PartialLayers:
 class MeasuredOverhead:
     """Bytes of a written file that no choice of precision explains; makes the next prediction exact."""
 
+    target: str
     weights_hash: str
     max_samples: int
     overhead_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
+class KeptPrior:
+    """What many speakers' costs were when this one's were mixed with them. profile_hash: of this one's."""
+
+    profile_hash: str
+    costs: Profile
+
+
+@dataclass(frozen=True, slots=True)
 class RunFolder:
-    """Paths of a run. Each file is whole or absent, so what exists can be trusted."""
+    """Paths of a run.
+
+    Each file is whole or absent and says the hash of its content, and what it was made from; both are
+    checked when it is read, so what is read can be trusted.
+    """
 
     path: Path
+
+    @property
+    def name(self) -> str:
+        """Of the folder, however it was written; names the files. Raises UserError where there is none."""
+        name = self.path.resolve().name
+        if not name:
+            raise UserError(f"{self.path} has no name; name a folder in it")
+        return name
+
+    def lock(self, doing: str, alone: bool = True) -> AbstractContextManager[None]:
+        """Inside, no other process changes the run (`alone`), or none changes it while this one reads."""
+        return folder_lock(self.path, doing, alone)
 
     @property
     def settings(self) -> Path:
@@ -109,7 +136,7 @@ class RunFolder:
 
     @property
     def prior(self) -> Path:
-        """`Profile` of many speakers that this one's costs are mixed with; absent when there is none."""
+        """`KeptPrior`; absent when this one's costs are mixed with nobody's."""
         return self.path / "prior.json"
 
     @property
@@ -128,6 +155,16 @@ class RunFolder:
     def overhead(self, target: str) -> Path:
         """`MeasuredOverhead` of one target."""
         return self.path / f"overhead.{target}.json"
+
+    @property
+    def partial_export(self) -> Path:
+        """What an export has got that wasn't finished; gone once it is."""
+        return self.path / "export.partial.json"
+
+    @property
+    def partial_bench(self) -> Path:
+        """What a bench has got that wasn't finished; gone once it is."""
+        return self.path / "bench.partial.json"
 
     @property
     def exports(self) -> Path:
@@ -156,7 +193,7 @@ class RunFolder:
                 f"{self.path} is not a run: no run.json in it; make one with `myqasr personalize MODEL "
                 f"AUDIO --budget SIZE --out {self.path}`"
             )
-        return load_record(self.settings, RunSettings)
+        return load_record(self.settings, RunSettings, AGAIN)
 
     def load_profile(self) -> Profile:
         """Raises UserError when the run was never measured."""
@@ -165,7 +202,7 @@ class RunFolder:
                 f"{self.path} has no profile.json: nothing was measured there, or the measuring was killed; "
                 "run `myqasr personalize` (again: it goes on where it stopped)"
             )
-        return load_record(self.profile, Profile)
+        return load_record(self.profile, Profile, AGAIN)
 
     def load_rounding(self, profile: Profile) -> Rounding:
         """Raises UserError when it is missing, damaged, or not this profile's."""
@@ -174,21 +211,32 @@ class RunFolder:
     def load_costs(self) -> Profile:
         """The profile that plans are made from: mixed with the prior if there is one.
 
-        Raises UserError when the run was never measured.
+        Raises UserError when the run was never measured, or the files are of several runs.
         """
         profile = self.load_profile()
-        if self.prior.is_file():
-            prior = load_record(self.prior, Profile)
-            return shrunk(known_to(prior, profile), prior)
-        return profile
+        about = self.load_settings()
+        ours = (profile.weights_hash, profile.audio_hash, profile.seed)
+        if (about.weights_hash, about.audio_hash, about.seed) != ours:
+            raise BrokenFileError(
+                f"{self.profile} is of other recordings, weights or seed than {self.settings}; {AGAIN}"
+            )
+        if not self.prior.is_file():
+            return profile
+        prior = load_record(self.prior, KeptPrior, AGAIN)
+        if prior.profile_hash != profile.key:
+            raise BrokenFileError(f"{self.prior} belongs to another run; {AGAIN}")
+        return shrunk(known_to(prior.costs, profile), prior.costs)
 
     def load_measurement(self) -> Measurement:
         """Costs as plans use them, and codes; raises UserError when the run was never measured."""
         profile = self.load_costs()
         return Measurement(profile, self.load_rounding(profile))
 
-    def load_plan(self, target: str) -> Plan:
-        """Raises UserError naming the targets that have a plan."""
+    def load_plan(self, target: str, profile: Profile | None = None) -> Plan:
+        """The plan for a target, made from this profile: that of `load_costs`, if not given.
+
+        Raises UserError naming the targets that have a plan, or when it is of another run or target.
+        """
         path = self.plan(target)
         if not path.is_file():
             planned = ", ".join(self.planned_targets()) or "none"
@@ -196,7 +244,16 @@ class RunFolder:
                 f"{self.path} has no plan for {target} (plans: {planned}); run `myqasr personalize` "
                 f"with --target {target}"
             )
-        return load_record(path, Plan)
+        profile = self.load_costs() if profile is None else profile
+        plan = load_record(path, Plan, AGAIN)
+        if (plan.target, plan.profile_hash) != (target, profile.key):
+            raise BrokenFileError(
+                f"{path} was made for {plan.target} from profile {plan.profile_hash}, this run's is "
+                f"{profile.key}; {AGAIN}"
+            )
+        if set(plan.layers) != {layer.shape.name for layer in profile.layers}:
+            raise BrokenFileError(f"{path} names other layers than the run's profile; {AGAIN}")
+        return plan
 
     def planned_targets(self) -> list[str]:
         """Targets that have a plan, by name."""

@@ -1,7 +1,6 @@
 """Measuring in a run folder: what is there is taken, what was begun goes on, what is lacking is measured."""
 
 import shutil
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +11,8 @@ import torch
 from numpy.typing import NDArray
 
 from myqasr.core.errors import UserError
-from myqasr.core.storage import load_record, save_record, sha256_of_text
+from myqasr.core.placing import together
+from myqasr.core.storage import Sparing, load_record, save_record, sha256_of_text
 from myqasr.personalize.measuring.fitting import Progress
 from myqasr.personalize.measuring.keeping import Fitted, Keeping
 from myqasr.personalize.measuring.method import ClipCosts
@@ -40,7 +40,8 @@ from myqasr.personalize.run_folder import (
 from myqasr.speech.datasets import Recording, audio_hash
 from myqasr.speech.models.base import SpeechModel
 
-SAVE_EVERY_SECONDS = 10.0
+PARTS = ("whole", "first", "second")
+"""What codes are made for: all clips, and every other one from the first and from the second on."""
 
 Record = TypeVar("Record", PartialLayers, PartialProfile)
 Wanted = dict[str, list[QuantSpec]]
@@ -82,6 +83,7 @@ def measured_in(
         count = _lacking(wanted, earlier)
         if count == 0:
             save_record(settings, run.settings)
+            discard_unfinished(run)  # a kill may have come between the last file and this
             return previous
         say(
             f"{run.path} was measured for other targets: measuring {count} more pairs of layer and "
@@ -100,10 +102,11 @@ def measured_in(
         () if others is None else _pieces(model, others), keeping, earlier,
     )  # fmt: skip
     profile = replace(measured.profile, rounding=rounding)
-    save_record(settings, run.settings)
-    save_rounding(measured.rounding, rounding_key(profile), run.rounding)
-    save_record(profile, run.profile)
-    keeping.discard()
+    with together():
+        save_rounding(measured.rounding, rounding_key(profile), run.rounding)
+        save_record(profile, run.profile)
+        save_record(settings, run.settings)
+    discard_unfinished(run)
     return Measurement(profile, run.load_rounding(profile))
 
 
@@ -199,10 +202,6 @@ class _KeptFit(Fitted):
         super().keep_layers(layers)
         save_record(PartialLayers(self._key, layers), self._path)
 
-    def discard(self) -> None:
-        """It is finished."""
-        self._path.unlink(missing_ok=True)
-
 
 class Unfinished(Keeping):
     """What was got so far, in the run's folder, where the same command finds it after a kill.
@@ -214,10 +213,10 @@ class Unfinished(Keeping):
         super().__init__()
         self._run = run
         self._costs = sha256_of_text(costs)
-        self._saved_at = time.monotonic()
+        self._sparing = Sparing()
         self._parts = tuple(
             _KeptFit(run.partial_layers(part), run.partial_rounding / part, f"{codes} {part}")
-            for part in ("whole", "first", "second")
+            for part in PARTS
         )
         self.whole, *halves = self._parts
         self.halves = halves[0], halves[1]
@@ -232,18 +231,17 @@ class Unfinished(Keeping):
         return f"{rounded} layers rounded, {measured} clips measured" if rounded + measured else ""
 
     def keep_clip(self, index: int, costs: ClipCosts) -> None:
-        """One more clip was measured; written down now and then."""
+        """One more clip was measured; written down unless that would take much of the time."""
         super().keep_clip(index, costs)
-        if time.monotonic() - self._saved_at > SAVE_EVERY_SECONDS:
-            save_record(PartialProfile(self._costs, self.clips), self._run.partial_profile)
-            self._saved_at = time.monotonic()
+        self._sparing.save(PartialProfile(self._costs, self.clips), self._run.partial_profile)
 
-    def discard(self) -> None:
-        """It is finished: all is in the run's own files."""
-        self._run.partial_profile.unlink(missing_ok=True)
-        for part in self._parts:
-            part.discard()
-        shutil.rmtree(self._run.partial_rounding, ignore_errors=True)
+
+def discard_unfinished(run: RunFolder) -> None:
+    """Measuring is finished: all is in the run's own files."""
+    run.partial_profile.unlink(missing_ok=True)
+    for part in PARTS:
+        run.partial_layers(part).unlink(missing_ok=True)
+    shutil.rmtree(run.partial_rounding, ignore_errors=True)
 
 
 def _partial(path: Path, kind: type[Record]) -> Record | None:

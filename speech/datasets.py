@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from myqasr.core.errors import AudioError, UserError
+from myqasr.core.reading import reading
 from myqasr.speech.audio import (
     AUDIO_SUFFIXES,
     Decoded,
@@ -87,7 +88,11 @@ def find_clips(
     when nothing is found, and what there is when nothing is as selected.
     """
     sources = [source] if isinstance(source, Path) else list(source)
-    found = _apart(clip for path in sources for clip in _clips_of(path))
+    there: list[Clip] = []
+    for path in sources:
+        with reading(path, "can't be read", f"expected {_LOOKED_FOR}", AudioError):
+            there += _clips_of(path)
+    found = _apart(there)
     if not found:
         raise AudioError(f"no recordings in {_listing(sources)}; looked for {_LOOKED_FOR}")
     return selected(found, selection, sources)
@@ -194,7 +199,8 @@ def _seconds(clip: Clip) -> float:
 def _encoded(clip: Clip) -> bytes | None:
     """The recording's own bytes when it lies in a table or zip."""
     if clip.row is not None:
-        return arrow.recording(clip.path, clip.row)
+        with reading(clip.path, "can't be read", kind=AudioError):
+            return arrow.recording(clip.path, clip.row)
     return zipped.recording(clip.path)
 
 

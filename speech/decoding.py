@@ -69,6 +69,17 @@ class Tokens:
     def __post_init__(self) -> None:
         if self.blank is not None and not 0 <= self.blank < len(self.symbols):
             raise UserError(f"CTC blank id {self.blank} is outside the {len(self.symbols)} tokens")
+        how = self.autoregression
+        if how is not None:
+            ids = (*how.prompt, how.end, *how.suppressed, *how.suppressed_first)
+            odd = [
+                each for each in ids if type(each) is not int or not 0 <= each < len(self.symbols)
+            ]
+            if odd:
+                raise UserError(
+                    f"token {odd[0]!r} of the prompt, the end or what is never written is none of the ids "
+                    f"0 to {len(self.symbols) - 1}"
+                )
 
     @property
     def task(self) -> Literal["transcription", "classification"]:

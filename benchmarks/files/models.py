@@ -23,7 +23,7 @@ import torch
 import transformers
 
 from benchmarks.results import BUILD, run_command, save_result
-from myqasr.core.storage import write_bytes
+from myqasr.core.placing import write_bytes
 from myqasr.exporters.export import export_options, export_plan
 from myqasr.exporters.target import Target, all_targets, load_target
 from myqasr.personalize.measuring.sensitivity import (

@@ -17,7 +17,7 @@ from benchmarks.render.runners import runners
 from benchmarks.render.tables import table
 from benchmarks.render.tflite import tflite, tflite_base
 from benchmarks.results import RESULTS, ROOT, load_result
-from myqasr.core.storage import write_bytes
+from myqasr.core.placing import write_bytes
 from myqasr.personalize.planning.budget import format_bytes
 
 Figures = Any

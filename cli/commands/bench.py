@@ -40,6 +40,6 @@ def run(
     if as_json:
         print_json(report)
         return
-    print_report(report, f"{run_folder.name} on {len(report.utterances)} test clips")
+    print_report(report, f"{RunFolder(run_folder).name} on {len(report.utterances)} test clips")
     path = report_path(report, RunFolder(run_folder).bench)
     say(f"result: {path}; as a page: myqasr report {run_folder}")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from myqasr.cli.terminal.output import console, print_json
+from myqasr.cli.terminal.output import console, print_json, say
 from myqasr.cli.terminal.rules import listed
 
 if TYPE_CHECKING:
@@ -46,8 +46,10 @@ def curve_points(
     from myqasr.personalize import profiling as planning
     from myqasr.personalize.planning.exact import plan_mean_bits
 
-    profile = folder.load_costs()
-    sizes = planning.sizes_with(profile, target, _overhead_bytes(folder, profile, target), rules)
+    with folder.lock("`myqasr curve`", alone=False):
+        profile = folder.load_costs()
+        overhead_bytes = _overhead_bytes(folder, profile, target)
+    sizes = planning.sizes_with(profile, target, overhead_bytes, rules)
     if budgets:
         wanted = [planning.budget_in_range(text, sizes, target.name) for text in listed(budgets)]
     else:
@@ -70,11 +72,11 @@ def _overhead_bytes(folder: RunFolder, profile: Profile, target: Target) -> int:
     """As measured by an export, else as the run's plan or the model itself lets expect."""
     from myqasr.personalize import profiling as planning
 
-    measured = planning.known_overhead(folder, profile, target)
+    measured = planning.known_overhead(folder, profile, target, say)
     if measured is not None:
         return measured
     if folder.plan(target.name).is_file():
-        return folder.load_plan(target.name).overhead_bytes
+        return folder.load_plan(target.name, profile).overhead_bytes
     from myqasr.speech.models import load_model
 
     return target.overhead_bytes(load_model(folder.load_settings().model))

@@ -48,42 +48,45 @@ def run(
     recordings, _ = choose_clips(find_clips(clips / "tune"), CLIPS)
     took = Stopwatch()
     say(f"listening to {len(recordings)} unlabelled clips of {clips.name}, for {source}")
-    with listening("measuring") as listener:
-        speaker = personalize_model(
-            source,
-            recordings,
-            budget=budget if budget is not None else DEFAULT_BUDGETS.get(source, DEFAULT_BUDGET),
-            out=out,
-            options=ProfileOptions(),
-            listener=listener,
+    with RunFolder(out).lock("`myqasr demo`"):
+        with listening("measuring") as listener:
+            speaker = personalize_model(
+                source,
+                recordings,
+                budget=budget
+                if budget is not None
+                else DEFAULT_BUDGETS.get(source, DEFAULT_BUDGET),
+                out=out,
+                options=ProfileOptions(),
+                listener=listener,
+            )
+        took.lap("measuring")
+        folder, target = RunFolder(out), load_target(speaker.target)
+        controls = folder.path / "controls"
+        files = export_controls(source, speaker.measured, target, controls, MAX_SECONDS, say)
+        say("writing personalised")
+        personalised = export_run(
+            folder, load_model(source), speaker.measured, target, MAX_SECONDS, say
         )
-    took.lap("measuring")
-    folder, target = RunFolder(out), load_target(speaker.target)
-    controls = folder.path / "controls"
-    files = export_controls(source, speaker.measured, target, controls, MAX_SECONDS, say)
-    say("writing personalised")
-    personalised = export_run(
-        folder, load_model(source), speaker.measured, target, MAX_SECONDS, say
-    )
-    say(f"writing {PUBLISHED}")
-    waveforms = [recording.waveform for recording in recordings]
-    try:
-        files[PUBLISHED] = export_published(
-            source, waveforms, personalised.plan.budget_bytes, personalised.plan.overhead_bytes,
-            target, controls, MAX_SECONDS,
-        )  # fmt: skip
-    except BudgetError as error:
-        say(f"the published method has no file of that size: {error}")
-    files["personalised"] = personalised
-    took.lap("writing files")
-    exported = [exported_file(item.path, name) for name, item in files.items()]
-    settings = folder.load_settings()
-    heard = held_out_recordings(settings, find_clips(clips / "test"), None)
-    systems = [*model_systems(settings)[:1], *(item.system for item in exported)]
-    options = BenchOptions(threads=threads, normalizer=_normalizer(source))
-    with stage_progress("benching") as on_progress:
-        report, path = bench_files(folder, systems, exported, heard, options, on_progress)
-    took.lap("running them")
+        say(f"writing {PUBLISHED}")
+        waveforms = [recording.waveform for recording in recordings]
+        try:
+            files[PUBLISHED] = export_published(
+                source, waveforms, personalised.plan.budget_bytes,
+                personalised.plan.overhead_bytes, target, controls, MAX_SECONDS,
+            )  # fmt: skip
+        except BudgetError as error:
+            say(f"the published method has no file of that size: {error}")
+        files["personalised"] = personalised
+        took.lap("writing files")
+        exported = [exported_file(item.path, name) for name, item in files.items()]
+        settings = folder.load_settings()
+        heard = held_out_recordings(settings, find_clips(clips / "test"), None)
+        systems = [*model_systems(settings)[:1], *(item.system for item in exported)]
+        options = BenchOptions(threads=threads, normalizer=_normalizer(source))
+        with stage_progress("benching") as on_progress:
+            report, path = bench_files(folder, systems, exported, heard, options, on_progress)
+        took.lap("running them")
     if as_json:
         print_json(report)
         return

@@ -4,6 +4,7 @@ import contextlib
 import functools
 import logging
 import os
+import signal
 import sys
 import time
 import warnings
@@ -15,7 +16,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from myqasr.core.children import TerminatedError, end_tidily
 from myqasr.core.errors import UserError
+from myqasr.core.reading import outside_errors
 
 if TYPE_CHECKING:
     from myqasr.api import Listener
@@ -34,8 +37,10 @@ def reports_user_errors(command: Callable[Parameters, None]) -> Callable[Paramet
     def wrapper(*args: Parameters.args, **kwargs: Parameters.kwargs) -> None:
         quiet_libraries()
         use_large_pages()
+        end_tidily()
         try:
-            command(*args, **kwargs)
+            with outside_errors():
+                command(*args, **kwargs)
         except UserError as error:
             errors.print(
                 f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True, highlight=False
@@ -43,15 +48,20 @@ def reports_user_errors(command: Callable[Parameters, None]) -> Callable[Paramet
             raise typer.Exit(2) from error
         except KeyboardInterrupt as error:
             errors.print("stopped; run the same command again to go on")
-            raise typer.Exit(130) from error
+            number = error.number if isinstance(error, TerminatedError) else signal.SIGINT
+            raise typer.Exit(128 + number) from error
 
     return wrapper
 
 
 def quiet_libraries() -> None:
-    """Keep import-time chatter of torchao, transformers and executorch away from the user."""
+    """Keep import-time chatter and files of torch, transformers and executorch away from the user."""
+    from myqasr.runtime_bench.devices.native import cache_folder
+
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    # Else torch leaves a folder among the temporary ones.
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_folder() / "inductor"))
     warnings.filterwarnings("ignore")
     logging.disable(logging.WARNING)
 

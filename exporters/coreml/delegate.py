@@ -7,7 +7,6 @@ outputs, whose lengths stay dynamic up to the longest.
 
 import copy
 import operator
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,7 @@ from torch.export.graph_signature import (
 )
 from torch.utils._pytree import tree_structure
 
+from myqasr.core.children import scratch_folder
 from myqasr.core.errors import UserError
 from myqasr.core.storage import sha256_of
 from myqasr.exporters.coreml.files import (
@@ -71,8 +71,8 @@ def write_delegated(
 
     Raises UserError when codes and model don't fit, or the model can't be converted or traced.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        package = Path(folder) / PACKAGE
+    with scratch_folder("package") as folder:
+        package = folder / PACKAGE
         order = write_package(model, codes, package, options, target)
         pieces = _pieces(package)
         programs = {

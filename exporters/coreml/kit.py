@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from myqasr.core.storage import replacing_folder, to_json
+from myqasr.core.placing import replacing_folder
+from myqasr.core.storage import to_json
 from myqasr.exporters.coreml import bench_macos
 from myqasr.exporters.coreml.mlpackage import MAIN
 from myqasr.exporters.coreml.read import read_layers

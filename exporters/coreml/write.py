@@ -10,7 +10,7 @@ import coremltools as ct
 from coremltools.models import MLModel
 
 from myqasr.core.errors import UserError
-from myqasr.core.storage import replacing_folder
+from myqasr.core.placing import replacing_folder
 from myqasr.exporters.checks import check_layers
 from myqasr.exporters.coreml.carry import carry
 from myqasr.exporters.coreml.convert import DEPLOYMENT, float_packages, layer_names

@@ -19,7 +19,7 @@ from torch.export import ExportedProgram
 from torch.export.graph_signature import ExportGraphSignature, OutputSpec, TensorArgument
 
 from myqasr.core.errors import UserError
-from myqasr.core.storage import replacing
+from myqasr.core.placing import replacing
 from myqasr.exporters.checks import check_layers
 from myqasr.exporters.executorch.edge_program import edge_programs
 from myqasr.exporters.executorch.one_copy import one_copy

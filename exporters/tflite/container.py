@@ -92,7 +92,7 @@ def write(
     Raises UserError when codes and model don't fit, or the model has an operator that TFLite doesn't.
     """
     _need_schema()
-    from myqasr.core.storage import write_bytes
+    from myqasr.core.placing import write_bytes
     from myqasr.exporters.checks import check_layers, check_menu
     from myqasr.exporters.graph.float_program import float_programs, weight_nodes
     from myqasr.exporters.graph.methods import methods

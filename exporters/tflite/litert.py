@@ -7,6 +7,8 @@ How its kernels compute, seen on the runtime (2.3.0 with XNNPACK); a reference m
 - `-a8s`: quantise, convolution on int8, dequantise; the bias is int32 as there.
 - int4 and int8 without a suffix: the weight is made float when the file is loaded; so is fp16. Activations
   are float32. Token embeddings are looked up row by row instead: only fp16 ones are made float at load.
+Without its delegate, built-in kernels run: they misread the code -8 with a scale for every channel, which is
+therefore never made (`rounding.layers.code_limits`).
 Weights are codes * scales: float16 scales for groups (those that bfloat16 holds too), float32 per channel.
 
 Every fully connected operator is stamped version 12, which tflite-runtime 2.14.0 doesn't have: it would run

@@ -11,14 +11,14 @@ from fnmatch import fnmatchcase
 from typing import Literal
 
 from myqasr.core.errors import BudgetError, UserError
-from myqasr.core.storage import converter
+from myqasr.core.storage import converter, sha256_of_text
 
 Scheme = Literal["int", "lut", "float"]
 Activation = Literal["float", "int8-dynamic", "int8-static"]
 LayerKind = Literal["linear", "conv1d", "conv2d", "embedding"]
 
 _ACTIVATION_SUFFIX = {"float": "", "int8-dynamic": "-a8d", "int8-static": "-a8s"}
-_LABEL = re.compile(r"(fp|int|lut)(\d+)(?:-g(\d+))?(-a8d|-a8s)?")
+_LABEL = re.compile(r"(fp|int|lut)([0-9]{1,2})(?:-g([0-9]{1,9}))?(-a8d|-a8s)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +189,17 @@ class Profile:
     checks: tuple[Check, ...] = ()
 
     @property
+    def key(self) -> str:
+        """Hash of what the costs were measured on and how: what a plan made of them refers to.
+
+        Costs that are added later, for another target, leave it as it is.
+        """
+        return sha256_of_text(
+            f"{self.weights_hash} {self.audio_hash} {self.seed} {self.rounding} {self.method} "
+            f"{self.unheard}"
+        )
+
+    @property
     def in_nats(self) -> bool:
         """Whether costs are divergences, which add up to the plan's."""
         return self.method in IN_NATS
@@ -265,6 +276,7 @@ def parse_keep(rule: str) -> tuple[str, int]:
 class Plan:
     """A precision for every layer, under a byte budget, for one target.
 
+    profile_hash: `Profile.key` of the costs that it was made from.
     expected_cost: sum of the layers' costs, nats per frame.
     lower_bound: no plan within the budget costs less than this (dual bound of the solver).
     overhead_bytes: bytes of the file that no choice of precision changes (float rest, container).

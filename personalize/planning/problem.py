@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from myqasr.core.errors import BudgetError, UserError
-from myqasr.core.storage import record_hash
 from myqasr.personalize.planning.plan import (
     FLOAT32,
     LayerProfile,
@@ -93,7 +92,7 @@ class Problem:
     def plan(self, method: str, chosen: Sequence[Choice], lower_bound: float = 0.0) -> Plan:
         """The plan with these choices, one for each of `layers`, in their order."""
         return Plan(
-            profile_hash=record_hash(self.profile),
+            profile_hash=self.profile.key,
             target=self.target,
             method=method,
             budget_bytes=self.budget_bytes,

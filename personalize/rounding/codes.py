@@ -3,18 +3,20 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from numpy.typing import NDArray
 from torch import Tensor
 
 from myqasr.core import packing
 from myqasr.core.errors import BrokenFileError, UserError
-from myqasr.core.storage import replacing
+from myqasr.core.reading import reading
+from myqasr.core.tensors import load_metadata, load_tensors, save_tensors
 from myqasr.personalize.planning.plan import LayerProfile, QuantSpec
 
 MIN_SCALE = 2.0**-24
+AGAIN = "run `myqasr personalize` again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,46 +145,45 @@ def save_rounding(rounding: Rounding, key: str, path: Path) -> None:
             )
             tensors[f"{place}:scales"] = scales.contiguous()
             shapes[place] = " ".join(map(str, codes.shape))
-    with replacing(path) as temporary:
-        save_file(tensors, temporary, metadata=shapes)
+    save_tensors(_arrays(tensors), shapes, path)
 
 
 def load_rounding(path: Path, key: str) -> Rounding:
     """Raises UserError when the file is missing or damaged, or belongs to other recordings."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            shapes = dict(file.metadata() or {})
-            if shapes.pop("key", None) != key:
-                raise BrokenFileError(
-                    f"{path} belongs to other recordings or weights; run `myqasr personalize` again"
-                )
-            there = set(file.keys())
-            layers: dict[str, Precisions] = {}
-            for place, text in shapes.items():
-                name, label = place.rsplit(":", 1)
-                if f"{place}:nibbles" in there:
-                    codes = unpacked(file.get_tensor(f"{place}:nibbles"))
-                    if QuantSpec.from_label(label).scheme == "lut":
-                        codes = (codes + 8).to(torch.uint8)
-                else:
-                    codes = file.get_tensor(f"{place}:codes")
-                shape = [int(size) for size in text.split()]
-                scales = file.get_tensor(f"{place}:scales")
-                layers.setdefault(name, {})[label] = (codes.reshape(shape), scales)
-    except (OSError, SafetensorError) as error:
+    stored, shapes = load_tensors(path, AGAIN)
+    if shapes.pop("key", None) != key:
         raise BrokenFileError(
-            f"{path} can't be read ({error}); run `myqasr personalize` again"
-        ) from error
+            f"{path} belongs to other recordings or weights; run `myqasr personalize` again"
+        )
+    tensors = {name: torch.from_numpy(array) for name, array in stored.items()}
+    layers: dict[str, Precisions] = {}
+    with reading(path, "doesn't hold codes of this version", AGAIN):
+        for place, text in shapes.items():
+            name, label = place.rsplit(":", 1)
+            if f"{place}:nibbles" in tensors:
+                codes = unpacked(tensors[f"{place}:nibbles"])
+                if QuantSpec.from_label(label).scheme == "lut":
+                    codes = (codes + 8).to(torch.uint8)
+            else:
+                codes = tensors[f"{place}:codes"]
+            shape = [int(size) for size in text.split()]
+            layers.setdefault(name, {})[label] = (
+                codes.reshape(shape),
+                tensors[f"{place}:scales"],
+            )
     return Rounding(layers)
 
 
 def belongs_to(path: Path, key: str) -> bool:
-    """Whether there is a whole file of `save_rounding` with this key; its codes aren't read."""
+    """Whether there is a file of `save_rounding` with this key; its codes aren't read."""
     try:
-        with safe_open(path, framework="pt") as file:
-            return (file.metadata() or {}).get("key") == key
-    except (OSError, SafetensorError):
+        return load_metadata(path, AGAIN).get("key") == key
+    except UserError:
         return False
+
+
+def _arrays(tensors: Mapping[str, Tensor]) -> dict[str, NDArray[Any]]:
+    return {name: tensor.cpu().numpy() for name, tensor in tensors.items()}
 
 
 def packed(codes: Tensor) -> Tensor:
@@ -216,20 +217,21 @@ def save_codes(layers: dict[str, LayerCodes], plan_hash: str, path: Path) -> Non
             if grid is not None:
                 pair = [grid.scale, float(grid.zero_point)]
                 tensors[f"{name}:{side}_range"] = torch.tensor(pair, dtype=torch.float64)
-    with replacing(path) as temporary:
-        save_file(tensors, temporary, metadata=metadata)
+    save_tensors(_arrays(tensors), metadata, path)
 
 
-def load_codes(path: Path) -> tuple[dict[str, LayerCodes], str]:
-    """Layers and the hash of the plan they were made for; raises UserError on a damaged file."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            stored = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError) as error:
+def load_codes(path: Path, plan_hash: str | None = None) -> tuple[dict[str, LayerCodes], str]:
+    """Layers and the hash of the plan they were made for.
+
+    plan_hash: what it must be. Raises UserError when the file is missing, damaged, or of another plan.
+    """
+    mend = "run `myqasr personalize` and `myqasr export` again"
+    arrays, metadata = load_tensors(path, mend)
+    if plan_hash is not None and metadata.get("plan_hash") != plan_hash:
         raise BrokenFileError(
-            f"{path} can't be read ({error}); run `myqasr personalize` again"
-        ) from error
+            f"{path} holds the codes of plan {metadata.get('plan_hash')}, not of {plan_hash}; {mend}"
+        )
+    stored = {name: torch.from_numpy(array) for name, array in arrays.items()}
     layers = {}
     for key, label in metadata.items():
         if not key.startswith("spec:"):

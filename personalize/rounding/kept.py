@@ -24,6 +24,7 @@ class KeptLayers(MutableMapping[str, Precisions]):
 
     def __init__(self, folder: Path, key: str) -> None:
         self._folder, self._key = folder, key
+        self._whole: set[str] = set()  # those that were read or written here
 
     def _path(self, name: str) -> Path:
         return self._folder / f"{name}{SUFFIX}"
@@ -35,15 +36,25 @@ class KeptLayers(MutableMapping[str, Precisions]):
             raise KeyError(name) from error
 
     def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and belongs_to(self._path(name), self._key)
+        if not isinstance(name, str):
+            return False
+        if name not in self._whole and belongs_to(self._path(name), self._key):
+            try:
+                load_rounding(self._path(name), self._key)
+            except BrokenFileError:
+                return False  # damaged: as if it weren't there
+            self._whole.add(name)
+        return name in self._whole
 
     def __setitem__(self, name: str, found: Precisions) -> None:
         if found:
             self._folder.mkdir(parents=True, exist_ok=True)
             save_rounding(Rounding({name: found}), self._key, self._path(name))
+            self._whole.add(name)
 
     def __delitem__(self, name: str) -> None:
         self._path(name).unlink()
+        self._whole.discard(name)
 
     def __iter__(self) -> Iterator[str]:
         names = sorted(path.name.removesuffix(SUFFIX) for path in self._folder.glob(f"*{SUFFIX}"))

@@ -21,6 +21,10 @@ def quantize_static(x: Tensor, grid: ActivationRange) -> Tensor:
     return torch.fake_quantize_per_tensor_affine(x, grid.scale, grid.zero_point, -128, 127)
 
 
+LEAST_SPAN = 2.0**-118
+"""255 over it is far from float32's largest number."""
+
+
 def quantize_per_row(x: Tensor) -> Tensor:
     """Fake-quantise [..., row]: one asymmetric int8 grid for every row.
 
@@ -29,7 +33,10 @@ def quantize_per_row(x: Tensor) -> Tensor:
     """
     low = x.amin(dim=-1, keepdim=True).clamp_max(0.0)
     high = x.amax(dim=-1, keepdim=True).clamp_min(0.0)
-    span = high - low
+    # Codes per unit of spans below this are infinite in float32; such rows are zeros as far as it matters.
+    span = (high - low).where(high - low >= LEAST_SPAN, 0.0)
+    x = x.where(span > 0, 0.0)
+    low, high = low.where(span > 0, 0.0), high.where(span > 0, 0.0)
     steps = torch.where(span > 0, 255.0 / span, torch.ones_like(span))  # codes per unit
     from_low, from_high = -128 - low * steps, 127 - high * steps
     anchored_low = (-128 + low * steps) + (127 + high * steps) > 0

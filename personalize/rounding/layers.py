@@ -78,10 +78,15 @@ LEAST_KEPT_NARROW = 0.43
 grid is shorter and has a quarter of the points."""
 
 
-def code_limits(bits: int) -> tuple[int, int]:
-    """Smallest and largest code. 8 bits keep to -127: int8 kernels rely on a negatable code."""
-    largest = 2 ** (bits - 1) - 1
-    return (-largest if bits == 8 else -largest - 1), largest
+def code_limits(spec: QuantSpec) -> tuple[int, int]:
+    """Smallest and largest code.
+
+    8 bits keep to -127: int8 kernels rely on a negatable code. So do 4 bits with a scale for every channel:
+    the built-in kernels of LiteRT (without its delegate) compute noise from -8.
+    """
+    largest = 2 ** (spec.bits - 1) - 1
+    negatable = spec.bits == 8 or (spec.bits == 4 and spec.group_size is None)
+    return (-largest if negatable else -largest - 1), largest
 
 
 def round_weight(
@@ -109,17 +114,22 @@ def round_weight(
         counts = None
         if search.by_inputs and importance is not None:
             counts = importance.expand_as(some).reshape(-1, group)
-        parts.append(_round_groups(some.reshape(-1, group), spec.bits, scale_dtype, search, counts))
+        parts.append(_round_groups(some.reshape(-1, group), spec, scale_dtype, search, counts))
     codes = torch.cat([part[0] for part in parts]).reshape(weight.shape)
     scales = torch.cat([part[1] for part in parts]).reshape(weight.shape[0], -1)
     return codes, scales
 
 
 def _round_groups(
-    groups: Tensor, bits: int, scale_dtype: str, search: ScaleSearch, importance: Tensor | None
+    groups: Tensor,
+    spec: QuantSpec,
+    scale_dtype: str,
+    search: ScaleSearch,
+    importance: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
     """Codes and scales of [n, group] weights that share one scale per row."""
-    low, high = code_limits(bits)
+    bits = spec.bits
+    low, high = code_limits(spec)
     peak = groups.abs().amax(dim=1, keepdim=True)
     best_error = torch.full_like(peak, torch.inf)
     best_scale, best_share = torch.ones_like(peak), torch.ones_like(peak)
@@ -249,7 +259,7 @@ def _integers(
     }
     if root is None or not specs:
         return found
-    grids = [(found[spec.label][1], code_limits(spec.bits)) for spec in specs]
+    grids = [(found[spec.label][1], code_limits(spec)) for spec in specs]
     made_up = gptq.codes_on_grids(weight.flatten(1), grids, root)
     return {
         label: (codes.reshape(weight.shape), scales)

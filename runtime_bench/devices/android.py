@@ -6,6 +6,7 @@ import shutil
 import subprocess
 from dataclasses import dataclass
 
+from myqasr.core import children
 from myqasr.core.errors import NotInstalledError, UserError
 
 TIMEOUT_SECONDS = 30.0
@@ -55,7 +56,7 @@ class Adb:
     def call(self, *words: str, seconds: float = TIMEOUT_SECONDS) -> str:
         """What adb or the device's shell printed; raises UserError with the last line when it fails."""
         try:
-            done = subprocess.run(
+            done = children.run(
                 self.command(*words),
                 capture_output=True,
                 text=True,
@@ -144,7 +145,7 @@ def connect(serial: str) -> Adb:
     adb = Adb(program, serial)
     if ":" in serial and adb.serial not in listed_devices(program):
         with contextlib.suppress(subprocess.TimeoutExpired):
-            subprocess.run(
+            children.run(
                 [program, "connect", serial],
                 capture_output=True,
                 timeout=TIMEOUT_SECONDS,
@@ -163,7 +164,7 @@ def connect(serial: str) -> Adb:
 def listed_devices(program: str) -> dict[str, str]:
     """State of each device by serial number; `device` when it can be used."""
     try:
-        done = subprocess.run(
+        done = children.run(
             [program, "devices"],
             capture_output=True,
             text=True,
@@ -178,8 +179,12 @@ def listed_devices(program: str) -> dict[str, str]:
 
 def adb_version(program: str) -> str:
     """Of the program, as it says it; empty when it doesn't."""
-    done = subprocess.run(
-        [program, "version"], capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False
+    done = children.run(
+        [program, "version"],
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_SECONDS,
+        check=False,
     )
     found = re.search(r"version ([\d.]+)", done.stdout)
     return "" if found is None else found[1]

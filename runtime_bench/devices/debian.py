@@ -3,10 +3,11 @@
 import os
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from myqasr.core import children
+from myqasr.core.children import scratch_folder
 from myqasr.core.errors import NotInstalledError, UserError
 
 MIRROR = "http://deb.debian.org/debian"
@@ -34,8 +35,7 @@ def unpack_packages(
     for name in ("bin", "sbin", "lib", "lib64"):  # as Debian has them; packages rely on it
         (folder / "usr" / name).mkdir(parents=True)
         (folder / name).symlink_to(f"usr/{name}")
-    with tempfile.TemporaryDirectory() as temporary:
-        apt = Path(temporary)
+    with scratch_folder("debian") as apt:
         for name in (
             "etc/apt/preferences.d",
             "var/lib/apt/lists/partial",
@@ -63,7 +63,7 @@ def unpack_packages(
 
 def _call(*command: str) -> None:
     try:
-        done = subprocess.run(
+        done = children.run(
             command,
             capture_output=True,
             text=True,

@@ -8,13 +8,14 @@ so the emulated root has one that fits.
 import contextlib
 import re
 import shutil
-import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from myqasr.core import children
 from myqasr.core.errors import NotInstalledError, UserError
-from myqasr.core.storage import replacing, sha256_of_text
+from myqasr.core.placing import replacing
+from myqasr.core.storage import sha256_of_text
 from myqasr.runtime_bench.devices.emulator_files import arm64_python, arm64_system, arm64_wheel
 from myqasr.runtime_bench.devices.environments import worker_command
 from myqasr.runtime_bench.devices.native import NativeRunner, build_runner, cache_folder
@@ -148,7 +149,12 @@ def _root(cpu: str, system: Mapping[str, Path]) -> Path:
 
 def emulator_version(emulator: str) -> str:
     """As QEMU says it; empty when it doesn't."""
-    done = subprocess.run([emulator, "--version"], capture_output=True, text=True, check=False)
+    done = children.run(
+        [emulator, "--version"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     found = re.search(r"version ([\d.]+)", done.stdout)
     return "" if found is None else found[1]
 
@@ -166,7 +172,7 @@ def _counter(emulator: str) -> Path:
         raise UserError("counting instructions needs a C compiler: apt-get install gcc")
     with replacing(path) as temporary:
         call = [compiler, "-O2", "-shared", "-fPIC", f"-DPLUGIN_API={api}"]
-        done = subprocess.run(
+        done = children.run(
             [*call, "-o", str(temporary), str(COUNTER_SOURCE)],
             capture_output=True,
             text=True,

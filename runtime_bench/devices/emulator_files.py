@@ -7,15 +7,14 @@ wheels. Debian's bookworm has the Python that tflite-runtime was built for.
 import contextlib
 import importlib.metadata
 import re
-import shutil
-import subprocess
 import sys
-import tempfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+from myqasr.core import children
 from myqasr.core.errors import NotInstalledError, UserError
+from myqasr.core.placing import drafting
 from myqasr.core.storage import sha256_of_text
 from myqasr.runtime_bench.devices.debian import unpack_packages
 from myqasr.runtime_bench.devices.environments import ENVIRONMENTS
@@ -113,24 +112,26 @@ def _packages(runtime: str) -> tuple[str, ...]:
         raise NotInstalledError(what, "pip install 'myqasr[tflite]'") from error
 
 
+class _MadeError(Exception):
+    """Another process was faster."""
+
+
 def _made_once(folder: Path, fill: Callable[[Path], None]) -> Path:
     """A folder that is there whole or not at all, also when several processes want it."""
     if not folder.is_dir():
         folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-        try:
-            fill(temporary)
-            with contextlib.suppress(OSError):  # another process was faster
-                temporary.rename(folder)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+        with contextlib.suppress(_MadeError), drafting(folder) as draft:
+            draft.mkdir()
+            fill(draft)
+            if folder.is_dir():
+                raise _MadeError
     return folder
 
 
 def _pip(command: str, *words: str) -> None:
     """Call pip for ARM64 Linux and Python 3.11; raises UserError with its last error."""
     platforms = [word for name in PLATFORMS for word in ("--platform", name)]
-    done = subprocess.run(
+    done = children.run(
         [
             *(sys.executable, "-P", "-m", "pip", command, "--quiet", "--disable-pip-version-check"),
             *("--only-binary=:all:", "--python-version", "3.11", "--implementation", "cp"),

@@ -7,6 +7,7 @@ import sys
 import venv
 from pathlib import Path
 
+from myqasr.core import children
 from myqasr.core.errors import NotInstalledError, UserError
 
 ENVIRONMENTS = {
@@ -48,9 +49,9 @@ def install_environment(name: str) -> Path:
     shutil.rmtree(draft, ignore_errors=True)
     try:
         venv.create(draft, with_pip=True)
-        done = subprocess.run(
+        done = children.run(
             [
-                _python(draft),
+                str(_python(draft)),
                 "-P",
                 "-m",
                 "pip",

@@ -5,12 +5,12 @@ import importlib.metadata
 import importlib.util
 import os
 import shutil
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from myqasr.core import children
 from myqasr.core.errors import NotInstalledError, UserError
-from myqasr.core.storage import replacing
+from myqasr.core.placing import replacing
 
 SOURCE = Path(__file__).parents[1] / "cpp" / "runner.cpp"
 HEADERS = sorted(SOURCE.parent.glob("*.h"))
@@ -107,7 +107,13 @@ def _compile(program: str, wheel: Path, version: str, out: Path) -> None:
         "-o",
         str(out),
     ]
-    done = subprocess.run(call, capture_output=True, text=True, errors="replace", check=False)
+    done = children.run(
+        call,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+    )
     if done.returncode != 0:
         lines = [line for line in done.stderr.splitlines() if "error" in line] or ["no message"]
         raise UserError(f"{program} can't build the C++ runner: {lines[0]}")

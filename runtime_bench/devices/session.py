@@ -166,8 +166,9 @@ def open_session(
     how: Autoregression | None = None,
     profile: bool = False,
     answer_seconds: float = ANSWER_SECONDS,
+    name: str | None = None,
 ) -> Session:
-    """Start the runner and load a model, a path as the place knows it.
+    """Start the runner and load a model, a path as the place knows it; name: what messages call it.
 
     profile: note every kernel's time, for the command `etdump`. Raises UserError on any failure.
     """
@@ -177,7 +178,7 @@ def open_session(
     except BaseException:
         place.close()
         raise
-    session = Session(place, process, model, answer_seconds)
+    session = Session(place, process, model if name is None else name, answer_seconds)
     try:
         session.loaded.update(session.answer())
         if how is not None:

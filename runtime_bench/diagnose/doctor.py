@@ -1,12 +1,12 @@
 """What works on this machine: each target and runner, tried on kilobyte models, and how to mend the rest."""
 
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from myqasr.core.children import scratch_folder
 from myqasr.core.errors import NotInstalledError, UserError
 from myqasr.exporters.target import TARGETS
 from myqasr.runtime_bench.devices.android import need_device
@@ -37,11 +37,9 @@ def examine() -> list[Finding]:
     """Try everything; takes half a minute, nothing is fetched or installed."""
     of_files = [name for name in RUNNERS if _targets(name)]
     here = [name for name in of_files if not RUNNERS[name].remote]
-    with tempfile.TemporaryDirectory() as folder:
+    with scratch_folder("doctor") as folder:
         probes: dict[str, Probe] = {}
-        targets = [
-            _tried(f"target {name}", _target(name, Path(folder), probes)) for name in TARGETS
-        ]
+        targets = [_tried(f"target {name}", _target(name, folder, probes)) for name in TARGETS]
         missing = {target.what: target for target in targets if not target.works}
         runners = [
             _tried(f"runner {name}", _runner(RUNNERS[name], probes, missing))

@@ -22,6 +22,7 @@ from myqasr.runtime_bench.measure.transcription import (
     text_of,
     transcribe,
 )
+from myqasr.runtime_bench.measure.unfinished import BenchKeeping
 from myqasr.runtime_bench.results.protocol import (
     Latency,
     TimingOptions,
@@ -118,40 +119,43 @@ def bench(
     artifacts: Mapping[str, MeasuredFile],
     on_progress: Progress = no_progress,
     opener: Callable[[System, int], Runner] = open_system,
+    keeping: BenchKeeping | None = None,
 ) -> BenchReport:
     """Measure systems that share input and tokens; the first is the baseline of all comparisons.
 
     audio: of the exported file; every system gets the same pieces. artifacts: by the name of the
     system that runs it. on_progress: called with stage, steps done, steps in all. A system whose own
-    process fails is named in the report's problems.
+    process fails is named in the report's problems. keeping: what an earlier, killed bench has got, and
+    where what is measured now is kept.
     Raises UserError when there are no systems or recordings, or a system can't be loaded or run.
     """
     if not systems or not recordings:
         raise UserError(f"can't bench {len(systems)} systems on {len(recordings)} recordings")
     if len({system.name for system in systems}) != len(systems):
         raise UserError(f"systems need different names: {', '.join(s.name for s in systems)}")
+    keeping = BenchKeeping() if keeping is None else keeping
     idle, busy_cores = idle_cores(options.threads)
     inputs = [model_inputs(recording.waveform, audio) for recording in recordings]
     timed = tuple(evenly(range(len(inputs)), options.timed_clips))
     material = _Material(recordings, inputs, audio, tokens, timed)
     device, cores_there = this_device(), len(usable())
     with pinned(idle) as cores:
-        startups, failures = _startups(systems, inputs, options, on_progress)
+        startups, failures = _startups(systems, inputs, options, on_progress, keeping)
         runners = {}
         for step, system in enumerate(systems):
             on_progress("load", step, len(systems))
             runners[system.name] = opener(system, options.threads)
-        heard = _transcripts(runners, material, on_progress)
+        heard = _transcripts(runners, material, on_progress, keeping)
         measured = {system.name: runners[system.name] for system in systems if system.timed}
         before = core_times(cores)
-        turns = _model_turns(measured, material, options.timing, on_progress)
+        turns = _model_turns(measured, material, options.timing, on_progress, keeping)
         load = load_between(before, core_times(cores), cores, busy_cores)
         here = {
             system.name: runners[system.name]
             for system in systems
             if system.timed and not record_of(system.runner).remote
         }
-        whole = _whole_turns(here, material, options, on_progress)
+        whole = _whole_turns(here, material, options, on_progress, keeping)
     lengths = [recordings[index].seconds for index in timed]
     normalize, baseline = normalizer(options.normalizer), heard[systems[0].name]
     results = tuple(
@@ -234,10 +238,14 @@ def _latency(turns: Turns, name: str, lengths: Sequence[float]) -> Latency | Non
 
 
 def _startups(
-    systems: Sequence[System], inputs: Inputs, options: BenchOptions, on_progress: Progress
+    systems: Sequence[System],
+    inputs: Inputs,
+    options: BenchOptions,
+    on_progress: Progress,
+    keeping: BenchKeeping,
 ) -> tuple[dict[str, Startup], list[str]]:
     """Load time and memory by name, and what went wrong. Before anything is loaded here."""
-    found: dict[str, Startup] = {}
+    found = dict(keeping.kept.startups)
     failures: list[str] = []
     if not options.startup:
         return found, failures
@@ -245,26 +253,43 @@ def _startups(
     measured = [system for system in systems if system.timed]
     for step, system in enumerate(measured):
         on_progress("memory", step, len(measured))
+        if system.name in found:
+            continue
         try:
             found[system.name] = measure_startup(system, longest, options.threads)
+            keeping.keep_startup(system.name, found[system.name])
         except UserError as error:
             failures.append(str(error))
     return found, failures
 
 
 def _transcripts(
-    runners: dict[str, Runner], material: _Material, on_progress: Progress
+    runners: dict[str, Runner],
+    material: _Material,
+    on_progress: Progress,
+    keeping: BenchKeeping,
 ) -> dict[str, _Heard]:
     """Text and best tokens of every utterance by every system."""
-    heard = {name: _Heard([], []) for name in runners}
-    for step, pieces in enumerate(material.inputs):
+    how = material.tokens.autoregression
+    for step in range(len(keeping.kept.said), len(material.inputs)):
         on_progress("transcribe", step, len(material.inputs))
+        said = {}
         for name, runner in runners.items():
-            logits = checked_logits(runner, pieces)
-            heard[name].texts.append(text_of(logits, material.tokens))
-            how = material.tokens.autoregression
-            heard[name].tokens.extend(written_tokens(piece, how) for piece in logits)
-    return heard
+            logits = checked_logits(runner, material.inputs[step])
+            tokens = [written_tokens(piece, how) for piece in logits]
+            said[name] = text_of(logits, material.tokens), tokens
+        keeping.keep_said(said)
+    return {
+        name: _Heard(
+            [said[name].text for said in keeping.kept.said],
+            [
+                np.array(piece, np.int64)
+                for said in keeping.kept.said
+                for piece in said[name].tokens
+            ],
+        )
+        for name in runners
+    }
 
 
 def _model_turns(
@@ -272,6 +297,7 @@ def _model_turns(
     material: _Material,
     timing: TimingOptions,
     on_progress: Progress,
+    keeping: BenchKeeping,
 ) -> Turns:
     """Time the model alone, no decoding of audio or tokens."""
 
@@ -283,6 +309,8 @@ def _model_turns(
         len(material.timed),
         timing,
         on_progress=lambda done, total: on_progress("time", done, total),
+        before=keeping.turns("model"),
+        on_turn=keeping.keeping_turns("model"),
     )
 
 
@@ -291,6 +319,7 @@ def _whole_turns(
     material: _Material,
     options: BenchOptions,
     on_progress: Progress,
+    keeping: BenchKeeping,
 ) -> Turns:
     """Time the way from audio file to text: decode, resample, normalise, model, decode the tokens."""
     if not options.end_to_end:
@@ -311,4 +340,6 @@ def _whole_turns(
         len(material.timed),
         TimingOptions(1, max(timing.runs // 5, 1), timing.seconds / 5, timing.max_seconds / 5),
         on_progress=lambda done, total: on_progress("end to end", done, total),
+        before=keeping.turns("whole"),
+        on_turn=keeping.keeping_turns("whole"),
     )

@@ -8,17 +8,18 @@ and the weights have 4 bits in blocks.
 import contextlib
 import io
 import statistics
-import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from myqasr.core.children import scratch_folder
 from myqasr.core.errors import UserError
 from myqasr.personalize.planning.plan import QuantSpec
+from myqasr.runtime_bench.runners.base import held
 from myqasr.runtime_bench.runners.executorch_cpp import open_runner
-from myqasr.runtime_bench.runners.exported import exported_file
+from myqasr.runtime_bench.runners.exported import Exported, exported_file
 
 _EMBEDDINGS = {
     "native_call_embedding_4bit.out": 4,
@@ -76,10 +77,18 @@ def profile_kernels(
     file = exported_file(path, runner="executorch-cpp")
     if file.artifact.target != "xnnpack":
         raise UserError(f"kernels are named by target xnnpack; {path} is {file.artifact.target}")
+    with held([file.system]) as (system,):
+        return kernels_of(replace(file, system=system), features, threads, repeats)
+
+
+def kernels_of(
+    file: Exported, features: NDArray[np.float32], threads: int = 1, repeats: int = 10
+) -> list[KernelTime]:
+    """The same of an opened XNNPACK file."""
     runner = open_runner(file.system, threads, profile=True)
-    with contextlib.closing(runner), tempfile.TemporaryDirectory() as folder:
+    with contextlib.closing(runner), scratch_folder("kernels") as folder:
         answer = runner.session.run(features, "-", repeats + 1)  # the first sets things up
-        events = Path(folder) / "events.etdump"
+        events = folder / "events.etdump"
         runner.session.command(f"etdump {events}")
         calls = read_events(events.read_bytes())
     how = file.system.autoregression

@@ -3,9 +3,8 @@
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from pathlib import Path
 
-from myqasr.runtime_bench.measure.kernels import KernelTime, profile_kernels
+from myqasr.runtime_bench.measure.kernels import KernelTime, kernels_of
 from myqasr.runtime_bench.measure.transcription import model_inputs
 from myqasr.runtime_bench.results.report import BenchReport, OperationTime
 from myqasr.runtime_bench.runners.exported import Exported
@@ -37,7 +36,7 @@ def with_operations(
         if here and file.artifact.target == "xnnpack" and file.artifact.sha256 not in profiled:
             profiled.add(file.artifact.sha256)
             longest = max(model_inputs(typical.waveform, file.audio), key=len)
-            kernels = profile_kernels(Path(file.system.source), longest, report.threads)
+            kernels = kernels_of(file, longest, report.threads)
             found[file.system.name] = operation_times(kernels)
     systems = (replace(system, operations=found.get(system.name, ())) for system in report.systems)
     return replace(report, systems=tuple(systems))

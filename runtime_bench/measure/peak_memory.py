@@ -9,15 +9,15 @@ import os
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import psutil
 from numpy.typing import NDArray
 
+from myqasr.core import children
+from myqasr.core.children import scratch_folder
 from myqasr.core.errors import UserError
 from myqasr.core.storage import converter
 from myqasr.runtime_bench.devices.machine import forget_peak
@@ -35,17 +35,17 @@ def measure_startup(system: System, features: NDArray[np.float32], threads: int)
 
     Raises UserError with the process's last words when it fails or is killed.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "features.npy"
+    with scratch_folder("bench") as folder:
+        file = folder / "features.npy"
         np.save(file, features)
         try:
-            done = subprocess.run(
+            done = children.run(
                 [
                     sys.executable,
                     "-P",  # what lies in the user's folder isn't ours to import
                     "-m",
                     "myqasr.runtime_bench.measure.peak_memory",
-                    json.dumps(converter.unstructure(system)),
+                    json.dumps(converter.unstructure(replace(system, weights_hash=None))),
                     str(threads),
                     str(file),
                 ],

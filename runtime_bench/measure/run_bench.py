@@ -1,14 +1,16 @@
 """Benchmark a run folder: its exported files beside the model in torch, on clips it wasn't fitted on."""
 
+import contextlib
 import datetime
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from myqasr.core.errors import UserError
+from myqasr.core.placing import check_place
 from myqasr.core.storage import record_hash
 from myqasr.exporters.manifest import Artifact, load_manifest
 from myqasr.exporters.target import load_target
@@ -16,8 +18,9 @@ from myqasr.personalize.run_folder import RunFolder, RunSettings
 from myqasr.runtime_bench.devices.machine import runtime_versions
 from myqasr.runtime_bench.measure.bench import BenchOptions, Progress, bench, no_progress
 from myqasr.runtime_bench.measure.operations import with_operations
+from myqasr.runtime_bench.measure.unfinished import BenchKeeping
 from myqasr.runtime_bench.results.report import BenchReport, MeasuredFile, Provenance, add_report
-from myqasr.runtime_bench.runners.base import System
+from myqasr.runtime_bench.runners.base import System, held
 from myqasr.runtime_bench.runners.exported import Exported, common_input, exported_file
 from myqasr.runtime_bench.runners.records import record_of
 from myqasr.speech.datasets import Clip, Recording, audio_hash, evenly, read_clips
@@ -82,7 +85,7 @@ def exported_files(folder: RunFolder, target: str | None) -> list[tuple[Path, Ar
 def model_systems(settings: RunSettings) -> list[System]:
     """What every engineer has without us: the float model, and torch's own dynamic int8."""
     return [
-        System(FLOAT_NAME, "torch-float", settings.model),
+        System(FLOAT_NAME, "torch-float", settings.model, weights_hash=settings.weights_hash),
         System("dynamic int8 (torch)", "torch-int8-dynamic", settings.model),
     ]
 
@@ -94,6 +97,7 @@ def bench_run(
     options: BenchOptions,
     on_progress: Progress = no_progress,
     runners: Sequence[str] = (),
+    say: Callable[[str], None] = lambda text: None,
 ) -> tuple[BenchReport, Path]:
     """Measure the run's files on test recordings; returns the report and where it was written.
 
@@ -101,13 +105,23 @@ def bench_run(
     Beside each file stands its torch reference: the same integers, simulated.
     Raises UserError when files are missing, were changed since the export, or can't be run.
     """
+    with folder.lock("`myqasr bench`", alone=False):
+        systems, files = run_systems(folder, target, runners)
+    return bench_files(folder, systems, files, heard, options, on_progress, say)
+
+
+def run_systems(
+    folder: RunFolder, target: str | None, runners: Sequence[str] = ()
+) -> tuple[list[System], list[Exported]]:
+    """The run's files and what stands beside them; see `bench_run`."""
     settings = folder.load_settings()
+    folder.load_costs()  # which holds the run's files against each other
     systems = model_systems(settings)
     files = []
     for path, artifact in exported_files(folder, target):
         for runner in runners or (None,):
             where = artifact.target if runner is None else f"{artifact.target}, {runner}"
-            exported = exported_file(path, f"{folder.path.name} ({where})", runner)
+            exported = exported_file(path, f"{folder.name} ({where})", runner)
             files.append(exported)
             systems.append(exported.system)
         codes = str(folder.codes(artifact.target))
@@ -121,8 +135,10 @@ def bench_run(
             systems.append(
                 replace(exported.system, name=rounded, runner=float16_runner, timed=False)
             )
-        systems.append(System(name, reference, settings.model, codes, timed=False))
-    return bench_files(folder, systems, files, heard, options, on_progress)
+        systems.append(
+            System(name, reference, settings.model, codes, artifact.plan_hash, timed=False)
+        )
+    return systems, files
 
 
 def bench_files(
@@ -132,18 +148,37 @@ def bench_files(
     heard: Heard,
     options: BenchOptions,
     on_progress: Progress = no_progress,
+    say: Callable[[str], None] = lambda text: None,
 ) -> tuple[BenchReport, Path]:
     """Measure any systems whose input is that of `files`, and add the report to the run's results."""
+    check_place(folder.bench / "result.json")
     audio, tokens = common_input(files)
     artifacts = {file.system.name: measured_file(file.artifact) for file in files}
     provenance = provenance_of(folder.load_settings(), heard.recordings)
-    report = bench(
-        systems, heard.recordings, audio, tokens, options, provenance, artifacts, on_progress
-    )
-    if options.operations:
-        on_progress("operations", 0, 1)
-        report = with_operations(report, files, heard.recordings)
-    return report, add_report(report, folder.bench)
+    made_of = {
+        "systems": [replace(system, codes=None) for system in systems],
+        "on": [provenance.audio_hash, provenance.text_hash],
+        "of": [provenance.weights_hash, provenance.versions],
+        "how": options,
+    }
+    keeping = BenchKeeping(folder.partial_bench, made_of)
+    if keeping.begun:
+        say(f"going on where it was stopped: {keeping.begun}")
+    with contextlib.ExitStack() as stack:
+        with folder.lock("`myqasr bench`", alone=False):
+            copies = stack.enter_context(held(systems))
+        report = bench(
+            copies, heard.recordings, audio, tokens, options, provenance, artifacts, on_progress,
+            keeping=keeping,
+        )  # fmt: skip
+        if options.operations:
+            on_progress("operations", 0, 1)
+            opened = {system.name: system for system in copies}
+            files = [replace(file, system=opened[file.system.name]) for file in files]
+            report = with_operations(report, files, heard.recordings)
+    path = add_report(report, folder.bench)
+    keeping.discard()
+    return report, path
 
 
 def measured_file(artifact: Artifact) -> MeasuredFile:

@@ -6,7 +6,7 @@ from functools import partial
 from html import escape
 from pathlib import Path
 
-from myqasr.core.storage import write_bytes
+from myqasr.core.placing import check_place, together, write_bytes
 from myqasr.personalize.run_folder import RunFolder
 from myqasr.runtime_bench.page.charts import latency_bars, layer_rows, operation_bars, wer_by_bytes
 from myqasr.runtime_bench.page.figures import percent
@@ -39,15 +39,16 @@ class Figure:
 
 def write_page(folder: RunFolder) -> tuple[Path, list[Path]]:
     """Write `report.html` and `plots/*.png` of a run; returns their paths. Raises as `tell`."""
-    story = tell(folder)
-    figures = _figures(story)
-    plots = []
-    for figure in figures.values():
-        path = folder.plots / figure.file
-        write_bytes(path, png(figure.draw(WIDE)))
-        plots.append(path)
-    write_bytes(folder.page, page(story, figures).encode())
-    return folder.page, plots
+    check_place(folder.page)
+    with folder.lock("`myqasr report`", alone=False):
+        story = tell(folder)
+        figures = _figures(story)
+        plots = {folder.plots / figure.file: figure for figure in figures.values()}
+        with together():
+            for path, figure in plots.items():
+                write_bytes(path, png(figure.draw(WIDE)))
+            write_bytes(folder.page, page(story, figures).encode())
+    return folder.page, list(plots)
 
 
 def page(story: Story, figures: dict[str, Figure]) -> str:

@@ -44,7 +44,8 @@ def tell(folder: RunFolder) -> Story:
     """
     newest, *older = latest_reports(folder.bench)
     report = checked_report(newest)
-    plans = {target: folder.load_plan(target) for target in folder.planned_targets()}
+    profile = folder.load_costs()
+    plans = {target: folder.load_plan(target, profile) for target in folder.planned_targets()}
     hashes = {record_hash(plan): target for target, plan in plans.items()}
     own = tuple(
         system.name
@@ -58,10 +59,10 @@ def tell(folder: RunFolder) -> Story:
     }
     base = Measured(report.baseline, report, report.system(report.baseline))
     return Story(
-        name=folder.path.resolve().name,
+        name=folder.name,
         result_name=newest.name,
         report=report,
-        profile=folder.load_costs(),
+        profile=profile,
         plans={target: plan for target, plan in plans.items() if target in measured},
         own=own,
         differences={

@@ -4,6 +4,7 @@ A machine's speed drifts with heat and other work. Systems that take turns on ev
 same drift, so their ratios hold even where the milliseconds don't.
 """
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,10 +31,12 @@ class TimingOptions:
     max_seconds: float = 600.0
 
     def __post_init__(self) -> None:
-        if self.warmup < 0 or self.runs < 1 or self.seconds < 0 or not self.max_seconds > 0:
+        finite = math.isfinite(self.seconds + self.max_seconds)
+        fitting = self.warmup >= 0 and self.runs >= 1 and self.seconds >= 0 and self.max_seconds > 0
+        if not (finite and fitting):
             raise UserError(
                 f"can't time with warmup {self.warmup}, runs {self.runs}, seconds {self.seconds}, "
-                f"max_seconds {self.max_seconds}; needs at least 0, 1, 0 and more than 0"
+                f"max_seconds {self.max_seconds}; needs numbers of at least 0, 1, 0 and more than 0"
             )
 
 
@@ -79,18 +82,25 @@ def no_steps(done: int, total: int) -> None:
     """Default listener: silence."""
 
 
+def no_turn(utterance: int, seconds: dict[str, float]) -> None:
+    """Default listener: silence."""
+
+
 def take_turns(
     systems: Mapping[str, Callable[[int], float | None]],
     utterances: int,
     options: TimingOptions,
     clock: Callable[[], float] = time.perf_counter,
     on_progress: Callable[[int, int], None] = no_steps,
+    before: Turns = Turns((), {}),
+    on_turn: Callable[[int, dict[str, float]], None] = no_turn,
 ) -> Turns:
     """Time all systems on all utterances, round after round, until `options` are content.
 
     systems: name -> function that processes utterance number 0, 1, ... and returns None, or the seconds by
     a clock of its own. Their order is drawn anew for every turn, so that none always follows the same one.
-    on_progress: runs done and wanted, of each.
+    on_progress: runs done and wanted, of each. before: turns that were taken already, as those of a bench
+    that was killed; they count. on_turn: told the utterance and every system's seconds of each further turn.
     """
     names = list(systems)
     if not names or utterances == 0:
@@ -102,16 +112,17 @@ def take_turns(
             break
         for process in systems.values():
             process(run % utterances)
-    turns: list[int] = []
-    seconds: dict[str, list[float]] = {name: [] for name in names}
-    sums = dict.fromkeys(names, 0.0)
+    turns = list(before.utterances)
+    seconds = {name: list(before.seconds.get(name, ())) for name in names}
+    sums = {name: sum(found) for name, found in seconds.items()}
+    fresh = 0
 
     def enough() -> bool:
         return len(turns) >= options.runs and min(sums.values()) >= options.seconds
 
     while not enough():
-        for utterance in range(utterances):
-            if turns and clock() - begin >= options.max_seconds:
+        for utterance in range(len(turns) % utterances, utterances):
+            if fresh and clock() - begin >= options.max_seconds:
                 return _turns(turns, seconds)
             on_progress(min(len(turns), options.runs), options.runs)
             for place in draw.permutation(len(names)):
@@ -122,6 +133,8 @@ def take_turns(
                 seconds[name].append(took)
                 sums[name] += took
             turns.append(utterance)
+            fresh += 1
+            on_turn(utterance, {name: found[-1] for name, found in seconds.items()})
     return _turns(turns, seconds)
 
 

@@ -4,13 +4,13 @@ Result files are only added: a file is named by its time and content, holds the 
 never written again.
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from myqasr.core.errors import UserError
-from myqasr.core.storage import converter, record_hash, to_json, write_bytes
+from myqasr.core.errors import BrokenFileError, UserError
+from myqasr.core.reading import json_object, reading
+from myqasr.core.storage import converter, record_hash, save_record, unsealed
 from myqasr.runtime_bench.devices.android import RemoteDevice
 from myqasr.runtime_bench.devices.machine import Device, Load
 from myqasr.runtime_bench.results.protocol import Latency, TimingOptions
@@ -216,8 +216,7 @@ def add_report(report: BenchReport, folder: Path) -> Path:
     """Write the report as a new file of the folder, whole or not at all; files there stay as they are."""
     path = report_path(report, folder)
     if not path.exists():  # else it is this very report
-        stored = {"sha256": record_hash(report), **converter.unstructure(report)}
-        write_bytes(path, (to_json(stored) + "\n").encode())
+        save_record(report, path)
     return path
 
 
@@ -233,33 +232,18 @@ def load_report(path: Path) -> BenchReport:
     Raises UserError when it is missing or damaged, of another version (both are named), or when its content
     isn't what was written (both hashes are named).
     """
-    try:
-        stored = json.loads(path.read_text())
+    if not path.exists():
+        raise UserError(f"{path} does not exist")
+    mend = "run `myqasr bench` again"
+    what, which = "is not a bench report", "name a file of a run's bench folder"
+    with reading(path, what, which):
+        stored = json_object(path, what, which)
         version = stored["schema_version"]
-    except FileNotFoundError as error:
-        raise UserError(f"{path} does not exist") from error
-    except (ValueError, TypeError, KeyError) as error:
-        raise UserError(
-            f"{path} is not a bench report; name a file of a run's bench folder"
-        ) from error
-    if version != SCHEMA_VERSION:
-        raise UserError(
-            f"{path} is a bench report of schema {version}, this version reads {SCHEMA_VERSION}; "
-            "run `myqasr bench` again"
-        )
-    written = stored.pop("sha256", None)
-    found = record_hash(stored)
-    if found != written:
-        raise UserError(
-            f"{path} was changed after it was written: it says sha256 {written}, its content has {found}; "
-            "run `myqasr bench` again"
-        )
-    try:
-        return converter.structure(stored, BenchReport)
-    except (ValueError, TypeError, KeyError) as error:
-        raise UserError(
-            f"{path} is not a bench report ({error}); delete it and run again"
-        ) from error
+        if version != SCHEMA_VERSION:
+            raise BrokenFileError(
+                f"{path} is a bench report of schema {version}, this version reads {SCHEMA_VERSION}; {mend}"
+            )
+        return converter.structure(unsealed(stored, path, mend), BenchReport)
 
 
 def latest_reports(folder: Path) -> list[Path]:

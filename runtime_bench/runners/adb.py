@@ -7,11 +7,12 @@ removed at the end. The device needs no more than a shell: the C library travels
 import contextlib
 import secrets
 import subprocess
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from myqasr.core import children
+from myqasr.core.children import scratch_folder
 from myqasr.core.errors import UserError
 from myqasr.personalize.planning.budget import format_bytes
 from myqasr.runtime_bench.devices.android import (
@@ -61,7 +62,7 @@ class DeviceFolder:
             f"cd {self.path} && echo $$ > pid && exec {self.emulator} ./{LOADER} --library-path . "
             f"./runner {' '.join(arguments)}"
         )
-        return subprocess.Popen(
+        return children.start(
             self.adb.command("shell", "-T", line),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -82,15 +83,15 @@ class DeviceFolder:
 
     def put(self, name: str, data: bytes) -> None:
         """Write a file of the folder."""
-        with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder) / name
+        with scratch_folder("adb") as folder:
+            file = folder / name
             file.write_bytes(data)
             self.push(file, name)
 
     def get(self, name: str) -> bytes:
         """Read a file of the folder."""
-        with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder) / name
+        with scratch_folder("adb") as folder:
+            file = folder / name
             self._transfer("pull", f"{self.path}/{name}", str(file))
             return file.read_bytes()
 

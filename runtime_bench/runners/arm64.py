@@ -59,7 +59,7 @@ def _open(system: System, cpu: str, threads: int, counts: str | None) -> Process
     path = existing_file(system)
     program = _program(path)
     folder = new_folder(f"{program.name} on emulated {cpu}", emulated(program, cpu, counts))
-    session = open_session(folder, str(path), threads, system.autoregression)
+    session = open_session(folder, str(path), threads, system.autoregression, name=system.source)
     loaded = session.loaded
     description = f"{program.name} {loaded['version']} on emulated {cpu}"
     return ProcessRunner(description, loaded["threads"], session)

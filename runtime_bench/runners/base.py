@@ -1,17 +1,22 @@
 """What a runner offers, and how to open one: a model in memory, a waveform in, logits out."""
 
+import contextlib
 import importlib
+import shutil
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 from numpy.typing import NDArray
 
-from myqasr.core.errors import NotInstalledError, UserError
+from myqasr.core.children import scratch_folder
+from myqasr.core.errors import BrokenFileError, NotInstalledError, UserError
+from myqasr.core.reading import reason
+from myqasr.core.storage import sha256_of
 from myqasr.exporters.target import remedy
 from myqasr.runtime_bench.devices.android import RemoteDevice
 from myqasr.runtime_bench.devices.machine import peak_rss_bytes
@@ -26,19 +31,29 @@ class System:
 
     runner: of `records.RUNNERS`, perhaps with a place after a colon. source: an exported file, or a model's
     folder or id. codes: safetensors of the plan's integers, for `torch-reference` (float16 layers round
-    activations, too), its float32 kind (they don't) and its float16 kind (everything is float16).
-    sha256, size_bytes: of the file, where there is one. timed: False for simulations, whose latency says
-    nothing. autoregression: for exported files of models that write token by token.
+    activations, too), its float32 kind (they don't) and its float16 kind (everything is float16); codes_plan:
+    hash of the plan that they must be of. sha256, size_bytes: of the file, where there is one. timed: False
+    for simulations, whose latency says nothing. autoregression: for exported files of models that write token
+    by token. weights_hash: that the float model must have. copy: of the source, opened in its stead; see
+    `held`.
     """
 
     name: str
     runner: str
     source: str
     codes: str | None = None
+    codes_plan: str | None = None
     sha256: str | None = None
     size_bytes: int | None = None
     timed: bool = True
     autoregression: Autoregression | None = None
+    weights_hash: str | None = None
+    copy: str | None = None
+
+    @property
+    def file(self) -> Path:
+        """What is opened."""
+        return Path(self.source if self.copy is None else self.copy)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +107,51 @@ class Runner(ABC):
 
 def existing_file(system: System) -> Path:
     """The system's file; raises UserError when it doesn't exist."""
-    path = Path(system.source).absolute()
+    path = system.file.absolute()
     if not path.is_file():
-        raise UserError(f"{path} does not exist")
+        raise UserError(f"{system.source} does not exist")
     return path
+
+
+@contextlib.contextmanager
+def held(systems: Sequence[System]) -> Iterator[list[System]]:
+    """The systems with copies of their files, which nobody changes while they are measured.
+
+    What is opened is what was hashed, whatever happens at the file's own place. Raises BrokenFileError naming
+    both hashes when a file isn't the one that was exported any more.
+    """
+    with scratch_folder("bench") as folder:
+        yield [_with_copies(system, folder / str(index)) for index, system in enumerate(systems)]
+
+
+def _with_copies(system: System, folder: Path) -> System:
+    if system.sha256 is not None and system.copy is None:
+        copy = folder / Path(system.source).name
+        _copy(Path(system.source), copy)
+        found = sha256_of(copy)
+        if found != system.sha256:
+            raise BrokenFileError(
+                f"{system.source} is not the file that was exported: its sha256 was {system.sha256}, it has "
+                f"{found}; run `myqasr export` again"
+            )
+        system = replace(system, copy=str(copy))
+    if system.codes is not None:
+        codes = folder / Path(system.codes).name
+        if Path(system.codes).is_file():  # else its runner says so
+            _copy(Path(system.codes), codes)
+            system = replace(system, codes=str(codes))
+    return system
+
+
+def _copy(source: Path, place: Path) -> None:
+    try:
+        place.parent.mkdir(exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, place)
+        else:
+            shutil.copyfile(source, place)
+    except (OSError, shutil.Error) as error:
+        raise UserError(f"{source} can't be copied for the bench: {reason(error)}") from error
 
 
 def own_seconds(runner: Runner, inputs: Sequence[NDArray[np.float32]]) -> float | None:

@@ -69,7 +69,7 @@ def open_runner(system: System, threads: int) -> ExecuTorchRunner:
             missing = _MISSING_KERNEL.findall(log.getvalue())
             reason = f"no kernel for {missing[0]}" if missing else _first_line(error)
             raise UserError(
-                f"{path} can't be loaded by ExecuTorch ({reason}); export it again"
+                f"{system.source} can't be loaded by ExecuTorch ({reason}); export it again"
             ) from error
     used = runtime._threadpool_get_thread_count()
     return ExecuTorchRunner("ExecuTorch", used, program, methods, how)

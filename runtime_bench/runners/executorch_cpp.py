@@ -11,5 +11,7 @@ def open_runner(system: System, threads: int, profile: bool = False) -> ProcessR
     path = existing_file(system)
     runner = host_runner()
     folder = new_folder("the C++ runner", (str(runner.path),))
-    session = open_session(folder, str(path), threads, system.autoregression, profile)
+    session = open_session(
+        folder, str(path), threads, system.autoregression, profile, name=system.source
+    )
     return ProcessRunner(f"ExecuTorch {runner.version} C++", session.loaded["threads"], session)

@@ -65,4 +65,6 @@ def open_runner(system: System, threads: int) -> Runner:
         return LiteRtWriter("LiteRT", threads, TokenWriter(interpreter), how)
     except (RuntimeError, ValueError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(f"{path} can't be loaded by LiteRT ({reason}); export it again") from error
+        raise UserError(
+            f"{system.source} can't be loaded by LiteRT ({reason}); export it again"
+        ) from error

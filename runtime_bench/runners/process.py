@@ -4,9 +4,7 @@ A crash or endless loop of the runtime is an error that names the file; the proc
 """
 
 import os
-import shutil
 import subprocess
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +12,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from myqasr.core import children
+from myqasr.core.children import drop_scratch, new_scratch
 from myqasr.core.errors import UserError
 from myqasr.runtime_bench.devices.session import Session
 from myqasr.runtime_bench.results.report import Startup
@@ -32,7 +32,7 @@ class Folder:
 
     def start(self, arguments: Sequence[str]) -> "subprocess.Popen[bytes]":
         """Start the process in the folder."""
-        return subprocess.Popen(
+        return children.start(
             [*self.command, *arguments],
             cwd=self.path,
             stdin=subprocess.PIPE,
@@ -57,12 +57,12 @@ class Folder:
 
     def close(self) -> None:
         """Remove the folder."""
-        shutil.rmtree(self.path, ignore_errors=True)
+        drop_scratch(self.path)
 
 
 def new_folder(name: str, command: tuple[str, ...]) -> Folder:
     """A fresh temporary folder for a process to work in."""
-    return Folder(name, command, Path(tempfile.mkdtemp(prefix="myqasr-runner-")))
+    return Folder(name, command, new_scratch("runner"))
 
 
 @dataclass(frozen=True, slots=True)

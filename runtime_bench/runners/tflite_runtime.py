@@ -15,5 +15,5 @@ def open_runner(system: System, threads: int) -> ProcessRunner:
     """
     path = existing_file(system)
     folder = new_folder(NAME, worker_command(environment_python(NAME), NAME))
-    session = open_session(folder, str(path), threads, system.autoregression)
+    session = open_session(folder, str(path), threads, system.autoregression, name=system.source)
     return ProcessRunner(f"{NAME} {session.loaded['version']}", threads, session)

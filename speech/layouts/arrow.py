@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from myqasr.core.errors import NotInstalledError, UserError
+from myqasr.core.errors import BrokenFileError, NotInstalledError, UserError
+from myqasr.core.reading import json_object
 from myqasr.speech.layouts.audiofolder import SPLITS
 from myqasr.speech.manifests import Clip, Reading, once, reading_of
-from myqasr.speech.tables import read_text
 
 if TYPE_CHECKING:
     import pyarrow
@@ -28,7 +28,7 @@ _HERE = "\0table"
 def clips(folder: Path) -> list[Clip] | None:
     """Clips of every table of the folder, or of every split of a DatasetDict; of parquet files there."""
     if (folder / _SPLITS).is_file():
-        names = _held(folder / _SPLITS).get("splits", [])
+        names = _listed(folder / _SPLITS, "splits")
         return [clip for name in names for clip in _saved(folder / name, name)] or None
     if (folder / _STATE).is_file():
         return _saved(folder, None)
@@ -64,11 +64,12 @@ def recording(table_file: Path, row: int) -> bytes:
 
 
 def _saved(folder: Path, split: str | None) -> list[Clip]:
-    state = _held(folder / _STATE)
+    state = json_object(folder / _STATE)
     about = folder / "dataset_info.json"
-    labels = _label_names((_held(about).get("features") or {}) if about.is_file() else {})
+    features = json_object(about).get("features") if about.is_file() else {}
+    labels = _label_names(features if isinstance(features, dict) else {})
     found = []
-    for entry in state.get("_data_files", []):
+    for entry in _listed(folder / _STATE, "_data_files"):
         path = folder / entry["filename"]
         table = _table(path)
         audio = _audio_column(table.schema, path)
@@ -103,14 +104,6 @@ def _clips(
                 )
             )  # fmt: skip
     return once(found, path)
-
-
-def _held(file: Path) -> dict[str, Any]:
-    try:
-        found: dict[str, Any] = json.loads(read_text(file))
-    except ValueError as error:
-        raise UserError(f"{file} is not JSON: {error}") from error
-    return found
 
 
 def _faults() -> tuple[type[Exception], ...]:
@@ -228,3 +221,11 @@ def _label_names(features: dict[str, Any]) -> dict[str, list[str]]:
 def _label(value: Any, names: list[str] | None) -> Any:
     known = names is not None and isinstance(value, int) and 0 <= value < len(names)
     return names[value] if known and names is not None else value
+
+
+def _listed(path: Path, name: str) -> list[Any]:
+    """A list in a JSON file; raises BrokenFileError naming the file when it is something else."""
+    found = json_object(path).get(name, [])
+    if not isinstance(found, list):
+        raise BrokenFileError(f"{path}: {name!r} is not a list; save the data set again")
+    return found

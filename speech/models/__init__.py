@@ -1,11 +1,11 @@
 """Speech models by folder or hub id, all seen through one frozen value: `SpeechModel`."""
 
 import importlib
-import json
 from dataclasses import replace
 from pathlib import Path
 
 from myqasr.core.errors import ModelError
+from myqasr.core.reading import json_object, reading
 from myqasr.core.storage import sha256_of_file
 from myqasr.speech.models.base import Source, SpeechModel
 
@@ -78,8 +78,10 @@ def load_model(source: str) -> SpeechModel:
     Raises UserError when it is not a model, not a supported class, has weights that aren't finite, or
     isn't what its `sha256.json` says, if it has one.
     """
-    model = _loaded(Source.parse(source))
-    model.check_weights()
+    with reading(source, "can't be loaded", "pass a whole folder of a supported model", ModelError):
+        model = _loaded(Source.parse(source))
+        model.check_weights()
+        model.check_outputs()
     return model
 
 
@@ -141,7 +143,8 @@ def check_hashes(folder: Path) -> None:
     listed = folder / HASHES
     if not listed.is_file():
         return
-    for name, expected in json.loads(listed.read_text()).items():
+    mend = f"fetch it again, or delete {HASHES} if the change is yours"
+    for name, expected in json_object(listed, mend=mend, kind=ModelError).items():
         path = folder / name
         found = sha256_of_file(path) if path.is_file() else "nothing"
         if found != expected:
@@ -165,11 +168,11 @@ def _architecture(source: str) -> str:
                 f"{source} is not a model: no config.json in it; pass the folder that holds "
                 "config.json and model.safetensors, a folder of faster-whisper, or a hub id"
             )
-        try:
-            held = json.loads(config.read_text(encoding="utf-8"))
-            named, kind = held.get("architectures"), held.get("model_type")
-        except (ValueError, AttributeError, OSError) as error:
-            raise ModelError(f"{config} is not valid JSON: {error}") from error
+        what, mend = "is not valid JSON of a model", "fetch it again"
+        held = json_object(config, what, mend, ModelError)
+        named, kind = held.get("architectures"), held.get("model_type")
+        if named is not None and not isinstance(named, list):
+            raise ModelError(f"{config}: 'architectures' is not a list of names; fetch it again")
     else:
         from transformers import AutoConfig
 

@@ -142,6 +142,22 @@ class SpeechModel:
                     "infinite values; the checkpoint is damaged, fetch or train it again"
                 )
 
+    def check_outputs(self) -> None:
+        """Raise UserError unless the shortest input gives a frame with an output for every token.
+
+        A configuration may be nonsense that only shows when the model runs. Models that write token by token
+        aren't tried: their input is half a minute long.
+        """
+        if self.tokens.autoregression is not None:
+            return
+        with torch.inference_mode():
+            logits = self.module(*self.inputs(np.zeros(self.min_samples, np.float32)))
+        if logits.dim() != 3 or logits.shape[2] != len(self.tokens.symbols):
+            raise ModelError(
+                f"{self.model_id}: its outputs have shape {tuple(logits.shape)}, for "
+                f"{len(self.tokens.symbols)} tokens"
+            )
+
 
 @dataclass(frozen=True, slots=True)
 class Source:

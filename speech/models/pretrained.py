@@ -13,7 +13,8 @@ from torch.nn.utils import parametrize
 from transformers import AutoFeatureExtractor
 from transformers.utils import logging as transformers_logging
 
-from myqasr.core.errors import ModelError, UserError
+from myqasr.core.errors import ModelError
+from myqasr.core.reading import reading
 from myqasr.speech.decoding import Tokens
 from myqasr.speech.models.base import need_sample_rate
 from myqasr.speech.models.checkpoint import (
@@ -103,15 +104,9 @@ def _state(
 @contextlib.contextmanager
 def refused(model_id: str, architecture: str) -> Iterator[None]:
     """Turn whatever transformers raises on files that are missing or don't fit into a UserError."""
-    try:
+    what = f"can't be loaded as {architecture}"
+    with reading(model_id, what, "fetch it again if its files were whole before", ModelError):
         yield
-    except UserError:
-        raise
-    except Exception as error:  # of every optional package, whatever that raises
-        reason = next((line for line in str(error).splitlines() if line.strip()), "")
-        raise ModelError(
-            f"{model_id} can't be loaded as {architecture}: {reason or type(error).__name__}"
-        ) from error
 
 
 def feature_extractor(source: str) -> Any:
@@ -187,6 +182,8 @@ def _blank(tokenizer: Any, config: Any, model_id: str) -> int:
 
 def in_id_order(vocabulary: dict[str, int], source: str) -> tuple[str, ...]:
     """Symbols of a vocabulary by id; raises UserError when an id has no symbol."""
+    if not all(type(index) is int for index in vocabulary.values()):
+        raise ModelError(f"{source}: its tokens' ids aren't all whole numbers")
     by_id = {index: symbol for symbol, index in vocabulary.items()}
     if sorted(by_id) != list(range(len(by_id))):
         raise ModelError(f"{source}: token ids have gaps")

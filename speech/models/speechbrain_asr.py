@@ -6,12 +6,12 @@ that builds the model: load folders that you trust.
 
 import functools
 import math
-import tempfile
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from myqasr.core.children import scratch_folder
 from myqasr.core.errors import ModelError, NotInstalledError
 from myqasr.speech.decoding import Tokens
 from myqasr.speech.models.base import SpeechModel, min_input_samples
@@ -28,9 +28,9 @@ def load(source: str, model_id: str, architecture: str) -> SpeechModel:
             f"{model_id} is a SpeechBrain model ({error})", "pip install 'myqasr[speechbrain]'"
         ) from error
     try:
-        with tempfile.TemporaryDirectory() as scratch:
+        with scratch_folder("model") as scratch:
             # Without a savedir of its own, SpeechBrain writes links into the working directory.
-            asr = EncoderASR.from_hparams(source=source, savedir=scratch)
+            asr = EncoderASR.from_hparams(source=source, savedir=str(scratch))
     except (OSError, ValueError, RuntimeError, AttributeError, KeyError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ModelError(f"{model_id} can't be loaded as {architecture}: {reason}") from error

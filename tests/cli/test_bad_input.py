@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,8 @@ import pytest
 import soundfile
 from safetensors.torch import load_file, save_file
 
+from myqasr.core.storage import save_record
+from myqasr.personalize.run_folder import RunFolder
 from tests.conftest import invoke
 
 ROOT = Path(__file__).parents[2]
@@ -163,10 +166,10 @@ def test_model_that_changed_after_measuring_is_not_exported(run_copy, tiny_model
     weights = load_file(model / "model.safetensors")
     weights["lm_head.bias"] += 1
     save_file(weights, model / "model.safetensors", metadata={"format": "pt"})
-    settings = json.loads((run_copy / "run.json").read_text())
-    (run_copy / "run.json").write_text(json.dumps(settings | {"model": str(model)}))
+    settings = RunFolder(run_copy).load_settings()
+    save_record(replace(settings, model=str(model)), run_copy / "run.json")
     message = fails("export", run_copy)
-    assert settings["weights_hash"] in message
+    assert settings.weights_hash in message
 
 
 @pytest.mark.parametrize("command", ["bench", "inspect", "transcribe"])
@@ -229,8 +232,9 @@ def test_killed_export_leaves_nothing_half_written_and_the_next_one_succeeds(run
 
 
 def test_killed_measuring_goes_on_with_the_clips_it_had(tiny_model, tune_clips, tmp_path):
+    from myqasr.core import storage
     from myqasr.exporters.target import measured_together
-    from myqasr.personalize import profiling, unfinished
+    from myqasr.personalize import profiling
     from myqasr.personalize.measuring.sensitivity import ProfileOptions
     from myqasr.personalize.run_folder import RunFolder
     from myqasr.speech.datasets import choose_clips, find_clips
@@ -248,14 +252,14 @@ def test_killed_measuring_goes_on_with_the_clips_it_had(tiny_model, tune_clips, 
 
     options = ProfileOptions(label_draws=6)
     model = load_model(str(tiny_model))
-    unfinished.SAVE_EVERY_SECONDS = 0.0
+    storage.MOST_OF_THE_TIME = 1e9
     try:
         with pytest.raises(KilledError):
             profiling.profile_speaker(
                 run, model, "m", recordings, measured_together(), options, kill_at_the_fourth_clip
             )
     finally:
-        unfinished.SAVE_EVERY_SECONDS = 10.0
+        storage.MOST_OF_THE_TIME = 0.05
     assert not run.profile.exists()
     partial = json.loads(run.partial_profile.read_text())
     assert len(partial["clips"]) == 4

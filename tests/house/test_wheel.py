@@ -89,6 +89,13 @@ def test_the_chain_runs_among_the_users_own_files(
         ("export", "out/a", "--max-seconds", 6),
         ("bench", "out/a", "--data", test_clips, "--runs", 1, "--seconds", 0, "--limit", 2),
         ("transcribe", "out/a/exports/a.pte", clip),
+        ("curve", "out/a", "--steps", 3),
+        ("inspect", "out/a/exports/a.pte"),
+        ("compare", "out/a", "out/a"),
+        ("report", "out/a"),
+        ("export", "--help"),
+        ("profile", "--help"),
+        ("doctor", "--help"),
     ):
         done = subprocess.run(
             [str(python), "-P", str(program), *map(str, arguments)],

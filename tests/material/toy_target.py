@@ -7,7 +7,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from myqasr.core.storage import replacing
+from myqasr.core.placing import replacing
 from myqasr.exporters.checks import check_layers, check_menu, float_rest_bytes
 from myqasr.exporters.target import ExportOptions, StoredLayer, Target
 from myqasr.personalize.planning.plan import FLOAT32, LayerShape, QuantSpec

@@ -44,7 +44,8 @@ def heard(seed: int, columns: int = 96) -> torch.Tensor:
 def test_outputs_are_closer_to_the_float_layer_than_by_rounding_to_nearest(seed, bits, group):
     inputs = heard(seed)
     weight = torch.randn(8, 96, generator=torch.Generator().manual_seed(seed + 1))
-    spec, limits = QuantSpec(bits, "int", group), code_limits(bits)
+    spec = QuantSpec(bits, "int", group)
+    limits = code_limits(spec)
     nearest, scales = round_weight(weight, spec, "float32")
     codes = made_up_codes(weight, scales, limits, inverse_root(inputs.T @ inputs))
     assert codes.dtype == torch.int8
@@ -61,7 +62,7 @@ def test_with_inputs_that_have_nothing_in_common_it_is_rounding_to_nearest():
     weight = torch.randn(16, 200, generator=torch.Generator().manual_seed(0))
     nearest, scales = round_weight(weight, INT4, "float32")
     for moments in (torch.eye(200) * 3, torch.zeros(200, 200)):
-        codes = made_up_codes(weight, scales, code_limits(4), inverse_root(moments))
+        codes = made_up_codes(weight, scales, code_limits(QuantSpec(4)), inverse_root(moments))
         assert torch.equal(codes, nearest)
 
 

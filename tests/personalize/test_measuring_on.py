@@ -5,9 +5,9 @@ import shutil
 import pytest
 import torch
 
+from myqasr.core import storage
 from myqasr.core.errors import UserError
 from myqasr.exporters.target import load_target, measured_for, measured_together
-from myqasr.personalize import unfinished
 from myqasr.personalize.measuring.sensitivity import ProfileOptions
 from myqasr.personalize.planning.plan import FLOAT32
 from myqasr.personalize.prior import Prior
@@ -145,7 +145,7 @@ def test_killed_while_measuring_it_neither_listens_nor_rounds_again(
         if stage == "measuring" and done == 2:
             raise KilledError
 
-    monkeypatch.setattr(unfinished, "SAVE_EVERY_SECONDS", 0.0)
+    monkeypatch.setattr(storage, "MOST_OF_THE_TIME", 1e9)
     measuring = (model, "m", recordings, measured_for("xnnpack"), OPTIONS)
     with pytest.raises(KilledError):
         profile_speaker(run, *measuring, kill_at_the_second_clip)

@@ -15,7 +15,7 @@ from myqasr.personalize.planning.plan import LayerProfile, LayerShape, Profile, 
 from myqasr.personalize.planning.problem import Offer
 from myqasr.personalize.planning.shrinkage import expected_cost, shrunk
 from myqasr.personalize.prior import POPULATION, load_prior
-from myqasr.personalize.run_folder import RunFolder
+from myqasr.personalize.run_folder import KeptPrior, RunFolder
 from myqasr.speech.models import load_model
 from tests.conftest import USERS, invoke
 
@@ -86,7 +86,7 @@ def test_a_few_seconds_of_speech_are_said_to_be_little_and_the_generic_plan_is_c
     assert "That is little: costs are" in text
     assert "The generic plan of the same size would cost this speaker" in text
     assert "±" in text
-    kept = load_record(out / "prior.json", Profile)
+    kept = load_record(out / "prior.json", KeptPrior).costs
     assert kept == load_record(POPULATION, Profile)
     # Later commands plan with the same mixed costs.
     plan = RunFolder(out).load_plan("xnnpack")

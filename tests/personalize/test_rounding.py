@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from myqasr.core.errors import UserError
-from myqasr.personalize.planning.plan import FLOAT32, QuantSpec
+from myqasr.personalize.planning.plan import FLOAT32, LayerProfile, LayerShape, QuantSpec
 from myqasr.personalize.rounding.codes import (
     ActivationRange,
     LayerCodes,
@@ -14,7 +14,8 @@ from myqasr.personalize.rounding.codes import (
     load_codes,
     save_codes,
 )
-from myqasr.personalize.rounding.layers import SCALES, code_limits, round_weight
+from myqasr.personalize.rounding.kernels import quantize_per_row
+from myqasr.personalize.rounding.layers import SCALES, code_limits, round_layer, round_weight
 from myqasr.personalize.rounding.observe import by_difference
 from myqasr.personalize.rounding.ranges import RANGES
 
@@ -33,7 +34,7 @@ def test_codes_fit_their_bits_and_rounding_beats_no_search(
     weight = torch.randn(12, 64, generator=torch.Generator().manual_seed(seed)) * magnitude
     spec = QuantSpec(bits, "int", group, "int8-dynamic")
     codes, scales = round_weight(weight, spec, scale_dtype)
-    low, high = code_limits(bits)
+    low, high = code_limits(spec)
     assert codes.dtype == torch.int8
     assert codes.min() >= low
     assert codes.max() <= high
@@ -177,3 +178,25 @@ def test_frames_that_are_held_count_less_than_those_that_change():
     assert weights[1] == 0
     assert by_difference(torch.ones(1, 3)).tolist() == [[1.0]]
     assert torch.isfinite(by_difference(torch.ones(4, 3))).all()
+
+
+@pytest.mark.parametrize("magnitude", [0.0, 1e-45, 1e-40, 1e-37, 5e-37, 1e-30, 1.0, 1e30])
+def test_rows_of_any_magnitude_stay_finite_and_next_to_silent_ones_become_zeros(magnitude):
+    x = magnitude * torch.tensor([[-1.0, 0.25, 1.0], [0.5, 0.5, 0.5]])
+    rounded = quantize_per_row(x)
+    assert torch.isfinite(rounded).all()
+    assert (rounded - x).abs().max() <= max(magnitude / 100, 1e-35)
+
+
+@pytest.mark.parametrize("label", ["int2", "int4", "int4-g4", "int8", "lut2", "lut4"])
+@pytest.mark.parametrize("scale_dtype", ["float32", "float16", "bfloat16"])
+@pytest.mark.parametrize("magnitude", [0.0, 1e-45, 1e-37, 1.0])
+def test_weights_of_any_magnitude_are_rounded_to_finite_ones(label, scale_dtype, magnitude):
+    weight = magnitude * torch.randn(4, 8, generator=torch.Generator().manual_seed(0))
+    weight[1] = 0.0
+    shape = LayerShape("l", "linear", (4, 8), False)
+    spec = QuantSpec.from_label(label)
+    layer = round_layer(weight, LayerProfile(shape, "l", {}), spec, scale_dtype)
+    assert torch.isfinite(layer.dequantized(weight)).all()
+    if spec.scheme == "int":
+        assert (layer.dequantized(weight)[1] == 0).all()

@@ -46,7 +46,9 @@ def cpp(path: Path, threads: int = 1) -> ProcessRunner:
 def work_folders() -> set[str]:
     import tempfile
 
-    return {name for name in os.listdir(tempfile.gettempdir()) if name.startswith("myqasr-runner-")}
+    return {
+        name for name in os.listdir(tempfile.gettempdir()) if name.startswith("myqasr-scratch-")
+    }
 
 
 @pytest.mark.parametrize("samples", [2_000, 16_000, 65_000])

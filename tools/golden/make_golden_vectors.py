@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from myqasr.core.storage import converter, write_bytes
+from myqasr.core.placing import write_bytes
+from myqasr.core.storage import converter
 from myqasr.runtime_bench.measure.transcription import model_inputs
 from myqasr.runtime_bench.runners.exported import AudioInput
 from myqasr.speech.audio import SAMPLE_RATE, load_audio

@@ -81,7 +81,7 @@ def by_name(predict: Callable[[dict[str, Any]], dict[str, Any]]) -> Callable[...
 
 def open_device(system: System, threads: int) -> Runner:
     """Load a package or .pte for all compute units; raises UserError when it is refused."""
-    path, how = Path(system.source), system.autoregression
+    path, how = system.file, system.autoregression
     programs = read_programs(path)
     lengths = listed_lengths(programs[MAIN]) if how is None else ListedLengths((), 0)
     if path.is_dir():

@@ -119,7 +119,7 @@ def _value(value: Any) -> Any:
 
 def open_runner(system: System, threads: int) -> Runner:
     """Load a package; raises UserError when it is damaged or has an operation that isn't known here."""
-    path = Path(system.source)
+    path = system.file
     if sys.platform == "darwin" and system.runner != ROUNDED:
         from myqasr.runtime_bench.runners.coreml.device import open_device
 

@@ -1,0 +1,1 @@
+"""What happens when commands are killed, disks are full, state is damaged and input is odd, counted."""
