@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from benchmarks.methods.allocation import best_uniform, swept
@@ -89,7 +90,7 @@ def one_speaker(name: str, model_name: str, clips: int, folder: Path) -> OfSpeak
     nats = dict.fromkeys(range(len(plans)), 0.0)
     frames = 0
     for clip in speaker.test:
-        inputs = model.inputs(torch.from_numpy(_samples(clip.path)).numpy())
+        inputs = model.inputs(np.load(clip.path))
         with torch.inference_mode():
             base = log_posteriors(model, inputs)
         frames += len(base)
@@ -106,12 +107,6 @@ def one_speaker(name: str, model_name: str, clips: int, folder: Path) -> OfSpeak
     save_record(found, path)
     print(name, [f"{each.method} {each.size_bytes / 1e6:.1f}: {each.true:.4f}" for each in tried])
     return found
-
-
-def _samples(path: Path):  # type: ignore[no-untyped-def]
-    import numpy as np
-
-    return np.load(path)
 
 
 def _plans(

@@ -12,7 +12,9 @@ from benchmarks.render.decisions import (
     sensitivity,
     solving,
 )
+from benchmarks.render.demo import demo, users
 from benchmarks.render.peers import peers
+from benchmarks.render.recognisers import recognisers
 from benchmarks.render.runners import runners
 from benchmarks.render.tables import table
 from benchmarks.render.tflite import tflite, tflite_base
@@ -21,51 +23,6 @@ from myqasr.core.placing import write_bytes
 from myqasr.personalize.planning.budget import format_bytes
 
 Figures = Any
-
-
-def demo(figures: Figures) -> str:
-    """One embedded user, all files."""
-    rows = [
-        [
-            row["system"],
-            "" if row["size_bytes"] is None else f"{row['size_bytes']:,}",
-            "" if row["mean_bits"] is None else f"{row['mean_bits']:.2f}",
-            f"{100 * row['wer']:.1f} %",
-            _points(row["more_than_float"]),
-            f"{100 * row['agreement']:.0f} %",
-            f"{row['rtf']:.4f}",
-        ]
-        for row in figures
-    ]
-    header = ["system", "file bytes", "bits a weight", "WER", "more than float, points (95 %)"]
-    problems = [f"\n\nTimings of this run are not valid: {p}." for p in figures[0]["problems"]]
-    return table([*header, "same text as float", "RTF"], rows) + "".join(problems)
-
-
-def _points(bounds: list[float] | None) -> str:
-    return (
-        "" if bounds is None else "{:+.1f} ({:+.1f} to {:+.1f})".format(*(100 * b for b in bounds))
-    )
-
-
-def users(figures: Figures) -> str:
-    """Every embedded user, all files."""
-    names = list(next(iter(figures.values())))
-    return table(
-        ["user", *names],
-        [
-            [
-                name,
-                *(
-                    f"{100 * systems[system]['wer']:.1f} % ({format_bytes(systems[system]['size_bytes'])})"
-                    if system in systems
-                    else ""
-                    for system in names
-                ),
-            ]
-            for name, systems in figures.items()
-        ],
-    )
 
 
 def real_speakers(figures: Figures) -> str:
@@ -276,6 +233,11 @@ SECTIONS: dict[str, tuple[str, Callable[[Figures], str]]] = {
     "real_speakers": ("Four real speakers the model never heard", real_speakers),
     "peers_tiny_en": ("Whisper tiny.en beside whisper.cpp, CTranslate2 and ONNX Runtime", peers),
     "peers_base": ("Whisper base beside whisper.cpp, CTranslate2 and ONNX Runtime", peers),
+    "recognisers_tiny_en": (
+        "Plans for Whisper tiny.en: at equal bytes, and as expected",
+        recognisers,
+    ),
+    "recognisers_base": ("Plans for Whisper base: at equal bytes, and as expected", recognisers),
     "budgets": ("Budgets are kept to the byte", budgets),
     "runners": ("Every file on every runner, twice", runners),
     "base_model": ("A model of wav2vec2-base size, random weights", base_model),
