@@ -15,7 +15,14 @@ from myqasr.exporters.export import Written, export_run
 from myqasr.exporters.manifest import MANIFEST_NAME, load_artifact
 from myqasr.exporters.target import load_target, measured_for, measured_together, target_for_file
 from myqasr.personalize import profiling
-from myqasr.personalize.hearing import PathLike, Skipped, recordings_for, remarks
+from myqasr.personalize.hearing import (
+    EVERY_CLIP,
+    PathLike,
+    Skipped,
+    found_in,
+    recordings_for,
+    remarks,
+)
 from myqasr.personalize.measuring.sensitivity import Measurement, ProfileOptions, pick_device
 from myqasr.personalize.planning.budget import format_bytes
 from myqasr.personalize.planning.plan import NO_RULES, Plan, PlanRules, Profile
@@ -29,12 +36,11 @@ from myqasr.runtime_bench.results.report import BenchReport
 from myqasr.runtime_bench.runners.base import open_system
 from myqasr.runtime_bench.runners.exported import exported_file
 from myqasr.speech import models
-from myqasr.speech.datasets import Recording, Selection, find_clips, read_clips
+from myqasr.speech.datasets import Recording, Selection, read_clips
 from myqasr.speech.models import languages
 from myqasr.speech.models.base import SpeechModel
 from myqasr.speech.recordings import cut_at_pauses
 
-EVERY_CLIP = Selection()
 WHERE_FASTEST = ProfileOptions(device="auto")
 
 
@@ -145,9 +151,7 @@ def personalize_model(
     )
     folder = RunFolder(Path(out))
     profiling.check_budget(folder, loaded, runtime, str(budget), rules)
-    listener.skipped(skipped)
-    for remark in remarks(recordings):
-        listener.say(remark)
+    _tell(listener, recordings, skipped)
     waveforms = [recording.waveform for recording in recordings]
     loaded = languages.told(loaded, selection.language, waveforms, listener.say)
     known = load_prior(None if prior is None else Path(prior), loaded)
@@ -268,8 +272,9 @@ def bench(
     folder = _run_folder(run)
     settings = folder.load_settings()
     exported_files(folder, target)  # before the recordings are decoded, which may take long
-    heard = held_out_recordings(settings, find_clips(_paths(data), selection), limit)
-    listener.skipped(list(heard.skipped))
+    found, aside = found_in(data, selection)
+    heard = held_out_recordings(settings, found, limit)
+    _tell(listener, heard.recordings, [*aside, *heard.skipped])
     if heard.tuned:
         listener.say(f"left out {heard.tuned} clips that the run was fitted on")
     timing = TimingOptions(runs=runs, seconds=seconds)
@@ -293,8 +298,9 @@ def transcribe(
     AudioError when no recording is usable, NotInstalledError when its runtime isn't there.
     """
     exported = exported_file(Path(file))
-    recordings, skipped = read_clips(find_clips(_paths(audio)))
-    listener.skipped(skipped)
+    found, aside = found_in(audio)
+    recordings, skipped = read_clips(found)
+    _tell(listener, recordings, [*aside, *skipped])
     runner = open_system(exported.system, threads)
     return [
         Transcript(
@@ -340,5 +346,7 @@ def _run_folder(run: PathLike | Personalized) -> RunFolder:
     return RunFolder(run.path if isinstance(run, Personalized) else Path(run))
 
 
-def _paths(source: PathLike | Sequence[PathLike]) -> list[Path]:
-    return [Path(source)] if isinstance(source, str | Path) else [Path(each) for each in source]
+def _tell(listener: Listener, recordings: Sequence[Recording], skipped: Skipped) -> None:
+    listener.skipped(skipped)
+    for remark in remarks(recordings):
+        listener.say(remark)
