@@ -282,3 +282,9 @@ def test_added_tokens_of_a_folder_of_faster_whisper_write_what_its_tokenizer_say
     model = transformers.WhisperForConditionalGeneration.from_pretrained(folder)
     save_ctranslate2(folder, model, folder / "ct2")
     assert load_model(str(folder / "ct2")).tokens.symbols == load_model(str(folder)).tokens.symbols
+
+
+def test_a_matrix_that_head_and_embedding_share_is_counted_once(folder: Path) -> None:
+    model = load_model(str(folder))
+    every = sum(weight.numel() for weight in model.module.parameters())
+    assert model.float_bytes() == 4 * (every - 262 * 64)
