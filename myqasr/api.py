@@ -18,7 +18,14 @@ from myqasr.exporters.command import export_targets
 from myqasr.exporters.export import Written
 from myqasr.exporters.target import load_target, measured_for, measured_together
 from myqasr.personalize import profiling
-from myqasr.personalize.hearing import PathLike, Skipped, recordings_for, remarks
+from myqasr.personalize.hearing import (
+    EVERY_CLIP,
+    PathLike,
+    Skipped,
+    found_in,
+    recordings_for,
+    remarks,
+)
 from myqasr.personalize.measuring.sensitivity import Measurement, ProfileOptions, pick_device
 from myqasr.personalize.planning.plan import NO_RULES, Plan, PlanRules, Profile
 from myqasr.personalize.prior import Prior, load_prior
@@ -31,13 +38,12 @@ from myqasr.runtime_bench.results.report import BenchReport
 from myqasr.runtime_bench.runners.base import held, open_system
 from myqasr.runtime_bench.runners.exported import exported_file
 from myqasr.speech import models
-from myqasr.speech.datasets import Recording, Selection, find_clips, read_clips
+from myqasr.speech.datasets import Recording, Selection, read_clips
 from myqasr.speech.models import languages
 from myqasr.speech.models.base import SpeechModel
 from myqasr.speech.normalizers import DEFAULT_NORMALIZER
 from myqasr.speech.recordings import cut_at_pauses
 
-EVERY_CLIP = Selection()
 WHERE_FASTEST = ProfileOptions(device="auto")
 
 
@@ -141,9 +147,7 @@ def personalize_model(
     )
     folder = RunFolder(Path(out))
     profiling.check_budget(folder, loaded, runtime, str(budget), rules)
-    listener.skipped(skipped)
-    for remark in remarks(recordings):
-        listener.say(remark)
+    _tell(listener, recordings, skipped)
     waveforms = [recording.waveform for recording in recordings]
     loaded = languages.told(loaded, selection.language, waveforms, listener.say)
     known = load_prior(None if prior is None else Path(prior), loaded)
@@ -266,8 +270,9 @@ def bench(
     settings = folder.load_settings()
     check_place(folder.bench / "result.json")
     exported_files(folder, target)  # before the recordings are decoded, which may take long
-    heard = held_out_recordings(settings, find_clips(_paths(data), selection), limit)
-    listener.skipped(list(heard.skipped))
+    found, aside = found_in(data, selection)
+    heard = held_out_recordings(settings, found, limit)
+    _tell(listener, heard.recordings, [*aside, *heard.skipped])
     if heard.tuned:
         listener.say(f"left out {heard.tuned} clips that the run was fitted on")
     report, _ = bench_run(folder, heard, target, options, listener.progress, runners, listener.say)
@@ -290,8 +295,9 @@ def transcribe(
     AudioError when no recording is usable, NotInstalledError when its runtime isn't there.
     """
     exported = exported_file(Path(file))
-    recordings, skipped = read_clips(find_clips(_paths(audio)))
-    listener.skipped(skipped)
+    found, aside = found_in(audio)
+    recordings, skipped = read_clips(found)
+    _tell(listener, recordings, [*aside, *skipped])
     with held([exported.system]) as (system,):
         runner = open_system(system, threads)
         return [
@@ -322,5 +328,7 @@ def _run_folder(run: PathLike | Personalized) -> RunFolder:
     return RunFolder(run.path if isinstance(run, Personalized) else Path(run))
 
 
-def _paths(source: PathLike | Sequence[PathLike]) -> list[Path]:
-    return [Path(source)] if isinstance(source, str | Path) else [Path(each) for each in source]
+def _tell(listener: Listener, recordings: Sequence[Recording], skipped: Skipped) -> None:
+    listener.skipped(skipped)
+    for remark in remarks(recordings):
+        listener.say(remark)

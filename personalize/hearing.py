@@ -5,6 +5,7 @@ from pathlib import Path
 
 from myqasr.speech.aside import left_aside
 from myqasr.speech.datasets import (
+    Clip,
     Recording,
     Selection,
     choose_clips,
@@ -16,6 +17,7 @@ from myqasr.speech.models.base import SpeechModel
 from myqasr.speech.recordings import cut_at_pauses
 
 PathLike = str | Path
+EVERY_CLIP = Selection()
 Skipped = list[tuple[Path, str]]
 """Recordings that can't be used, each with the reason."""
 
@@ -35,10 +37,19 @@ def recordings_for(
     if decoded:
         return cut_at_pauses(decoded, model.piece_samples, model.min_samples), []
     paths = [Path(each) for each in listed if not isinstance(each, Recording)]
-    found = find_clips(paths)
-    chosen, skipped = choose_clips(selected(found, selection, paths), clips)
+    found, aside = found_in(paths, selection)
+    chosen, skipped = choose_clips(found, clips)
     pieces = cut_at_pauses(chosen, model.piece_samples, model.min_samples)
-    return evenly(pieces, clips), [*left_aside(paths, found), *skipped]
+    return evenly(pieces, clips), [*aside, *skipped]
+
+
+def found_in(
+    audio: PathLike | Sequence[PathLike], selection: Selection = EVERY_CLIP
+) -> tuple[tuple[Clip, ...], Skipped]:
+    """Clips as selected of what lies there, and what lies there beside them."""
+    paths = [Path(audio)] if isinstance(audio, str | Path) else [Path(each) for each in audio]
+    found = find_clips(paths)
+    return selected(found, selection, paths), left_aside(paths, found)
 
 
 def remarks(recordings: Sequence[Recording]) -> list[str]:

@@ -77,6 +77,7 @@ _PLACES = {
     **dict.fromkeys(("end", "stop"), "end"),
     **dict.fromkeys(("duration", "dur", "length"), "length"),
 }
+_ROUNDED_SECONDS = 0.1
 _MILLISECONDS = ("ms", "msec", "msecs", "millisecond", "milliseconds")
 _SECONDS = ("", "s", "sec", "secs", "second", "seconds", "time")
 _CLOCK = re.compile(r"(?:(\d+):)?(\d+):(\d+(?:\.\d*)?)")
@@ -138,7 +139,15 @@ class Reading:
             if told is not None:
                 found[place] = _seconds(told, where, column) * unit
         start = found.get("start", 0.0)
-        length = found.get("length", found["end"] - start if "end" in found else math.inf)
+        length = found.get("length", math.inf)
+        if "end" in found:
+            # A duration beside an end may be that of the whole file.
+            if found["end"] - start > length + _ROUNDED_SECONDS:
+                raise UserError(
+                    f"{where}: {start:g} to {found['end']:g} is longer than the duration, {length:g} s; are "
+                    "start and end in samples? write seconds"
+                )
+            length = found["end"] - start
         if not (start >= 0 and length > 0 and math.isfinite(start)):
             raise UserError(
                 f"{where}: {length:g} s from {start:g} s on is no part of a recording; "

@@ -21,6 +21,8 @@ _BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+_SEPARATOR = "sep="
+"""How spreadsheets begin a table to say what separates its cells."""
 _QUOTED = re.compile(r'"(?:[^"]|"")*"')
 
 Json = Any
@@ -134,6 +136,8 @@ def read_table(file: Path, delimiter: str | None = None) -> Table:
     found = _delimiter(file, begin) if delimiter is None else delimiter
     rows = tabbed(file) if found == "\t" else _quoted(file, text, found)
     first = next(rows, None)
+    if begin.lower().startswith(_SEPARATOR):
+        first = next(rows, None)
     if first is None:
         raise UserError(f"{file} is empty; the first line of a table names its columns")
     columns = tuple(cell.strip() for cell in first[1])
@@ -195,6 +199,9 @@ def _quoted(file: Path, text: str, delimiter: str) -> Iterator[tuple[int, list[s
 
 
 def _delimiter(file: Path, header: str) -> str:
+    named = header[len(_SEPARATOR) :][:1]
+    if header.lower().startswith(_SEPARATOR) and named in DELIMITERS:
+        return named
     if file.suffix.lower() in (".tsv", ".tab") and "\t" in header:
         return "\t"
     return max(DELIMITERS, key=header.count)

@@ -15,6 +15,7 @@ from myqasr.speech.decoding import ids_to_text, single_spaces
 from myqasr.speech.models import load_model
 from tests.material.model_folders import save_model
 from tests.material.tiny_models import noise
+from tests.material.whisper_files import save_ctranslate2
 
 
 def edit(folder: Path, name: str = "generation_config.json", **changes: Any) -> None:
@@ -271,3 +272,19 @@ def test_an_english_only_model_is_told_neither_language_nor_task() -> None:
     how = load_model("whisper-tiny.en").tokens.autoregression
     assert how is not None
     assert how.prompt == (50_257, 50_362)
+
+
+def test_added_tokens_of_a_folder_of_faster_whisper_write_what_its_tokenizer_says(
+    folder: Path,
+) -> None:
+    add_tokens(folder, ["naïve", "<|speaker|>"])
+    add_tokens(folder, ["[noise]"], special=True)
+    model = transformers.WhisperForConditionalGeneration.from_pretrained(folder)
+    save_ctranslate2(folder, model, folder / "ct2")
+    assert load_model(str(folder / "ct2")).tokens.symbols == load_model(str(folder)).tokens.symbols
+
+
+def test_a_matrix_that_head_and_embedding_share_is_counted_once(folder: Path) -> None:
+    model = load_model(str(folder))
+    every = sum(weight.numel() for weight in model.module.parameters())
+    assert model.float_bytes() == 4 * (every - 262 * 64)

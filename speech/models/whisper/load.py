@@ -18,6 +18,7 @@ from myqasr.speech.models.whisper.network import Whisper
 from myqasr.speech.models.whisper.start import (
     Writing,
     autoregression,
+    existing,
     is_multilingual,
     writing_of,
 )
@@ -27,9 +28,8 @@ from myqasr.speech.models.whisper.vocabulary import (
     READERS,
     Vocabulary,
     asked,
-    by_rule,
     language_code,
-    read_symbols,
+    listed,
     vocabulary_file,
 )
 
@@ -60,11 +60,12 @@ def load_ctranslate2(parts: Sequence[Path], folder: Path, origin: Source) -> Spe
         ctranslate2.state_dict(variables, name), ctranslate2.heads(variables, name), model_id
     )
     outputs = model.config.vocab_size
-    symbols = _listed_symbols(vocabulary_file(folder), folder, outputs, model_id)
-    never = ctranslate2.suppressed(folder)
-    writing = Writing(is_multilingual(by_rule(symbols)), None, *(never or (None, None)))
+    vocabulary = _listed(vocabulary_file(folder), folder, outputs, model_id)
+    lists = ctranslate2.suppressed(folder) or (None, None)
+    never, first = (existing(ids, outputs) for ids in lists)
+    writing = Writing(is_multilingual(vocabulary), None, never, first)
     extractor = _extractor(name, model.config)
-    return from_parts(model, by_rule(symbols), extractor, writing, origin)
+    return from_parts(model, vocabulary, extractor, writing, origin)
 
 
 def load_openai(path: Path, origin: Source) -> SpeechModel:
@@ -74,10 +75,10 @@ def load_openai(path: Path, origin: Source) -> SpeechModel:
     model = _network(state, int(sizes["n_text_head"]), model_id)
     outputs = model.config.vocab_size
     multilingual = outputs != ENGLISH
-    listed = vocabulary_file(path.parent) or openai_pt.listed_tokens(multilingual)
-    symbols = _listed_symbols(listed, path.parent, outputs, model_id)
+    file = vocabulary_file(path.parent) or openai_pt.listed_tokens(multilingual)
+    vocabulary = _listed(file, path.parent, outputs, model_id)
     extractor = _extractor(str(path.parent), model.config)
-    return from_parts(model, by_rule(symbols), extractor, Writing(multilingual), origin)
+    return from_parts(model, vocabulary, extractor, Writing(multilingual), origin)
 
 
 def from_parts(
@@ -157,20 +158,17 @@ def _vocabulary(source: str, outputs: int, model_id: str) -> Vocabulary:
     folder = Path(source)
     whole = (folder / "tokenizer.json").is_file() or (folder / "merges.txt").is_file()
     if folder.is_dir() and not whole:
-        listed = _listed_symbols(vocabulary_file(folder), folder, outputs, model_id)
-        return by_rule(listed)
+        return _listed(vocabulary_file(folder), folder, outputs, model_id)
     return asked(source, outputs, model_id)
 
 
-def _listed_symbols(
-    path: Path | None, folder: Path, outputs: int, model_id: str
-) -> tuple[str, ...]:
+def _listed(path: Path | None, folder: Path, outputs: int, model_id: str) -> Vocabulary:
     if path is None:
         raise ModelError(
             f"{model_id}: nothing in {folder} lists its tokens; put the model's own "
             f"{', '.join(READERS)} there (one of them)"
         )
-    return read_symbols(path, outputs, model_id)
+    return listed(path, outputs, model_id)
 
 
 def _extractor(source: str, config: Any) -> Any:

@@ -95,8 +95,8 @@ def writing_of(config: Any, generation: Any, vocabulary: Vocabulary, model_id: s
     return Writing(
         multilingual=_multilingual(generation, vocabulary, model_id),
         language=language,
-        suppressed=_ids(generation.suppress_tokens, outputs),
-        suppressed_first=_ids(generation.begin_suppress_tokens, outputs),
+        suppressed=existing(generation.suppress_tokens, outputs),
+        suppressed_first=existing(generation.begin_suppress_tokens, outputs),
         task=task or FIRST_TASK,
         # transformers doesn't count the prompt among the tokens of a max_length.
         max_new=generation.max_new_tokens or generation.max_length,
@@ -209,6 +209,6 @@ def _end(generation: Any, vocabulary: Vocabulary, model_id: str) -> int | None:
     return ids[0] if ids else None
 
 
-def _ids(listed: Sequence[int] | None, outputs: int) -> tuple[int, ...] | None:
+def existing(listed: Sequence[int] | None, outputs: int) -> tuple[int, ...] | None:
     """Those that exist: others do nothing."""
     return None if listed is None else tuple(index for index in listed if 0 <= index < outputs)

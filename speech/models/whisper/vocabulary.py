@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from transformers import PreTrainedTokenizerFast
 from transformers.models.whisper.tokenization_whisper import LANGUAGES, TO_LANGUAGE_CODE
 
 from myqasr.core.errors import ModelError
@@ -50,14 +51,33 @@ def asked(source: str, outputs: int, model_id: str) -> Vocabulary:
 
     Raises ModelError when it doesn't fit the head, or its text isn't made of its tokens.
     """
-    tokenizer = tokenizer_of(source)
+    return asked_of(tokenizer_of(source), outputs, model_id)
+
+
+def listed(path: Path, outputs: int, model_id: str) -> Vocabulary:
+    """Of one of a tokenizer's files: asked where it says how text is made, else by OpenAI's rule.
+
+    Raises ModelError when it can't be read or is another model's.
+    """
+    names = read_symbols(path, outputs, model_id)
+    if path.name != "tokenizer.json":
+        return by_rule(names)
+    try:
+        tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(path))
+    except Exception as error:  # whatever the tokenizers library raises
+        raise ModelError(f"{path} can't be read as a tokenizer: {error}") from error
+    return asked_of(tokenizer, outputs, model_id)
+
+
+def asked_of(tokenizer: Any, outputs: int, model_id: str) -> Vocabulary:
+    """The same of a tokenizer at hand."""
     check_size(model_id, outputs, _without_rule(tokenizer, outputs))
     rule = special_symbols(outputs)
-    listed = tokenizer.convert_ids_to_tokens(list(range(outputs)))
+    spelled = tokenizer.convert_ids_to_tokens(list(range(outputs)))
     known = set(tokenizer.get_vocab().values())
     names = [
         name if index in known and name is not None else rule.get(index, "")
-        for index, name in enumerate(listed)
+        for index, name in enumerate(spelled)
     ]
     written, byte_level, _ = written_by(tokenizer, outputs, model_id, ctc=False)
     silent = tuple(

@@ -47,6 +47,11 @@ def windows(source: Path) -> list[tuple[float, float] | None]:
         ("m.csv", "path,text,text\na.wav,b,c\n", "two columns 'text'"),
         ("m.csv", "path,text,start_frame\na.wav,b,3\n", r"column 'start_frame' says which part"),
         ("m.csv", "path,text,start,end\na.wav,b,3,1\n", r"m\.csv line 2: -2 s from 3 s on is no"),
+        (
+            "m.csv",
+            "wav,duration,start,stop,wrd\na.wav,3.0,0,16000,b\n",
+            r"m\.csv line 2: 0 to 16000 is longer than the duration, 3 s; are start and end in samples",
+        ),
         ("m.csv", "path,text,offset\na.wav,b,soon\n", r"line 2: 'offset' is 'soon', not a number"),
         ("m.csv", "path,text\na.wav,one\na.wav,two\n", r"gives a\.wav two texts, 'one' and 'two'"),
         ("m.csv", "", r"m\.csv is empty"),
@@ -66,6 +71,7 @@ def test_a_row_that_would_be_shifted_merged_or_dropped_is_refused(
     [
         ("m.tsv", 'path\ttext\na.wav\t"so it goes\nb.wav\tand on\n'),
         ("m.tsv", 'path\ttext\tage\r\na.wav\t"so it goes\r\nb.wav\t"and on"\t\r\n'),
+        ("m.csv", "sep=;\npath;text\na.wav;so it goes\nb.wav;and on\n"),
         ("m.csv", 'path;text\na.wav;"""so it goes"\nb.wav;and on\n'),
         ("m.csv", 'path, text\na.wav, """so it goes"\nb.wav, and on,\n'),
         ("m.csv", "Path,Transcript\na.wav,so it goes\nb.wav,and on\n"),
@@ -104,6 +110,7 @@ def test_whatever_the_csv_module_writes_is_read_back(tmp_path: Path, quoting: in
         ("path,start,end,text\na.wav,0,0.5,x\na.wav,0.5,1.5,y\n", [(0, 0.5), (0.5, 1)]),
         ("path,start_ms,end_ms,text\na.wav,0,500,x\na.wav,500,1500,y\n", [(0, 0.5), (0.5, 1)]),
         ("path,duration,text\na.wav,0.5,x\n", [(0, 0.5)]),
+        ("path,start,end,duration,text\na.wav,0.5,1.5,2.0,x\n", [(0.5, 1)]),
         ("path,start,text\na.wav,,x\na.wav,1,y\n", [None, (1, float("inf"))]),
         ("path;begin;end;text\na.wav;0,5;1,5;x\n", [(0.5, 1)]),
         ("path,start,end,text\na.wav,00:00:00.5,0:01.5,x\n", [(0.5, 1)]),
