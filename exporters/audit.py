@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from myqasr.core.errors import BrokenFileError, UserError
+from myqasr.core.reading import reading
 from myqasr.exporters.manifest import MANIFEST_NAME, load_artifact
 from myqasr.exporters.target import Mismatch, StoredLayer, load_target, target_for_file
 from myqasr.personalize.rounding.codes import ActivationRange, LayerCodes
@@ -124,7 +125,8 @@ def found_layers(path: Path, say: Callable[[str], None]) -> list[FoundLayer]:
     else:
         say("no manifest.json beside the file: layers are numbered in program order")
         target = target_for_file(path)
-    stored = target.read(path)
+    with reading(path, "can't be read", "run `myqasr export` again"):
+        stored = target.read(path)
     if not names:
         names = [f"#{index}" for index in range(len(stored))]
     if len(names) != len(stored):
@@ -139,3 +141,19 @@ def found_layers(path: Path, say: Callable[[str], None]) -> list[FoundLayer]:
         label = layer.codes.spec.label
         found.append(FoundLayer(name, layer.kernel, label, weights, layer.payload_bytes))
     return found
+
+
+def operators_of(path: Path) -> tuple[str, ...]:
+    """Backends and operators that a runtime must have for a `.pte`, by name; none for other files."""
+    if path.suffix != ".pte":
+        return ()
+    from myqasr.exporters.executorch.pte import DelegateCall, Pte
+
+    with reading(path, "can't be read", "run `myqasr export` again"):
+        calls = [
+            call
+            for method in Pte(memoryview(path.read_bytes())).methods()
+            for call in method.calls()
+        ]
+    names = {call.backend if isinstance(call, DelegateCall) else call.operator for call in calls}
+    return tuple(sorted(names))

@@ -10,7 +10,7 @@ import random
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,16 @@ def main() -> None:
             write_page(found)
 
 
+def growing(
+    part: str, rows: Iterable[dict[str, Any]]
+) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """All rows so far, after each."""
+    found: list[dict[str, Any]] = []
+    for row in rows:
+        found.append(row)
+        yield part, list(found)
+
+
 def measured(
     folder: Path, parts: Sequence[str], targets: Sequence[str], seed: int, scale: float
 ) -> Iterator[tuple[str, list[dict[str, Any]]]]:
@@ -67,40 +77,41 @@ def measured(
                 yield part, odd.odd_inputs(material, run, folder, counted(12_000), draw)
             case "disks":
                 chosen = [each for each in all_jobs if first in each.name or "others" in each.name]
-                yield (
+                counts = zip(chosen, (14, 10, 6, 6), strict=False)
+                yield from growing(
                     part,
-                    [
-                        disks.full_disks(job, counted(count), draw, folder)
-                        for job, count in zip(chosen, (14, 10, 6, 6), strict=False)
-                    ],
+                    (disks.full_disks(job, counted(most), draw, folder) for job, most in counts),
                 )
             case "races":
                 base = jobs[f"export {first}"].before
                 yield part, [disks.races(material, base, folder, counted(24), draw)]
             case "kills":
-                counts = {"personalize": 24, "export": 14, "bench": 10, "report": 6}
-                yield (
+                most = {"personalize": 24, "export": 14, "bench": 10, "report": 6}
+                yield from growing(
                     part,
-                    [
+                    (
                         kills.random_kills(
-                            job, counted(counts[job.name.split()[0]]), draw, signal.SIGKILL
+                            job, counted(most[job.name.split()[0]]), draw, signal.SIGKILL
                         )
                         for job in all_jobs
-                    ],
+                    ),
                 )
             case "signals":
                 chosen = [each for each in all_jobs if first in each.name or each.name == "bench"]
-                yield (
+                yield from growing(
                     part,
-                    [
-                        {**kills.random_kills(job, counted(4), draw, number), "signal": number.name}
+                    (
+                        {**kills.random_kills(job, counted(4), draw, each), "signal": each.name}
                         for job in chosen
-                        for number in (signal.SIGTERM, signal.SIGINT)
-                    ],
+                        for each in (signal.SIGTERM, signal.SIGINT)
+                    ),
                 )
             case "points":
-                chosen = [each for each in all_jobs if each.name not in ("bench",)]
-                yield part, [kills.crash_points(job, folder / "points") for job in chosen]
+                chosen = [each for each in all_jobs if each.name != "bench"]
+                yield from growing(
+                    part,
+                    (kills.crash_points(job, folder / "points", counted(200)) for job in chosen),
+                )
             case _:
                 raise ValueError(f"no part {part!r}; there are {', '.join(PARTS)}")
 

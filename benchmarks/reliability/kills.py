@@ -20,6 +20,7 @@ from benchmarks.reliability.commands import (
     state,
     strays,
 )
+from myqasr.speech.datasets import evenly
 
 TARGETS = ("xnnpack", "litert", "coreml")
 
@@ -99,10 +100,11 @@ def children_left() -> list[int]:
     return found
 
 
-def crash_points(job: Job, folder: Path) -> dict[str, Any]:
+def crash_points(job: Job, folder: Path, most: int) -> dict[str, Any]:
     """What the disk holds before every rename, removal and sync, and the command run again on each.
 
-    A process that is killed there leaves just that: locks end with it. Equal contents are tried once.
+    A process that is killed there leaves just that: locks end with it. Equal contents are tried once,
+    and no more than `most`, evenly chosen.
     """
     copied(job.before, job.run)
     shutil.rmtree(folder, ignore_errors=True)
@@ -131,9 +133,11 @@ def crash_points(job: Job, folder: Path) -> dict[str, Any]:
         "command": job.name,
         "points": len(points),
         "states": len(distinct),
+        "tried": min(most, len(distinct)),
         **dict.fromkeys(("again", "same", "strays"), 0),
     }
-    for point in distinct.values():
+    tried = evenly(list(distinct.values()), most)
+    for point in tried:
         copied(point, job.run)
         again = run(job.arguments)
         seen["again"] += again.code == 0

@@ -16,6 +16,7 @@ def run(file: Path, as_json: bool) -> None:
     from rich.table import Table
 
     from myqasr.core.storage import size_of
+    from myqasr.exporters.audit import operators_of
     from myqasr.personalize.planning.budget import format_bytes
 
     table = Table(title=f"{file}: {size_of(file):,} bytes")
@@ -28,4 +29,7 @@ def run(file: Path, as_json: bool) -> None:
         table.add_row(*cells)
     console.print(table)
     total = sum(row.payload_bytes for row in rows)
+    operators = operators_of(file)
+    if operators:
+        say(f"The runtime needs: {', '.join(operators)}")
     console.print(f"{len(rows)} layers, {format_bytes(total)} of weights and scales.")

@@ -18,6 +18,7 @@ from myqasr.personalize.profiling import known_overhead
 from myqasr.personalize.rounding.codes import load_codes
 from myqasr.personalize.run_folder import KeptPrior, MeasuredOverhead, RunFolder
 from tests.cli.test_bad_input import fails
+from tests.conftest import invoke
 
 NAMES = ("run.json", "profile.json", "plan.xnnpack.json", "rounding.safetensors")
 
@@ -156,6 +157,12 @@ def test_a_manifest_with_a_layer_less_is_refused_and_not_counted_on(run_copy):
     held["artifacts"][0]["layers"].popitem()
     save_record(held, path)
     assert "layers" in fails("inspect", run_copy / "exports" / "alice.pte")
+
+
+def test_inspect_says_what_a_runtime_needs_for_the_file(run_copy):
+    done = invoke("inspect", run_copy / "exports" / "alice.pte")
+    assert done.exit_code == 0
+    assert "The runtime needs: XnnpackBackend, aten::" in done.stderr
 
 
 def test_the_same_tensors_give_the_same_bytes_and_every_bit_of_them_counts(tmp_path):
