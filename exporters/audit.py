@@ -141,19 +141,3 @@ def found_layers(path: Path, say: Callable[[str], None]) -> list[FoundLayer]:
         label = layer.codes.spec.label
         found.append(FoundLayer(name, layer.kernel, label, weights, layer.payload_bytes))
     return found
-
-
-def operators_of(path: Path) -> tuple[str, ...]:
-    """Backends and operators that a runtime must have for a `.pte`, by name; none for other files."""
-    if path.suffix != ".pte":
-        return ()
-    from myqasr.exporters.executorch.pte import DelegateCall, Pte
-
-    with reading(path, "can't be read", "run `myqasr export` again"):
-        calls = [
-            call
-            for method in Pte(memoryview(path.read_bytes())).methods()
-            for call in method.calls()
-        ]
-    names = {call.backend if isinstance(call, DelegateCall) else call.operator for call in calls}
-    return tuple(sorted(names))

@@ -16,7 +16,7 @@ def run(file: Path, as_json: bool) -> None:
     from rich.table import Table
 
     from myqasr.core.storage import size_of
-    from myqasr.exporters.audit import operators_of
+    from myqasr.exporters.executorch.operators import operators_of
     from myqasr.personalize.planning.budget import format_bytes
 
     table = Table(title=f"{file}: {size_of(file):,} bytes")
