@@ -95,9 +95,8 @@ def layer_bytes(shape: LayerShape, spec: QuantSpec) -> int:
     """Weights, scales and bias as they lie in the file, and the layer's part of the graph."""
     if shape.kind == "embedding":
         scales = 0
-        if shape.matrix_of and spec.scheme == "int":  # XNNPACK's own are of another type or place
-            groups = 1 if spec.group_size is None else shape.row_weights // spec.group_size
-            scales = shape.out_channels * groups * 4
+        if shape.matrix_of and spec.group_size is not None:  # XNNPACK's own are bfloat16
+            scales = shape.out_channels * (shape.row_weights // spec.group_size) * 4
         return portable.layer_bytes(shape, spec) + scales
     if spec.scheme == "float":
         pieces = [shape.weights * spec.bits // 8]

@@ -93,6 +93,20 @@ def test_a_matrix_stored_once_is_read_as_it_was_when_stored_twice(
         assert twice_size == size
 
 
+def test_what_a_shared_matrix_weighs_is_foretold_at_every_precision(folder, tmp_path):
+    model, target = load_model(str(folder)), load_target("xnnpack")
+    modules = model.layers()
+    rest = []
+    for stored in (FLOAT32, FLOAT16, QuantSpec(8), QuantSpec(4), QuantSpec(4, "int", 32)):
+        codes = codes_with(model, target, stored)
+        path = tmp_path / f"{stored.label}.pte"
+        target.write(model, codes, path, export_options(model, 2.0))
+        shapes = {name: layer_shape(name, module) for name, module in modules.items()}
+        planned = sum(target.layer_bytes(shapes[name], each.spec) for name, each in codes.items())
+        rest.append(path.stat().st_size - planned)
+    assert max(rest) - min(rest) < 8_000, rest
+
+
 def tied_profile(costs_of_head, costs_of_table):
     """A head and a table that are one matrix, and a layer beside them."""
     target = load_target("xnnpack")
