@@ -10,6 +10,8 @@ from myqasr.personalize.rounding.observe import layer_shape
 from myqasr.speech.models.base import SpeechModel
 
 _CONTAINER_BYTES = 20_000
+MOST_NAMED = 6
+"""So many layers an error names: it has to fit on a screen."""
 
 
 def check_layers(model: SpeechModel, codes: dict[str, LayerCodes]) -> None:
@@ -36,7 +38,7 @@ def check_menu(
     menu: Callable[[LayerShape], tuple[QuantSpec, ...]],
     target: str,
 ) -> None:
-    """Raise UserError naming all layers whose precision the target doesn't run."""
+    """Raise UserError naming layers whose precision the target doesn't run, the first of many."""
     refused = []
     for name, module in model.layers().items():
         spec = codes[name].spec if name in codes else FLOAT32
@@ -44,8 +46,10 @@ def check_menu(
         if spec not in offered:
             refused.append(f"{name} at {spec.label}")
     if refused:
+        more = len(refused) - MOST_NAMED
+        shown = [*refused[:MOST_NAMED], *([f"and {more} more"] if more > 0 else [])]
         raise UserError(
-            f"{target} can't run {len(refused)} layers of this plan: {', '.join(refused)}; make one for "
+            f"{target} can't run {len(refused)} layers of this plan: {', '.join(shown)}; make one for "
             f"it: myqasr personalize ... --target {target}"
         )
 

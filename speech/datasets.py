@@ -91,7 +91,9 @@ def find_clips(
     there: list[Clip] = []
     for path in sources:
         with reading(path, "can't be read", f"expected {_LOOKED_FOR}", AudioError):
-            there += _clips_of(path)
+            there += _apart(
+                _clips_of(path)
+            )  # here already: a name may be one that no file can have
     found = _apart(there)
     if not found:
         raise AudioError(f"no recordings in {_listing(sources)}; looked for {_LOOKED_FOR}")

@@ -25,7 +25,7 @@ from myqasr.exporters.target import ExportOptions, load_target
 from myqasr.personalize.planning.plan import FLOAT32, QuantSpec
 from myqasr.personalize.prior import load_prior
 from myqasr.personalize.rounding.reference import build_half_reference
-from myqasr.runtime_bench.results.report import load_report
+from myqasr.runtime_bench.results.report import latest_reports, load_report
 from myqasr.runtime_bench.runners.base import System, open_system
 from myqasr.runtime_bench.runners.coreml.reference import reference_of
 from myqasr.runtime_bench.runners.executorch import open_runner
@@ -249,7 +249,7 @@ def test_a_run_is_planned_exported_inspected_benched_and_heard_as_a_pte_within_i
     manifest, artifact = load_artifact(file)
     assert artifact.size_bytes == size_of(file) <= artifact.budget_bytes
     assert "coremltools" in manifest.versions
-    report = load_report(next((run / "bench").iterdir()))
+    report = load_report(latest_reports(run / "bench")[0])
     system = report.system("bob (coreml-pte)")
     assert system.latency is None
     assert system.transcripts == report.system("its reference (torch, coreml-pte)").transcripts

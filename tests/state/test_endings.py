@@ -14,7 +14,10 @@ import pytest
 from myqasr.core import children
 from myqasr.core.children import drop_scratch, new_scratch
 
+# A shell in the background has its programs ignore some signals, and they theirs.
 PARENT = (
+    "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    "for each in (signal.SIGTERM, signal.SIGHUP):\n    signal.signal(each, signal.SIG_DFL)\n"
     "import os, sys, time\nfrom myqasr.core import children\n"
     "from myqasr.cli.terminal.output import reports_user_errors\n"
     "@reports_user_errors\ndef command():\n"
@@ -26,9 +29,15 @@ PARENT = (
 )
 
 
+SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
+
+
 def started() -> tuple[subprocess.Popen[str], int, Path]:
     process = subprocess.Popen(
-        [sys.executable, "-c", PARENT], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", PARENT],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     assert process.stdout is not None
     child, folder = process.stdout.readline().split()
@@ -45,7 +54,7 @@ def gone(process_id: int) -> bool:
     return False
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+@pytest.mark.parametrize("number", SIGNALS)
 def test_a_signal_ends_a_command_as_ctrl_c_does(number):
     process, child, folder = started()
     process.send_signal(number)
