@@ -17,7 +17,7 @@ WHISPER = "whisper-tiny.en?window=10"
 DEFAULT_USERS = {EMBEDDED: "synth-ada"}
 DEFAULT_USER = "libri-1272"
 DEFAULT_BUDGETS = {EMBEDDED: "0.18x"}
-DEFAULT_BUDGET = "0.2x"
+DEFAULT_BUDGET = "0.25x"
 CLIPS = 16
 MAX_SECONDS = 15.0
 PUBLISHED = "published method"
