@@ -8,7 +8,6 @@ Needs the extra with the weights, and $MYQASR_SPEECH or ../shared/speech. What i
 """
 
 import argparse
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,8 +16,7 @@ import numpy as np
 import torch
 
 from benchmarks.methods.allocation import best_uniform, swept
-from benchmarks.peers.__main__ import SPEAKERS
-from benchmarks.peers.clips import load_speaker
+from benchmarks.peers.clips import SPEAKERS, load_speaker
 from benchmarks.peers.systems import MODELS, spoken_model
 from benchmarks.results import BUILD, save_result
 from benchmarks.speakers import ratio
@@ -179,7 +177,6 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=12)
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
-    os.environ["OMP_NUM_THREADS"] = str(options.threads)
     torch.set_num_threads(options.threads)
     folder = BUILD / "peers" / options.model
     names = options.speakers.split(",")

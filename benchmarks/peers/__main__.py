@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-from benchmarks.peers.clips import load_speaker, total_seconds
+from benchmarks.peers.clips import SPEAKERS, load_speaker, total_seconds
 from benchmarks.peers.files import our_systems
 from benchmarks.peers.summary import by_speaker, rows
 from benchmarks.peers.systems import MODELS, RIVALS, float_system, rival_systems, spoken_model
@@ -24,12 +24,6 @@ from myqasr.cli.terminal.output import listening
 from myqasr.core.errors import UserError
 from myqasr.runtime_bench.results.validity import MAX_OTHERS
 from myqasr.speech.normalizers import NORMALIZERS, normalizer
-
-SPEAKERS = (
-    *("libri-1272", "libri-174", "libri-1462", "libri-84"),
-    *("cv-372293e65cda", "cv-b87dd0680063", "cv-3f8c120d55b1", "cv-d00446e08c60"),
-)
-"""Two men and two women of LibriSpeech, four speakers of Common Voice; all reserved for benchmarks."""
 
 
 def parsed() -> argparse.Namespace:

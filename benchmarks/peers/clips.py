@@ -13,6 +13,11 @@ from myqasr.speech.audio import SAMPLE_RATE
 from myqasr.speech.datasets import Clip, Recording
 from tools.training.training_data import load_16khz, speech_folder
 
+SPEAKERS = (
+    *("libri-1272", "libri-174", "libri-1462", "libri-84"),
+    *("cv-372293e65cda", "cv-b87dd0680063", "cv-3f8c120d55b1", "cv-d00446e08c60"),
+)
+"""Two men and two women of LibriSpeech, four speakers of Common Voice; all reserved for benchmarks."""
 MANIFESTS = ("manifest.csv", "manifest_more.csv")
 FIT_CLIPS = 16
 SECONDS = (1.0, 29.5)
