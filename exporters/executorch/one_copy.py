@@ -13,10 +13,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from myqasr.core.flatbuffer import Table
+from myqasr.exporters.executorch.pte import Pte
 
-HEADER_SEGMENT_BASE, HEADER_SEGMENT_BYTES = 24, 32
-SEGMENTS, CONSTANTS, NAMED = 4, 5, 7
+HEADER_SEGMENT_BYTES = 32
+CONSTANTS = 5
 LEAST_BYTES = 4096
 """Smaller constants aren't worth a look."""
 CONSTANT_ALIGNMENT = 16
@@ -37,33 +37,25 @@ class _Segment:
 class _Parts:
     """A file taken apart. home: the segment of constants; offsets: in it, one for each constant."""
 
-    data: memoryview
-    base: int
+    pte: Pte
     segments: list[_Segment]
-    named: set[int]
     home: int
     offsets: list[int]
     offsets_at: int
 
-    def content(self, index: int) -> memoryview:
-        """Bytes of a segment."""
-        start = self.base + self.segments[index].offset
-        return self.data[start : start + self.segments[index].size]
-
     def constants(self) -> dict[int, memoryview]:
         """Offset -> bytes up to the next constant."""
-        held, starts = self.content(self.home), sorted(set(self.offsets))
+        held, starts = self.pte.segment(self.home), sorted(set(self.offsets))
         ends = [*starts[1:], len(held)]
         return {start: held[start:end] for start, end in zip(starts, ends, strict=True)}
 
     def same(self, constant: memoryview) -> int | None:
         """The named segment that holds the same, but for padding."""
-        for index in self.named:
+        for index in set(self.pte.named_segments.values()):
             size = self.segments[index].size
-            if LEAST_BYTES <= size <= len(constant) < size + CONSTANT_ALIGNMENT:
-                content = self.content(index)
-                if constant[:size] == content:
-                    return index
+            fits = LEAST_BYTES <= size <= len(constant) < size + CONSTANT_ALIGNMENT
+            if fits and constant[:size] == self.pte.segment(index):
+                return index
         return None
 
 
@@ -78,7 +70,7 @@ def one_copy(data: bytes) -> bytes:
     if not shared or home.offset != 0 or home.size_at is None:
         return data
     body, places, moved, reach = _laid_out(parts, shared)
-    written = bytearray(parts.data[: parts.base])
+    written = bytearray(parts.pte.data[: parts.pte.segment_base])
     struct.pack_into("<Q", written, HEADER_SEGMENT_BYTES, len(body))
     struct.pack_into("<Q", written, home.size_at, reach)
     for index, segment in enumerate(parts.segments):
@@ -91,19 +83,16 @@ def one_copy(data: bytes) -> bytes:
 
 def _parts(data: bytes) -> _Parts | None:
     """None when there are no constants."""
-    view = memoryview(data)
-    (base,) = struct.unpack_from("<Q", view, HEADER_SEGMENT_BASE)
-    program = Table.root(view)
-    if not program.has(CONSTANTS):
+    pte = Pte(memoryview(data))
+    if not pte.program.has(CONSTANTS):
         return None
     segments = [
         _Segment(entry.number(0, "Q"), entry.number(1, "Q"), entry.place(0), entry.place(1))
-        for entry in program.tables(SEGMENTS)
+        for entry in pte.segments
     ]
-    table = program.table(CONSTANTS)
+    table = pte.program.table(CONSTANTS)
     offsets = [int(offset) for offset in table.numbers(1, np.uint64)]
-    named = {entry.number(1, "I") for entry in program.tables(NAMED)}
-    return _Parts(view, base, segments, named, table.number(0, "I"), offsets, table.span(1)[0])
+    return _Parts(pte, segments, table.number(0, "I"), offsets, table.span(1)[0])
 
 
 def _laid_out(
@@ -122,7 +111,7 @@ def _laid_out(
         return len(body) - len(piece)
 
     places = {
-        index: put(parts.content(index), alignment) for index in dict.fromkeys(shared.values())
+        index: put(parts.pte.segment(index), alignment) for index in dict.fromkeys(shared.values())
     }
     moved = {
         start: places[shared[start]] if start in shared else put(constant, CONSTANT_ALIGNMENT)
@@ -131,7 +120,7 @@ def _laid_out(
     reach = len(body)
     for index in sorted(range(len(parts.segments)), key=lambda i: parts.segments[i].offset):
         if index != parts.home and index not in places:
-            places[index] = put(parts.content(index), alignment)
+            places[index] = put(parts.pte.segment(index), alignment)
     return body, places, moved, reach
 
 

@@ -53,14 +53,14 @@ class Pte:
         if bytes(data[4:6]) != b"ET":
             raise DamagedFileError("it has no ExecuTorch mark at its start")
         self.data = data
-        self._segment_base, size = 0, len(data)
+        self.segment_base, size = 0, len(data)
         if bytes(data[8:12]) == b"eh00":
             try:
-                program, self._segment_base = struct.unpack_from("<QQ", data, 16)
+                program, self.segment_base = struct.unpack_from("<QQ", data, 16)
                 (segments,) = struct.unpack_from("<Q", data, 32) if data[12] >= 32 else (0,)
             except struct.error as error:
                 raise DamagedFileError("its header is cut short") from error
-            size = max(program, self._segment_base + segments)
+            size = max(program, self.segment_base + segments)
         if size > len(data):
             raise DamagedFileError(f"it should have {size:,} bytes but has {len(data):,}")
         self.program = Table.root(data)
@@ -68,8 +68,10 @@ class Pte:
         if not plans:
             raise DamagedFileError("it holds no method")
         self._plans = plans
-        self._named = {entry.text(0): entry.number(1, "I") for entry in self.program.tables(7)}
-        self._segments = self.program.tables(4)
+        self.named_segments = {
+            entry.text(0): entry.number(1, "I") for entry in self.program.tables(7)
+        }
+        self.segments = self.program.tables(4)
 
     def methods(self) -> "list[Method]":
         """Entry points in the order of their names."""
@@ -87,16 +89,16 @@ class Pte:
 
     def named(self, key: str) -> memoryview:
         """Bytes that delegates share by name."""
-        if key not in self._named:
+        if key not in self.named_segments:
             raise DamagedFileError(f"data named {key[:16]}… is missing")
-        return self.segment(self._named[key])
+        return self.segment(self.named_segments[key])
 
     def segment(self, index: int) -> memoryview:
         """Bytes of one segment."""
-        if index >= len(self._segments):
-            raise DamagedFileError(f"segment {index} of {len(self._segments)}")
-        entry = self._segments[index]
-        start = self._segment_base + entry.number(0, "Q")
+        if index >= len(self.segments):
+            raise DamagedFileError(f"segment {index} of {len(self.segments)}")
+        entry = self.segments[index]
+        start = self.segment_base + entry.number(0, "Q")
         size = entry.number(1, "Q")
         if start + size > len(self.data):
             raise DamagedFileError(f"segment {index} runs past the end of the file")
