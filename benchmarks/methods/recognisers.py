@@ -85,21 +85,17 @@ def one_speaker(name: str, model_name: str, clips: int, folder: Path) -> OfSpeak
     nearest = measure(model, waveforms, target.menu, target.scale_dtype, "", ranking)
     overhead = target.overhead_bytes(model)
     plans = _plans(gptq, nearest, target, BUDGETS[model_name], overhead)
-    nats = dict.fromkeys(range(len(plans)), 0.0)
-    frames = 0
-    for clip in speaker.test:
-        inputs = model.inputs(np.load(clip.path))
-        with torch.inference_mode():
-            base = log_posteriors(model, inputs)
-        frames += len(base)
-        for index, (_, _, measured, plan) in enumerate(plans):
-            rounded = posteriors_with(model, inputs, round_plan(measured, plan))
-            nats[index] += divergence(base, rounded)
+    heard = [model.inputs(np.load(clip.path)) for clip in speaker.test]
+    with torch.inference_mode():
+        base = [log_posteriors(model, inputs) for inputs in heard]
+    frames = sum(len(each) for each in base)
     tried = []
-    for index, (method, budget, measured, plan) in enumerate(plans):
+    for method, budget, measured, plan in plans:
+        rounded = posteriors_with(model, heard, round_plan(measured, plan))
+        nats = sum(divergence(a, b) for a, b in zip(base, rounded, strict=True)) / frames
         expected = expectation(measured.profile, plan.expected_cost) if method == EXACT else None
         bounds = None if expected is None else (expected.nats, expected.low, expected.high)
-        tried.append(Tried(method, budget, plan.predicted_bytes, nats[index] / frames, bounds))
+        tried.append(Tried(method, budget, plan.predicted_bytes, nats, bounds))
     found = OfSpeaker(key, tuple(tried))
     path.parent.mkdir(parents=True, exist_ok=True)
     save_record(found, path)

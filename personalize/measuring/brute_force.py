@@ -1,7 +1,7 @@
 """True costs: one layer at a time at one precision, and the divergence that it makes. The yardstick."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import MappingProxyType
 
@@ -68,19 +68,24 @@ def divergence_of(
     inputs = model.inputs(waveform, device)
     with torch.inference_mode():
         float_posteriors = log_posteriors(model, inputs)
-    posteriors = posteriors_with(model, inputs, planned)
+    posteriors = next(posteriors_with(model, [inputs], planned))
     return divergence(float_posteriors, posteriors), int(float_posteriors.shape[0])
 
 
 def posteriors_with(
-    model: SpeechModel, inputs: tuple[Tensor, ...], planned: Mapping[str, LayerCodes]
-) -> Tensor:
-    """Log-posteriors [frames, vocab] of the planned model; inputs: as `SpeechModel.inputs` gives them."""
+    model: SpeechModel, clips: Sequence[tuple[Tensor, ...]], planned: Mapping[str, LayerCodes]
+) -> Iterator[Tensor]:
+    """Log-posteriors [frames, vocab] of the planned model for each clip's `SpeechModel.inputs`.
+
+    Codes are expanded once for all of them.
+    """
     modules = model.layers()
     with torch.inference_mode():
         changed = {name: with_codes(modules[name], codes) for name, codes in planned.items()}
-        with _replaced(modules, changed):
-            return log_posteriors(model, inputs)
+    for inputs in clips:
+        with torch.inference_mode(), _replaced(modules, changed):
+            found = log_posteriors(model, inputs)
+        yield found
 
 
 def with_codes(module: nn.Module, codes: LayerCodes) -> Forward:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
+from myqasr.core.memory import give_back
 from myqasr.personalize.measuring.brute_force import posteriors_with
 from myqasr.personalize.measuring.fitting import Clips, Codes
 from myqasr.personalize.measuring.method import (
@@ -43,19 +44,25 @@ def checked(
             plans.append(plan)
     count = min(len(clips.waveforms), MOST_CLIPS)
     results: list[list[tuple[float, int]]] = [[] for _ in plans]
-    for index, waveform in enumerate(clips.waveforms[:count]):
-        codes = costed[index % len(costed)]
-        inputs = clips.inputs(waveform)
+    done, total = 0, len(costed) * len(plans)
+    for turn, codes in enumerate(costed):
+        # Weights are expanded once for all clips that say what they cost.
+        heard = [clips.inputs(each) for each in clips.waveforms[turn : count : len(costed)]]
         with torch.inference_mode():
-            unrounded = log_posteriors(clips.model, inputs)
+            unrounded = [log_posteriors(clips.model, inputs) for inputs in heard]
         for plan, found in zip(plans, results, strict=True):
             rounded = {
                 layer.shape.name: codes.rounding.codes(layer, plan[layer.shape.name])
                 for layer in codes.layers
             }
-            posteriors = posteriors_with(clips.model, inputs, rounded)
-            found.append((divergence(unrounded, posteriors), len(unrounded)))
-        clips.progress("checking", index + 1, count)
+            posteriors = posteriors_with(clips.model, heard, rounded)
+            found.extend(
+                (divergence(before, after), len(before))
+                for before, after in zip(unrounded, posteriors, strict=True)
+            )
+            done += 1
+            clips.progress("checking", done, total)
+        give_back()
     checks = []
     for plan, found in zip(plans, results, strict=True):
         expected = math.fsum(layer.cost(plan[layer.shape.name]) for layer in layers)

@@ -6,14 +6,14 @@ clips are therefore too small, and not by the same factor everywhere. Every clip
 never heard it instead (cross-fitting, as in Chernozhukov et al., Econometrics Journal 2018).
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from myqasr.personalize.measuring.keeping import Fitted, Keeping
 from myqasr.personalize.planning.plan import LayerProfile, LayerShape, QuantSpec
 from myqasr.personalize.planning.problem import Menu
 from myqasr.personalize.planning.shrinkage import own_share
-from myqasr.personalize.rounding.codes import Rounding
+from myqasr.personalize.rounding.codes import Precisions, Rounding
 from myqasr.personalize.rounding.kept import Joined
 from myqasr.personalize.rounding.layers import ScaleSearch, round_model
 from myqasr.personalize.rounding.observe import (
@@ -106,6 +106,7 @@ def fitted(
         wanted = [(part, uncosted) for part in keeping.halves] + wanted
     if any(lacks(part, of) for part, of in wanted):
         seen = _observed(clips, len(wanted))
+        before: Mapping[str, Precisions] = {}
         for index, ((part, of), observed) in enumerate(zip(wanted, seen, strict=True)):
             if part.layers is None:
                 part.keep_layers(
@@ -114,15 +115,16 @@ def fitted(
                         for layer in observed.values()
                     )
                 )
-            before, total = index * len(observed), len(wanted) * len(observed)
+            start, total = index * len(observed), len(wanted) * len(observed)
 
-            def step(done: int, _: int, before: int = before, total: int = total) -> None:
-                clips.progress("rounding", before + done, total)
+            def step(done: int, _: int, start: int = start, total: int = total) -> None:
+                clips.progress("rounding", start + done, total)
 
             round_model(
                 clips.model, observed, of, scale_dtype, clips.search,
-                part.rounded, step,
+                part.rounded, step, before,
             )  # fmt: skip
+            before = part.rounded
     made = keeping.whole.rounded
     layers = keeping.whole.layers if earlier is None else earlier.layers
     rounding = Rounding(Joined(known, made) if known else made)
@@ -158,7 +160,9 @@ def _observed(clips: Clips, parts: int) -> Iterator[dict[str, Observed]]:
         clips.progress("listening", index + 1, count)
     general, seconds = None, _seconds(clips.others)
     if moments_by is not None and clips.others and own_share(clips.seconds) < 1:
-        general = observe(model, clips.others, clips.device, lambda: None, moments_by)
+        general = observe(
+            model, clips.others, clips.device, lambda: None, moments_by, inputs=clips.inputs
+        )
 
     def known(ear: Listening, own: float) -> dict[str, Observed]:
         heard = ear.observed(clips.ranges)

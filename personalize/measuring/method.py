@@ -73,11 +73,16 @@ def log_posteriors(model: SpeechModel, inputs: tuple[Tensor, ...]) -> Tensor:
     Tokens that greedy decoding may not write at their place have none (minus infinity).
     """
     logits = model.module(*inputs)[0].double()  # small divergences drown in float32
+    return _allowed(logits, model).log_softmax(dim=-1)
+
+
+def _allowed(logits: Tensor, model: SpeechModel) -> Tensor:
+    """Logits [frames, vocab] with minus infinity for what may not be written."""
     how = model.tokens.autoregression
-    if how is not None:
-        forbidden = torch.from_numpy(how.forbidden(*logits.shape)).to(logits.device)
-        logits = logits.masked_fill(forbidden, -torch.inf)
-    return logits.log_softmax(dim=-1)
+    if how is None:
+        return logits
+    forbidden = torch.from_numpy(how.forbidden(*logits.shape)).to(logits.device)
+    return logits.masked_fill(forbidden, -torch.inf)
 
 
 def divergence(p: Tensor, q: Tensor) -> float:
@@ -144,17 +149,19 @@ def backward(
 
     features, *written = setting.heard(waveform)
     with own_inputs(setting.model), hooks(setting.model, watching), torch.enable_grad():
-        posteriors = log_posteriors(setting.model, (features.requires_grad_(), *written))
+        # In float32: with fifty thousand tokens this is much of all memory.
+        logits = setting.model.module(features.requires_grad_(), *written)[0]
+        logits = _allowed(logits, setting.model)
         drawn = torch.multinomial(
-            posteriors.detach().exp().cpu(),
+            logits.detach().softmax(dim=-1).cpu(),
             setting.draws,
             replacement=True,
             generator=torch.Generator().manual_seed(seed),
         ).to(setting.device)  # [frames, draws]
         for draw in range(setting.draws):
-            likelihood = posteriors.gather(1, drawn[:, draw : draw + 1]).sum()
+            likelihood = -nn.functional.cross_entropy(logits, drawn[:, draw], reduction="sum")
             likelihood.backward(retain_graph=draw + 1 < setting.draws)
-    return int(posteriors.shape[0])
+    return int(logits.shape[0])
 
 
 @contextmanager

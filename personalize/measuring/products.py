@@ -37,7 +37,6 @@ class Products:
         read: Callable[[], Sequence[LayerCodes]],
         last_input: "LastInput",
     ) -> None:
-        self._read = read
         self._count = len(specs)
         self._direct = [
             place
@@ -49,10 +48,15 @@ class Products:
         direct = [candidates[place] for place in self._direct]
         self._errors = [_output(module, x, codes).sub_(y) for codes in direct]
         self._products: list[list[float]] = []
-        others = [specs[place] for place in self._others]
-        self._rows = (
-            _RowProducts(module, x, others, self._read_others, last_input) if others else None
-        )
+        places = self._others
+
+        def read_others() -> list[LayerCodes]:
+            # No method of this object: with a cycle of references all that it holds would stay too long.
+            candidates = read()
+            return [candidates[place] for place in places]
+
+        others = [specs[place] for place in places]
+        self._rows = _RowProducts(module, x, others, read_others, last_input) if others else None
 
     @property
     def wants_input(self) -> bool:
@@ -82,10 +86,6 @@ class Products:
         if self._rows is not None:
             found[:, self._others] = self._rows.all()
         return found
-
-    def _read_others(self) -> list[LayerCodes]:
-        candidates = self._read()
-        return [candidates[place] for place in self._others]
 
 
 class LastInput:

@@ -196,18 +196,21 @@ def round_model(
     search: ScaleSearch = SCALES["mse"],
     layers: MutableMapping[str, Precisions] | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    before: Mapping[str, Precisions] | None = None,
 ) -> Rounding:
     """Codes of every layer at every precision of its menu but floats.
 
     Layers whose input moments were observed get codes that make up for each other's errors; the others are
     rounded to nearest, and so is a matrix that another layer looks rows up in: there every error counts,
     wherever the head's inputs point. layers: where they are put; what is there already isn't made again.
-    progress: called once per layer with how many are done, of how many.
+    progress: called once per layer with how many are done, of how many. before: codes of the same weights for
+    other inputs: integers' scales, which inputs have no say in, aren't looked for again.
     """
     modules = model.layers()
     last_moments: Moments | None = None
     root = torch.empty(0)
     layers = {} if layers is None else layers
+    before = {} if before is None or search.by_inputs else before
     looked_up = {layer.shape.matrix_of for layer in observed.values()}
     for index, (name, layer) in enumerate(observed.items()):
         if name not in layers:
@@ -218,7 +221,8 @@ def round_model(
             weight: Tensor = modules[name].weight  # type: ignore[assignment]
             made_up = root if layer.moments is not None and name not in looked_up else None
             importance = None if layer.moments is None else layer.moments.total.diagonal().float()
-            layers[name] = _rounded(weight, wanted, scale_dtype, made_up, search, importance)
+            known = before[name] if wanted and name in before else {}
+            layers[name] = _rounded(weight, wanted, scale_dtype, made_up, search, importance, known)
         progress(index + 1, len(observed))
     return Rounding(layers)
 
@@ -230,10 +234,14 @@ def _rounded(
     root: Tensor | None,
     search: ScaleSearch,
     importance: Tensor | None,
+    known: Precisions,
 ) -> Precisions:
-    """One layer's codes and scales at all precisions but floats."""
+    """One layer's codes and scales at all precisions but floats.
+
+    known: codes and scales made for other inputs.
+    """
     integers = [spec for spec in specs if spec.scheme == "int"]
-    found = _integers(weight, integers, scale_dtype, root, search, importance)
+    found = _integers(weight, integers, scale_dtype, root, search, importance, known)
     by_group: dict[int | None, list[QuantSpec]] = {}
     for spec in specs:
         if spec.scheme == "lut":
@@ -252,9 +260,13 @@ def _integers(
     root: Tensor | None,
     search: ScaleSearch,
     importance: Tensor | None,
+    known: Precisions,
 ) -> Precisions:
+    # Known codes are taken for their scales; they are the codes, too, where nothing is made up for.
     found = {
-        spec.label: round_weight(weight, spec, scale_dtype(spec), search, importance)
+        spec.label: (known[spec.label][0], known[spec.label][1].to(weight.device))
+        if spec.label in known
+        else round_weight(weight, spec, scale_dtype(spec), search, importance)
         for spec in specs
     }
     if root is None or not specs:

@@ -200,15 +200,19 @@ def observe(
 
 
 def remembering(model: SpeechModel, device: str) -> Inputs:
-    """`SpeechModel.inputs` that finds out only once what a model writes; it keeps tokens, not audio."""
+    """`SpeechModel.inputs` without most of the padding, for looking at layers.
+
+    What a model writes is found out once, with all its padding; tokens are kept, not audio.
+    """
     known: dict[str, list[Tensor]] = {}
 
     def inputs(waveform: NDArray[np.float32]) -> tuple[Tensor, ...]:
         key = hashlib.sha256(waveform.tobytes()).hexdigest()
         if key not in known:
             features, *known[key] = model.inputs(waveform, device)
-            return features, *known[key]
-        return model.features(waveform).to(device), *known[key]
+        else:
+            features = model.features(waveform).to(device)
+        return model.unpadded(features, len(waveform)), *known[key]
 
     return inputs
 

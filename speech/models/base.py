@@ -23,6 +23,10 @@ PIECE_SECONDS = 15.0
 """Longer recordings are cut at pauses before they go into a model that hears any length: what it takes of
 memory grows with the square of the length."""
 
+LEAST_HEARD_SECONDS = 10
+REST_SECONDS = 2
+"""Of silence after a clip."""
+
 
 class TokenEmbedding(nn.Embedding):
     """A table of token vectors: a layer, where other embeddings are small and stay as they are.
@@ -46,6 +50,7 @@ class SpeechModel:
     normalize: the waveform is shifted and scaled to zero mean and unit variance first.
     stride_samples: samples per output frame. min_samples: shortest input that gives one frame.
     max_samples: longest input. None: any length.
+    block_samples: of a model that takes one length: `module` by itself takes any multiple of so many.
     languages: code -> token id of those that it can be told to write, for models that are told.
     language: the one that it was told, by whoever named the model or by its own files; None when nobody did.
     """
@@ -60,6 +65,7 @@ class SpeechModel:
     max_samples: int | None = None
     languages: Mapping[str, int] = field(default_factory=dict)
     language: str | None = None
+    block_samples: int | None = None
 
     def features(self, waveform: NDArray[np.float32]) -> Tensor:
         """Model input [1, samples] from a 16 kHz mono waveform [samples]; short ones are zero-padded.
@@ -77,6 +83,17 @@ class SpeechModel:
         if len(signal) < self.min_samples:
             signal = np.pad(signal, (0, self.min_samples - len(signal)))
         return torch.from_numpy(signal)[None]
+
+    def unpadded(self, features: Tensor, samples: int) -> Tensor:
+        """Model input [1, samples] of a clip so long, without most of the zeros after it.
+
+        For looking into `module`, whose layers would see little else. Not for what it writes: with less than
+        10 s, or the end close to the last word, a Whisper writes other words.
+        """
+        if self.block_samples is None:
+            return features
+        least = max(samples + REST_SECONDS * SAMPLE_RATE, LEAST_HEARD_SECONDS * SAMPLE_RATE)
+        return features[:, : -(-least // self.block_samples) * self.block_samples]
 
     @property
     def piece_samples(self) -> int:

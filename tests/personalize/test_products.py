@@ -1,5 +1,8 @@
 """The products that costs are made of are those of the kernels' own outputs, however they are computed."""
 
+import gc
+import weakref
+
 import pytest
 import torch
 from torch import nn
@@ -84,3 +87,21 @@ def test_a_table_of_tokens_is_expanded_only_where_it_is_looked_up(label):
     ids = torch.tensor([[3, 99, 3, 0, 41]])
     found, expected = products_of(module, ids, (label,))
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+
+
+@torch.no_grad()
+def test_what_a_layer_holds_is_free_as_soon_as_its_costs_are_known():
+    """Not when Python gets round to its cycles: by then several clips' tensors would have piled up."""
+    module, x = nn.Linear(96, 64), torch.randn(1, 50, 96)
+    codes = candidates(module.weight.detach(), INTEGERS)
+    specs = [each.spec for each in codes]
+    gc.disable()
+    try:
+        products = Products(module, x, module(x).detach(), specs, lambda: codes, LastInput())
+        products.add(torch.randn(1, 50, 64))
+        products.all()
+        held = weakref.ref(products)
+        del products
+        assert held() is None
+    finally:
+        gc.enable()

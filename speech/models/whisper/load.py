@@ -108,6 +108,7 @@ def from_parts(
         stride_samples=stride,
         min_samples=samples,
         max_samples=samples,
+        block_samples=SAMPLE_RATE,
         languages=_languages(vocabulary) if writing.multilingual else {},
         language=named and language_code(named, model_id),
     )

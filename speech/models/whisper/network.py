@@ -57,11 +57,15 @@ class Whisper(nn.Module):
         return logits
 
     def encode(self, waveform: Tensor) -> tuple[Tensor, ...]:
-        """[1, samples] -> by turns keys [heads, size, positions], values [heads, positions, size]."""
+        """[1, samples] -> by turns keys [heads, size, positions], values [heads, positions, size].
+
+        Of fewer samples than the window the first positions are used, as if the window were cut.
+        """
         encoder = self.encoder
         hidden = functional.gelu(encoder.conv1(self.log_mel(waveform).transpose(1, 2)))
         hidden = functional.gelu(encoder.conv2(hidden)).transpose(1, 2)
-        hidden = hidden + encoder.embed_positions.weight
+        places, count = encoder.embed_positions.weight, hidden.shape[1]
+        hidden = hidden + (places if len(places) == count else places[:count])
         for layer in encoder.layers:
             even = layer.self_attn_layer_norm(hidden)
             hidden = hidden + attention(layer.self_attn, even, *looked_up(layer.self_attn, even))

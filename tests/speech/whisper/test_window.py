@@ -1,6 +1,7 @@
 """A Whisper that is asked to listen to fewer seconds at a time."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,9 @@ from myqasr.personalize.planning.plan import FLOAT32
 from myqasr.personalize.rounding.codes import LayerCodes
 from myqasr.runtime_bench.runners.base import System, open_system
 from myqasr.speech.models import load_model
+from myqasr.speech.models.base import SAMPLE_RATE
 from tests.material.model_folders import save_model
-from tests.material.tiny_models import noise
+from tests.material.tiny_models import noise, tiny_ctc
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +50,24 @@ def test_a_shorter_window_hears_what_transformers_hears_with_as_few_positions(fo
         expected = reference(mel, decoder_input_ids=ids).logits[:, prompt - 1 :]
     # The extractor's last frames reach over the end of the second into the padding; ours are reflected.
     torch.testing.assert_close(model.module(audio, ids), expected, rtol=1e-2, atol=1e-3)
+
+
+def test_looking_into_a_window_less_padded_is_looking_into_a_shorter_window(folder):
+    whole, cut = load_model(str(folder)), load_model(f"{folder}?window=1")
+    waveform = 0.1 * noise(12_000)[0].numpy()
+    audio, ids = cut.inputs(waveform)
+    with torch.inference_mode():
+        torch.testing.assert_close(whole.module(audio, ids), cut.module(audio, ids))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "window"), [(1.0, 10), (8.0, 10), (8.1, 11), (20.0, 22), (27.9, 30), (30.0, 30)]
+)
+def test_what_is_left_of_the_padding_ends_well_after_the_clip(seconds, window):
+    model = replace(tiny_ctc(0), max_samples=30 * SAMPLE_RATE, block_samples=SAMPLE_RATE)
+    features = torch.zeros(1, 30 * SAMPLE_RATE)
+    assert model.unpadded(features, round(seconds * SAMPLE_RATE)).shape == (1, window * SAMPLE_RATE)
+    assert replace(model, block_samples=None).unpadded(features, 16_000) is features
 
 
 @pytest.mark.parametrize(
