@@ -3,6 +3,9 @@
 from collections.abc import Callable
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from myqasr.core.errors import UserError
 from myqasr.personalize.planning.plan import FLOAT32, LayerShape, QuantSpec
 from myqasr.personalize.rounding.codes import LayerCodes
@@ -54,8 +57,23 @@ def check_menu(
         )
 
 
-def float_rest_bytes(model: SpeechModel) -> int:
-    """Bytes of all parameters outside the quantisable layers, and a guess for the container."""
+LEAST_HALVED = 1 << 15
+
+
+def fits_half(values: Tensor) -> bool:
+    """Whether a float32 constant is worth storing as float16, and is in it what it is."""
+    return (
+        values.dtype == torch.float32
+        and values.numel() >= LEAST_HALVED
+        and torch.equal(values.half().float(), values)
+    )
+
+
+def float_rest_bytes(model: SpeechModel, halved: bool = False) -> int:
+    """Bytes of all parameters outside the quantisable layers, and a guess for the container.
+
+    halved: those that `fits_half` lie in the file as float16.
+    """
     inside = {
         id(tensor)
         for module in model.layers().values()
@@ -64,4 +82,5 @@ def float_rest_bytes(model: SpeechModel) -> int:
     }
     rest = [tensor for tensor in model.module.state_dict(keep_vars=True).values()]
     outside = [tensor for tensor in rest if id(tensor) not in inside]
-    return sum(tensor.nbytes for tensor in outside) + _CONTAINER_BYTES + 500 * len(outside)
+    sizes = (tensor.nbytes // (2 if halved and fits_half(tensor) else 1) for tensor in outside)
+    return sum(sizes) + _CONTAINER_BYTES + 500 * len(outside)

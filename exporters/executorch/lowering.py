@@ -22,9 +22,16 @@ from myqasr.core.errors import UserError
 from myqasr.core.placing import replacing
 from myqasr.exporters.checks import check_layers
 from myqasr.exporters.executorch.edge_program import edge_programs
+from myqasr.exporters.executorch.halves import halve_constants
 from myqasr.exporters.executorch.one_copy import one_copy
 from myqasr.exporters.graph.float_program import quiet, weight_nodes, weight_of
-from myqasr.exporters.graph.layers import EMBEDDING_4BIT, EMBEDDING_BYTE, LayerEditor, Rewrite
+from myqasr.exporters.graph.layers import (
+    EMBEDDING_4BIT,
+    EMBEDDING_4BIT_TO,
+    EMBEDDING_BYTE,
+    LayerEditor,
+    Rewrite,
+)
 from myqasr.exporters.graph.windows import drop_transposes
 from myqasr.exporters.target import ExportOptions
 from myqasr.personalize.rounding.codes import LayerCodes
@@ -59,7 +66,11 @@ def planned_program(
     modules = model.layers()
     programs = edge_programs(model, options)
     constants = {}
-    for index, (name, (program, node)) in enumerate(weight_nodes(programs, model).items()):
+    found = weight_nodes(programs, model)
+    weights = {_constant_of(program, weight_of(node)) for program, node in found.values()}
+    for program in programs.values():
+        halve_constants(program, weights)
+    for index, (name, (program, node)) in enumerate(found.items()):
         layer = codes[name]
         rewrite = rewrites.get(rewrite_key(modules[name], layer))
         if rewrite is None:
@@ -138,7 +149,7 @@ def save(manager: ExecutorchProgramManager, path: Path) -> None:
 
 def _embedded_codes(program: ExportedProgram, node: fx.Node) -> fx.Node | None:
     """Codes of a quantised embedding; None where the kernel expands a weight, all of its rows."""
-    if node.target not in (EMBEDDING_BYTE, EMBEDDING_4BIT):
+    if node.target not in (EMBEDDING_BYTE, EMBEDDING_4BIT, EMBEDDING_4BIT_TO):
         return None
     codes: Any = node.args[0]
     ids: Any = node.args[5]

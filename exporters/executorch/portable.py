@@ -83,7 +83,7 @@ def overhead_bytes(model: "SpeechModel") -> int:
     """Estimate of container and float rest; an export measures it exactly."""
     from myqasr.exporters.checks import float_rest_bytes
 
-    return float_rest_bytes(model)
+    return float_rest_bytes(model, halved=True)
 
 
 def write(

@@ -21,7 +21,10 @@ _WEIGHT_ARGUMENT = {
 }
 _RESHAPES = ("executorch_prim::et_view.default", "aten::view_copy.out")
 _BYTES = "quantized_decomposed::dequantize_per_channel.out"
-_NIBBLES = "quantized_decomposed::embedding_4bit.out"
+_NIBBLES = (
+    "quantized_decomposed::embedding_4bit.out",
+    "quantized_decomposed::embedding_4bit.dtype_out",
+)
 _BYTE_ROWS = "quantized_decomposed::embedding_byte.out"
 _COLUMNS = "aten::index_select.out"
 """Behind an embedding of nibbles: its codes lie in XNNPACK's order, the first in the low half of a byte."""
@@ -51,7 +54,7 @@ class KernelReader:
         place = self.method.place(call.args[-1])
         if place is not None:
             self.made_at[place] = call
-        if call.operator in (_NIBBLES, _BYTE_ROWS):
+        if call.operator in (*_NIBBLES, _BYTE_ROWS):
             # With row numbers that are stored, the kernel expands the weight of another layer.
             some = len(call.args) > _IDS and self.method.constant(call.args[_IDS]) is None
             return [self._embedding(call)] if some else []
@@ -75,7 +78,7 @@ class KernelReader:
             return self._float(f"{kernel} + cast", self.method.constant(maker.args[0]))
         if maker.operator in _RESHAPES:
             maker = self.made_by.get(maker.args[0], maker)
-        if maker.operator not in (_BYTES, _NIBBLES):
+        if maker.operator not in (_BYTES, *_NIBBLES):
             return None
         codes, scales = self.method.constant(maker.args[0]), self.method.constant(maker.args[1])
         if codes is None or scales is None:
@@ -89,7 +92,7 @@ class KernelReader:
         codes, scales = self.method.constant(call.args[0]), self.method.constant(call.args[1])
         if codes is None or scales is None:
             raise DamagedFileError(f"{call.operator} reads something that isn't stored")
-        size = codes.shape[1] * (2 if call.operator == _NIBBLES else 1)
+        size = codes.shape[1] * (2 if call.operator in _NIBBLES else 1)
         order: packing.Order = "low" if call.args[-1] in self.swapped else "high"
         shape = [len(codes), size]
         return _quantized("executorch embedding", codes, scales, call.operator, shape, order)
@@ -112,9 +115,9 @@ def _quantized(
 ) -> StoredLayer:
     """A layer from its stored codes, which `expansion` reads, and scales; shape: of its weight."""
     payload = codes.nbytes + scales.nbytes
-    packed = expansion == _NIBBLES
+    packed = expansion in _NIBBLES
     codes = unpacked(codes, order).reshape(len(codes), -1) if packed else codes
-    scales = scales.reshape(len(codes), -1)
+    scales = scales.reshape(len(codes), -1).float()
     group = codes[0].numel() // scales.shape[1] if scales.shape[1] > 1 else None
     spec = QuantSpec(4 if packed else 8, "int", group)
     return StoredLayer(kernel, LayerCodes(spec, codes.reshape(shape), scales), payload)

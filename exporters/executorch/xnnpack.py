@@ -13,7 +13,7 @@ How the kernels compute, seen on the runtime (ExecuTorch 1.5.1); a reference mus
   padding is zero; the bias is int32 on the grid input scale * weight scale, rounded half to even.
 - fp16: weight, bias, input and result are float16; products are summed in float32 or float16,
   as the CPU does it.
-Weights are codes * scales: bfloat16 scales for groups, float32 per channel, no zero points.
+Weights are codes * scales: bfloat16 scales for groups (those that float16 holds too), float32 per channel.
 
 Token embeddings run on ExecuTorch's own kernels, as in `exporters.executorch.portable`; one that has the
 head's matrix reads the bytes that lie in the file for XNNPACK (`exporters.executorch.one_copy`).
@@ -87,16 +87,19 @@ def menu(shape: LayerShape) -> tuple[QuantSpec, ...]:
 
 
 def scale_dtype(spec: QuantSpec) -> str:
-    """bfloat16 for groups, float32 per channel."""
-    return "bfloat16" if spec.scheme == "int" and spec.group_size is not None else "float32"
+    """bfloat16 for groups, and such as float16 holds, which an embedding has; float32 per channel."""
+    grouped = spec.scheme == "int" and spec.group_size is not None
+    return "bfloat16+float16" if grouped else "float32"
 
 
 def layer_bytes(shape: LayerShape, spec: QuantSpec) -> int:
     """Weights, scales and bias as they lie in the file, and the layer's part of the graph."""
     if shape.kind == "embedding":
         scales = 0
-        if shape.matrix_of and spec.group_size is not None:  # XNNPACK's own are bfloat16
-            scales = shape.out_channels * (shape.row_weights // spec.group_size) * 4
+        if spec.group_size is not None:
+            # Of another layer's matrix only the scales are its own: XNNPACK's are bfloat16, these float16.
+            groups = shape.out_channels * (shape.row_weights // spec.group_size)
+            scales = 2 * groups if shape.matrix_of else -2 * groups
         return portable.layer_bytes(shape, spec) + scales
     if spec.scheme == "float":
         pieces = [shape.weights * spec.bits // 8]
@@ -115,7 +118,7 @@ def overhead_bytes(model: "SpeechModel") -> int:
     """Estimate of container and float rest; an export measures it exactly."""
     from myqasr.exporters.checks import float_rest_bytes
 
-    return float_rest_bytes(model) + _GRAPH_BYTES_PER_LAYER * len(model.layers())
+    return float_rest_bytes(model, halved=True) + _GRAPH_BYTES_PER_LAYER * len(model.layers())
 
 
 def write(

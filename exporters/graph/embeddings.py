@@ -6,6 +6,7 @@ import torch
 
 from myqasr.exporters.graph.layers import (
     EMBEDDING_4BIT,
+    EMBEDDING_4BIT_TO,
     EMBEDDING_BYTE,
     INDEX_SELECT,
     LayerEditor,
@@ -35,7 +36,7 @@ def swapped_nibble_rows(editor: LayerEditor, layer: LayerCodes) -> None:
     """
     codes = stored_codes(layer)
     pairs = torch.arange(codes.shape[1]).reshape(-1, 2).flip(1).flatten()
-    _quantized(editor, layer, EMBEDDING_4BIT, packed_nibbles(codes[:, pairs]), 8, pairs)
+    _quantized(editor, layer, EMBEDDING_4BIT, packed_nibbles(codes[:, pairs]), 8, pairs, True)
 
 
 def half_rows(editor: LayerEditor, _layer: LayerCodes) -> None:
@@ -57,15 +58,21 @@ def _quantized(
     codes: torch.Tensor,
     reach: int,
     columns: torch.Tensor | None = None,
+    half_scales: bool = False,
 ) -> None:
+    """columns: to be read in this order. half_scales: of groups, if float16 holds them."""
     node = editor.node
     scales = stored_scales(layer)
+    options = {}
+    if half_scales and scales.shape[1] > 1 and torch.equal(scales.half().float(), scales):
+        kernel, scales, options = EMBEDDING_4BIT_TO, scales.half(), {"dtype": torch.float32}
     with editor.graph.inserting_before(node):
         stored = editor.constant("codes", codes)
         by_row = editor.constant(
             "scales", (scales[:, 0] if scales.shape[1] == 1 else scales).contiguous()
         )
-        result = editor.call(kernel, stored, by_row, None, -reach, reach - 1, node.args[1])
+        limits = -reach, reach - 1
+        result = editor.call(kernel, stored, by_row, None, *limits, node.args[1], **options)
         if columns is not None:
             result = editor.call(INDEX_SELECT, result, -1, editor.constant("columns", columns))
     _replace(editor, result)

@@ -25,6 +25,8 @@ _DECOMPOSED = _EDGE.quantized_decomposed
 _ACTIVATION_GRID = (-128, 127, torch.int8)
 EMBEDDING_BYTE = _DECOMPOSED.embedding_byte.default
 EMBEDDING_4BIT = _DECOMPOSED.embedding_4bit.default
+EMBEDDING_4BIT_TO = _DECOMPOSED.embedding_4bit.dtype
+"""With scales of another type than what it gives."""
 INDEX_SELECT = _EDGE.aten.index_select.default
 
 
