@@ -39,6 +39,7 @@ from myqasr.runtime_bench.runners.base import held, open_system
 from myqasr.runtime_bench.runners.exported import exported_file
 from myqasr.speech import models
 from myqasr.speech.datasets import Recording, Selection, read_clips
+from myqasr.speech.decoding import notices
 from myqasr.speech.models import languages
 from myqasr.speech.models.base import SpeechModel
 from myqasr.speech.normalizers import DEFAULT_NORMALIZER
@@ -298,6 +299,8 @@ def transcribe(
     found, aside = found_in(audio)
     recordings, skipped = read_clips(found)
     _tell(listener, recordings, [*aside, *skipped])
+    for notice in notices(exported.tokens):
+        listener.say(notice)
     with held([exported.system]) as (system,):
         runner = open_system(system, threads)
         return [

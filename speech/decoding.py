@@ -64,6 +64,7 @@ class Tokens:
     classifier: its symbols are labels, its output is one frame.
     byte_level: symbols spell bytes of UTF-8, in the alphabet of GPT-2's tokenizer.
     tidied: spaces before punctuation and English endings are taken out, see `TIDIED`.
+    unheeded: what the model's files ask for, and greedy decoding doesn't do.
     """
 
     symbols: tuple[str, ...]
@@ -71,6 +72,7 @@ class Tokens:
     autoregression: Autoregression | None = None
     byte_level: bool = False
     tidied: bool = False
+    unheeded: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.blank is not None and not 0 <= self.blank < len(self.symbols):
@@ -92,6 +94,15 @@ class Tokens:
         """What the model does with a recording."""
         writes = self.blank is not None or self.autoregression is not None
         return "transcription" if writes else "classification"
+
+
+def notices(tokens: Tokens) -> list[str]:
+    """What people are to know of how text is decoded, a line each."""
+    if not tokens.unheeded:
+        return []
+    return [
+        f"decoding is greedy: without {', '.join(tokens.unheeded)}, which the model's files ask for"
+    ]
 
 
 def collapse(best: NDArray[np.integer], blank: int) -> list[int]:

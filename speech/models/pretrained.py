@@ -134,7 +134,7 @@ def ctc_tokens(source: str, config: Any, model_id: str, target_lang: str | None 
     blank = _blank(tokenizer, config, model_id)
     symbols, byte_level, tidied = written_by(tokenizer, outputs, model_id, ctc=True)
     silent = tuple("" if index == blank else symbol for index, symbol in enumerate(symbols))
-    tokens = Tokens(silent, blank, byte_level=byte_level, tidied=tidied)
+    tokens = Tokens(silent, blank, None, byte_level, tidied, _language_model(Path(source)))
     if blank == tokenizer.pad_token_id:
         check_text(tokenizer, tokens, model_id)
     return tokens
@@ -150,6 +150,11 @@ def _need_vocabulary(source: str, model_id: str) -> None:
             f"{model_id}: nothing in {folder} says what its outputs write; put the vocab.json or "
             "tokenizer.json there that it was trained with (processor.save_pretrained writes it)"
         )
+
+
+def _language_model(folder: Path) -> tuple[str, ...]:
+    """Of transformers' Wav2Vec2ProcessorWithLM, which decodes with beams and n-grams."""
+    return ("the n-grams of language_model/",) if (folder / "language_model").is_dir() else ()
 
 
 def _blank(tokenizer: Any, config: Any, model_id: str) -> int:

@@ -106,7 +106,7 @@ def from_parts(
         model_id=model_id,
         module=Whisper(model, extractor, len(how.prompt)).eval(),
         layer_prefix="",
-        tokens=Tokens(tuple(symbols), None, how, vocabulary.byte_level),
+        tokens=Tokens(tuple(symbols), None, how, vocabulary.byte_level, unheeded=writing.unheeded),
         normalize=False,
         stride_samples=stride,
         min_samples=samples,

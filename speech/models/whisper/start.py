@@ -11,6 +11,7 @@ from typing import Any
 
 from myqasr.core.errors import ModelError
 from myqasr.speech.decoding import Autoregression
+from myqasr.speech.models.whisper.unheeded import unheeded
 from myqasr.speech.models.whisper.vocabulary import (
     ENGLISH,
     LANGUAGES,
@@ -32,7 +33,8 @@ class Writing:
     """How a checkpoint wants its text written. None where its files don't say.
 
     language, task: that it is told. suppressed, suppressed_first: ids never written, and not at first.
-    max_new: most ids beside the prompt. ends: ids, any of which ends the text; ends_silently: it isn't written.
+    max_new: most ids beside the prompt. ends: ids, any of which ends the text; ends_silently: it
+    isn't written. unheeded: see `Tokens`.
     """
 
     multilingual: bool
@@ -44,6 +46,7 @@ class Writing:
     max_new: int | None = None
     ends: tuple[int, ...] = ()
     ends_silently: bool = True
+    unheeded: tuple[str, ...] = ()
 
 
 def is_multilingual(vocabulary: Vocabulary) -> bool:
@@ -104,6 +107,7 @@ def writing_of(config: Any, generation: Any, vocabulary: Vocabulary, model_id: s
         ends=existing(_listed(generation.eos_token_id), outputs) or (),
         # transformers takes the end off the text where it is one id, and leaves it there where it is listed.
         ends_silently=not isinstance(generation.eos_token_id, list),
+        unheeded=unheeded(generation),
     )
 
 
