@@ -14,10 +14,6 @@ from tests.conftest import invoke
 from tests.material.model_folders import save_model
 
 ASKED = {"num_beams": 5, "length_penalty": 0.8, "repetition_penalty": 1.3, "do_sample": True}
-LINE = (
-    "decoding is greedy: without repetition_penalty 1.3, num_beams 5, length_penalty 0.8, do_sample True, "
-    "which the model's files ask for"
-)
 
 
 @pytest.mark.parametrize(
@@ -39,32 +35,34 @@ def test_what_changes_the_text_is_named_and_what_does_not_is_left_alone(
     assert unheeded(GenerationConfig(**asked)) == said
 
 
+def test_what_a_folder_asks_for_is_found_where_it_lies(tmp_path: Path) -> None:
+    save_model("whisper", tmp_path)
+    path = tmp_path / "generation_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **ASKED}))
+    assert notices(load_model(str(tmp_path)).tokens) == [
+        "decoding is greedy: without repetition_penalty 1.3, num_beams 5, length_penalty 0.8, "
+        "do_sample True, which the model's files ask for"
+    ]
+
+
 def test_every_command_that_decodes_says_once_what_it_does_not_follow(
-    tune_clips: Path, test_clips: Path, tmp_path: Path
+    tiny_model: Path, tune_clips: Path, test_clips: Path, tmp_path: Path
 ) -> None:
     folder, run = tmp_path / "model", tmp_path / "out"
-    save_model("whisper", folder)
-    path = folder / "generation_config.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), **ASKED}))
-    fast = ("--limit", 1, "--runs", 1, "--seconds", 0)
-    personalize = ("personalize", folder, tune_clips, "--clips", 2, "--budget", "1.2MB")
+    folder.mkdir()
+    for file in tiny_model.iterdir():
+        (folder / file.name).write_bytes(file.read_bytes())
+    assert notices(load_model(str(folder)).tokens) == []
+    (folder / "language_model").mkdir()
+    personalize = ("personalize", folder, tune_clips, "--clips", 2, "--budget", "0.5x")
     clip = next(iter(sorted(Path(test_clips).rglob("*.ogg"))))
     for command in (
         (*personalize, "--out", run, "--sensitivity", "frobenius"),
         ("export", run),
-        ("bench", run, "--data", test_clips, *fast),
+        ("bench", run, "--data", test_clips, "--limit", 1, "--runs", 1, "--seconds", 0),
         ("transcribe", run / "exports" / "out.pte", clip),
     ):
         done = invoke(*command)
         assert done.exit_code == 0, done.output
-        said = " ".join(done.output.split()).count(LINE)
+        said = " ".join(done.output.split()).count("without the n-grams of language_model/")
         assert said == (command[0] != "export"), done.output
-
-
-def test_a_language_model_that_is_not_used_is_said(tiny_model: Path, tmp_path: Path) -> None:
-    for file in tiny_model.iterdir():
-        (tmp_path / file.name).write_bytes(file.read_bytes())
-    assert notices(load_model(str(tmp_path)).tokens) == []
-    (tmp_path / "language_model").mkdir()
-    (line,) = notices(load_model(str(tmp_path)).tokens)
-    assert "without the n-grams of language_model/" in line
