@@ -41,7 +41,7 @@ from myqasr.speech import models
 from myqasr.speech.datasets import Recording, Selection, read_clips
 from myqasr.speech.decoding import notices
 from myqasr.speech.models import languages
-from myqasr.speech.models.base import SpeechModel
+from myqasr.speech.models.base import Source, SpeechModel
 from myqasr.speech.normalizers import DEFAULT_NORMALIZER
 from myqasr.speech.recordings import cut_at_pauses
 
@@ -105,8 +105,8 @@ def load_model(source: PathLike = "default") -> SpeechModel:
 
     source: `default` for the embedded model, `whisper-tiny.en` or `whisper-base` (extras of those names), a
     folder with config.json or of faster-whisper, OpenAI's `.pt`, a hub id, or `torchaudio:` and the name of a
-    pipeline; `?language=de` after it for a multilingual Whisper. Raises ModelError when it is none, isn't
-    supported, or has weights that can't be used; NotInstalledError when it needs an extra.
+    pipeline; `?language=de` after it for a multilingual Whisper or MMS. Raises ModelError when it is none,
+    isn't supported, or has weights that can't be used; NotInstalledError when it needs an extra.
     """
     return models.load_model(str(source))
 
@@ -142,7 +142,11 @@ def personalize_model(
     folder = RunFolder(Path(out))
     check_place(folder.exports / f"{folder.name}{runtime.suffix}")
     options = replace(options, device=pick_device(options.device))
-    loaded = model if isinstance(model, SpeechModel) else load_model(model)
+    loaded = (
+        model
+        if isinstance(model, SpeechModel)
+        else models.load_model(str(model), selection.language)
+    )
     recordings, skipped = recordings_for(
         audio, languages.asked_of_data(selection, audio, loaded), clips, loaded
     )
@@ -271,6 +275,8 @@ def bench(
     settings = folder.load_settings()
     check_place(folder.bench / "result.json")
     exported_files(folder, target)  # before the recordings are decoded, which may take long
+    if selection.language is not None and Source.parse(settings.model).language is not None:
+        selection = languages.asked_of_told(selection, data)
     found, aside = found_in(data, selection)
     heard = held_out_recordings(settings, found, limit)
     _tell(listener, heard.recordings, [*aside, *heard.skipped])

@@ -17,7 +17,7 @@ from myqasr.core.errors import ModelError
 from myqasr.core.reading import reading
 from myqasr.speech.decoding import Tokens
 from myqasr.speech.models.base import need_sample_rate
-from myqasr.speech.models.checkpoint import (
+from myqasr.speech.models.files.checkpoint import (
     ONLY_TRAINING,
     check_folder,
     fitted_names,

@@ -138,7 +138,7 @@ def read_weights(folder: Path, model_id: str) -> dict[str, Tensor]:
     """
     found: dict[str, Tensor] = {}
     for file in weight_files(folder, model_id):
-        found.update(_read(file))
+        found.update(read_file(file))
     return found
 
 
@@ -152,11 +152,12 @@ def weight_shapes(folder: Path, model_id: str) -> dict[str, tuple[int, ...]]:
                 for name in tensors.keys():  # noqa: SIM118
                     found[name] = tuple(tensors.get_slice(name).get_shape())
         else:
-            found.update({name: tuple(tensor.shape) for name, tensor in _read(file).items()})
+            found.update({name: tuple(tensor.shape) for name, tensor in read_file(file).items()})
     return found
 
 
-def _read(file: Path) -> dict[str, Tensor]:
+def read_file(file: Path) -> dict[str, Tensor]:
+    """Weights by name of one file; raises ModelError as `read_weights`."""
     check_bytes(file)
     try:
         if file.suffix == ".safetensors":
