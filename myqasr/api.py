@@ -38,7 +38,7 @@ from myqasr.runtime_bench.results.report import BenchReport
 from myqasr.runtime_bench.runners.base import held, open_system
 from myqasr.runtime_bench.runners.exported import exported_file
 from myqasr.speech import models
-from myqasr.speech.datasets import Recording, Selection, read_clips
+from myqasr.speech.datasets import Recording, Selection, each_clip
 from myqasr.speech.decoding import notices
 from myqasr.speech.models import languages
 from myqasr.speech.models.base import Source, SpeechModel
@@ -303,24 +303,19 @@ def transcribe(
     """
     exported = exported_file(Path(file))
     found, aside = found_in(audio)
-    recordings, skipped = read_clips(found)
-    _tell(listener, recordings, [*aside, *skipped])
+    listener.skipped(aside)
     for notice in notices(exported.tokens):
         listener.say(notice)
+    transcripts = []
     with held([exported.system]) as (system,):
         runner = open_system(system, threads)
-        return [
-            Transcript(
-                str(recording.clip.path),
-                round(recording.seconds, 3),
-                transcription.transcribe(
-                    runner,
-                    transcription.model_inputs(recording.waveform, exported.audio),
-                    exported.tokens,
-                ),
-            )
-            for recording in recordings
-        ]
+        for recording in each_clip(found, listener.skipped):
+            _tell(listener, [recording], [])
+            inputs = transcription.each_input(recording.waveform, exported.audio)
+            text = transcription.transcribe(runner, inputs, exported.tokens)
+            file, seconds = str(recording.clip.path), round(recording.seconds, 3)
+            transcripts.append(Transcript(file, seconds, text))
+    return transcripts
 
 
 @outside_errors()
