@@ -14,7 +14,7 @@ from transformers import AutoFeatureExtractor
 from transformers.utils import logging as transformers_logging
 
 from myqasr.core.errors import ModelError
-from myqasr.core.reading import reading
+from myqasr.core.reading import json_object, reading
 from myqasr.speech.decoding import Tokens
 from myqasr.speech.models.base import need_sample_rate
 from myqasr.speech.models.files.checkpoint import (
@@ -79,6 +79,12 @@ def load_pretrained(
             "would be random: pass a fine-tuned checkpoint, saved whole with model.save_pretrained"
         )
     refuse_unused(found["unexpected_keys"], model_id, architecture)
+    told = folder / "generation_config.json"
+    if kind.can_generate() and told.is_file():
+        # transformers passes over one that it can't read, and over any where weights don't come by file.
+        json_object(told, mend="fetch it again", kind=ModelError)
+        with refused(model_id, architecture):
+            model.generation_config = transformers.GenerationConfig.from_pretrained(folder)
     return model
 
 
