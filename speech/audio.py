@@ -1,5 +1,6 @@
 """Audio files in: any common format, rate and channel count becomes mono float32 at 16 kHz."""
 
+import contextlib
 import math
 import os
 from collections.abc import Iterator
@@ -15,36 +16,10 @@ from myqasr.speech.decoders import FAULTS, Block, blocks, header_seconds
 
 SAMPLE_RATE = 16_000
 AUDIO_SUFFIXES = (
-    *(".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus"),
-    *(
-        ".m4a",
-        ".aac",
-        ".amr",
-        ".awb",
-        ".3gp",
-        ".3ga",
-        ".3g2",
-        ".mp4",
-        ".m4b",
-        ".mov",
-        ".webm",
-        ".weba",
-    ),
-    *(
-        ".mka",
-        ".mkv",
-        ".wma",
-        ".caf",
-        ".aif",
-        ".aiff",
-        ".aifc",
-        ".w64",
-        ".au",
-        ".wv",
-        ".ac3",
-        ".qta",
-    ),
-)
+    ".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".m4a", ".aac", ".amr", ".awb", ".3gp", ".3ga",
+    ".3g2", ".mp4", ".m4b", ".mov", ".webm", ".weba", ".mka", ".mkv", ".wma", ".caf", ".aif", ".aiff",
+    ".aifc", ".w64", ".au", ".wv", ".ac3", ".qta", ".avi", ".mp2", ".mpga", ".sph", ".tta", ".voc",
+)  # fmt: skip
 SILENT_PEAK = 1e-4
 MIN_SECONDS = 0.1
 ROUNDED_SECONDS = 0.05
@@ -92,7 +67,7 @@ def decode_audio(
             heard = _Downmix(heard.loudest())
             waveform = heard.resampled(blocks(path, encoded, start, asked))
     except FAULTS as error:
-        raise AudioError(f"{path}: can't be decoded as audio ({_reason(error)})") from error
+        raise AudioError(f"{path}: {_left_instead(path, encoded) or _undecoded(error)}") from error
     if seconds is not None:
         waveform = _within(waveform, path, start, seconds)
     _check_speech(waveform, path)
@@ -105,7 +80,7 @@ def audio_seconds(path: Path, encoded: bytes | None = None) -> float:
     try:
         return header_seconds(path, encoded)
     except FAULTS as error:
-        raise AudioError(f"{path}: can't be decoded as audio ({_reason(error)})") from error
+        raise AudioError(f"{path}: {_left_instead(path, encoded) or _undecoded(error)}") from error
 
 
 def audio_files(folder: Path) -> tuple[Path, ...]:
@@ -233,6 +208,23 @@ def _check_there(path: Path, encoded: bytes | None) -> None:
         raise AudioError(f"{path}: there is no such file")
     if (len(encoded) if encoded is not None else path.stat().st_size) == 0:
         raise AudioError(f"{path}: holds no samples: the file is empty")
+
+
+def _left_instead(path: Path, encoded: bytes | None) -> str | None:
+    """What git, or a server, left in place of a recording."""
+    if encoded is None:
+        with contextlib.suppress(OSError), path.open("rb") as file:
+            encoded = file.read(64)
+    head = (encoded or b"").lstrip().lower()
+    if head.startswith(b"version https://git-lfs"):
+        return "is a pointer of Git LFS, not the recording; `git lfs pull` fetches it"
+    if head.startswith((b"<!doctype", b"<html", b"<?xml")):
+        return "is a web page, not the recording; fetch the file itself, not its page"
+    return None
+
+
+def _undecoded(error: Exception) -> str:
+    return f"can't be decoded as audio ({_reason(error)})"
 
 
 def _reason(error: Exception) -> str:

@@ -59,7 +59,10 @@ def test_of_several_long_recordings_one_at_a_time_is_in_memory(folder: Path) -> 
     model: Any = SimpleNamespace(piece_samples=15 * 16_000, min_samples=400)
     found = recordings_for(folder, EVERY_CLIP, 4, model)[0]
     assert len({each.clip.path for each in found}) == 4
-    assert peak_bytes(lambda: recordings_for(folder, EVERY_CLIP, 2, model)) < 2.3 * SAMPLES_BYTES + BLOCK_BYTES
+    assert (
+        peak_bytes(lambda: recordings_for(folder, EVERY_CLIP, 2, model))
+        < 2.3 * SAMPLES_BYTES + BLOCK_BYTES
+    )
 
 
 def test_the_logits_of_a_long_recording_are_not_kept() -> None:
