@@ -5,6 +5,7 @@ packed (which may not change the text), and at most one fault.
 """
 
 import json
+import os
 import re
 import shutil
 import tempfile
@@ -29,12 +30,19 @@ from tests.speech.whisper import test_whisper_folders as whispers
 
 Step = Callable[[Path, st.DataObject], None]
 
-QUICK = settings(
-    max_examples=50,
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-    derandomize=True,
-)
+FOLDERS = {"ctc": 40, "whisper": 12}
+"""How many of each kind are drawn in each test; as many times more as MYQASR_DRAWN says."""
+
+
+def drawn(kind: str) -> settings:
+    return settings(
+        max_examples=FOLDERS[kind] * int(os.environ.get("MYQASR_DRAWN", "1")),
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+        derandomize="MYQASR_DRAWN" not in os.environ,
+    )
+
+
 WAY_OUT = re.compile(
     r"\b(pass|put|fetch|fetches|write|merge|set|name|take|leave|use|pull|load|copy|delete)\b"
 )
@@ -280,11 +288,11 @@ KINDS: dict[str, Step] = {"ctc": any_ctc, "whisper": any_whisper}
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@QUICK
-@given(st.data())
-def test_any_folder_however_packed_gives_the_text_of_transformers(
-    kind: str, data: st.DataObject
-) -> None:
+def test_any_folder_however_packed_gives_the_text_of_transformers(kind: str) -> None:
+    drawn(kind)(given(st.data())(lambda data: check_packed(kind, data)))()
+
+
+def check_packed(kind: str, data: st.DataObject) -> None:
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place) / "model"
         KINDS[kind](folder, data)
@@ -298,11 +306,11 @@ def test_any_folder_however_packed_gives_the_text_of_transformers(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@QUICK
-@given(st.data())
-def test_any_folder_with_a_fault_is_read_right_or_refused_in_one_line(
-    kind: str, data: st.DataObject
-) -> None:
+def test_any_folder_with_a_fault_is_read_right_or_refused_in_one_line(kind: str) -> None:
+    drawn(kind)(given(st.data())(lambda data: check_fault(kind, data)))()
+
+
+def check_fault(kind: str, data: st.DataObject) -> None:
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place) / "model"
         KINDS[kind](folder, data)
