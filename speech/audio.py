@@ -12,6 +12,7 @@ import soxr
 from numpy.typing import NDArray
 
 from myqasr.core.errors import AudioError
+from myqasr.core.reading import instead
 from myqasr.speech.decoders import FAULTS, Block, blocks, header_seconds
 
 SAMPLE_RATE = 16_000
@@ -215,12 +216,7 @@ def _left_instead(path: Path, encoded: bytes | None) -> str | None:
     if encoded is None:
         with contextlib.suppress(OSError), path.open("rb") as file:
             encoded = file.read(64)
-    head = (encoded or b"").lstrip().lower()
-    if head.startswith(b"version https://git-lfs"):
-        return "is a pointer of Git LFS, not the recording; `git lfs pull` fetches it"
-    if head.startswith((b"<!doctype", b"<html", b"<?xml")):
-        return "is a web page, not the recording; fetch the file itself, not its page"
-    return None
+    return instead((encoded or b"")[:64], "the recording")
 
 
 def _undecoded(error: Exception) -> str:

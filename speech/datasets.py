@@ -52,9 +52,11 @@ _READERS: dict[str, Callable[[Path], list[Clip]]] = {
 }
 PREFERRED_SECONDS = (1.5, 12.0)
 _LEVELS_DOWN = 2
+_ARCHIVES = (".tar", ".tgz", ".bz2", ".xz", ".zst", ".rar", ".7z")
+
 _LOOKED_FOR = (
-    f"audio files ({', '.join(AUDIO_SUFFIXES)}), a zip or list of them, a manifest.csv or NeMo JSON, "
-    "or a data set of docs/data.md"
+    f"audio files ({', '.join(AUDIO_SUFFIXES[:7])} and other usual ones), a zip or list of them, a "
+    "manifest.csv or NeMo JSON, or a data set of docs/data.md"
 )
 
 Item = TypeVar("Item")
@@ -280,6 +282,8 @@ def _clips_of(source: Path) -> list[Clip]:
         return described(read_list(source))
     if suffix in _READERS:
         return _READERS[suffix](source)
+    if suffix in _ARCHIVES:
+        raise AudioError(f"{source} is an archive; unpack it, and pass the folder")
     raise AudioError(f"{source} is none of: {_LOOKED_FOR}")
 
 

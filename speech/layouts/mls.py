@@ -1,4 +1,4 @@
-"""Multilingual LibriSpeech (Pratap et al., 2020): transcripts.txt of id, tab, text; audio by speaker and book."""
+"""Multilingual LibriSpeech (Pratap et al., 2020): transcripts.txt of id, tab, text, and audio by speaker."""
 
 from pathlib import Path
 

@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from myqasr.core.errors import ModelError
+from myqasr.core.reading import instead
 
 SAFETENSORS, PICKLED = "model.safetensors", "pytorch_model.bin"
 _INDEX = ".index.json"
@@ -94,15 +95,9 @@ def check_bytes(file: Path) -> None:
     """Raise ModelError for what a download or git leaves instead of weights."""
     with file.open("rb") as opened:
         head = opened.read(512)
-    start = head.lstrip().lower()
-    if head.startswith(b"version https://git-lfs"):
-        raise ModelError(
-            f"{file} is a pointer of Git LFS, not the weights; `git lfs pull` fetches them"
-        )
-    if start.startswith((b"<!doctype", b"<html", b"<?xml")):
-        raise ModelError(
-            f"{file} is a web page, not the weights; fetch the file itself, not its page"
-        )
+    other = instead(head, "the weights")
+    if other is not None:
+        raise ModelError(f"{file} {other}")
     if not head:
         raise ModelError(f"{file} is empty; fetch it again")
     if file.suffix == ".safetensors":

@@ -1,10 +1,14 @@
 """Transcripts that lie beside recordings: read, or it is said what lies there and isn't read."""
 
 import json
+import tarfile
+import zipfile
 from pathlib import Path
 
+import pyarrow
 import pytest
 import soundfile
+from pyarrow import parquet
 
 from myqasr.core.errors import UserError
 from myqasr.speech.aside import left_aside
@@ -84,3 +88,44 @@ def test_kaldis_own_tables_are_not_among_what_was_left(tmp_path: Path) -> None:
         (tmp_path / name).write_text(content + "\n")
     assert texts(tmp_path) == {"a.wav": "hi"}
     assert left_aside([tmp_path], find_clips(tmp_path)) == []
+
+
+def test_a_zip_has_its_texts_with_it(tmp_path: Path) -> None:
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.write(save(tmp_path / "a.wav"), "f/a.wav")
+        archive.write(tmp_path / "a.wav", "f/b.wav")
+        archive.writestr("f/a.txt", "grüße\n")
+    assert texts(path) == {"a.wav": "grüße", "b.wav": None}
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("f/b.txt", "grüße".encode("cp1252"))
+    with pytest.raises(UserError, match=r"b\.txt isn't UTF-8; save the file as UTF-8"):
+        find_clips(path)
+
+
+@pytest.mark.parametrize("name", ["a.tar.gz", "a.tar", "a.7z"])
+def test_an_archive_that_is_not_read_is_to_be_unpacked(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    with tarfile.open(path, "w:gz" if name.endswith("gz") else "w") as archive:
+        archive.add(save(tmp_path / "a.wav"), "a.wav")
+    with pytest.raises(UserError, match="is an archive; unpack it"):
+        find_clips(path)
+
+
+@pytest.mark.parametrize("name", ["m.csv", "m.jsonl", "x.parquet"])
+def test_a_pointer_in_place_of_a_table_is_said(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\n")
+    with pytest.raises(UserError, match=r"is a pointer of Git LFS, not .*git lfs pull"):
+        find_clips(tmp_path / name)
+
+
+def test_parquet_of_plain_bytes_and_of_files_beside_it_is_heard(tmp_path: Path) -> None:
+    data = save(tmp_path / "a.wav").read_bytes()
+    beside = [{"bytes": None, "path": "a.wav"}, {"bytes": None, "path": "gone.wav"}]
+    for audio in ([data, data], beside):
+        table = pyarrow.table({"audio": audio, "text": ["hi", "there"]})
+        parquet.write_table(table, tmp_path / "x.parquet")
+        recordings, skipped = read_clips(find_clips(tmp_path / "x.parquet"))
+        assert recordings[0].seconds == 1
+        assert len(recordings) + len(skipped) == 2
+    assert "row 1 holds no recording: its file gone.wav isn't beside the table" in skipped[0][1]
