@@ -187,10 +187,7 @@ def _architecture(path: Path) -> str:
     if path.is_dir() and not config.is_file():
         importlib.import_module(CHECKPOINT).check_adapter_only(path)
     if not config.is_file():
-        raise ModelError(
-            f"{path} is not a model: no config.json in it; pass the folder that holds "
-            "config.json and model.safetensors, a folder of faster-whisper, or a hub id"
-        )
+        raise ModelError(_no_model(path))
     what, mend = "is not valid JSON of a model", "fetch it again"
     held = json_object(config, what, mend, ModelError)
     named, kind = held.get("architectures"), held.get("model_type")
@@ -207,6 +204,22 @@ def _architecture(path: Path) -> str:
             f'trained as there, e.g. ["Wav2Vec2ForCTC"]; supported: {", ".join(ARCHITECTURES)}'
         )
     return name
+
+
+def _no_model(path: Path) -> str:
+    """Where the model is that was meant, if it is near."""
+    if path.is_file() and (path.parent / "config.json").is_file():
+        return f"{path} is one of a model's files; pass its folder, {path.parent}"
+    if path.is_dir():
+        below = sorted(each.parent for each in path.glob("*/config.json"))
+        if below:
+            names = ", ".join(each.name for each in below[:4]) + (", ..." if len(below) > 4 else "")
+            return f"{path} is not a model, but folders in it are: {names}; pass one of these"
+    what = "it is a file" if path.is_file() else "no config.json in it"
+    return (
+        f"{path} is not a model: {what}; pass the folder that holds config.json and model.safetensors, a "
+        "folder of faster-whisper, or a hub id"
+    )
 
 
 def _by_weights(folder: Path, kind: str) -> str:

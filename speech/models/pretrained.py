@@ -69,9 +69,10 @@ def load_pretrained(
             config.vocab_size = len(more["lm_head.weight"])
         state = _state(folder, kind, config, more, model_id) if folder.is_dir() else None
         where = source if state is None else None
-        model, found = kind.from_pretrained(
-            where, config=config, state_dict=state, output_loading_info=True, **options
-        )
+        with _silent():  # what it says in many lines is checked, and said in one
+            model, found = kind.from_pretrained(
+                where, config=config, state_dict=state, output_loading_info=True, **options
+            )
     missing = sorted(key for key in found["missing_keys"] if not ONLY_TRAINING.search(key))
     if missing:
         raise ModelError(
@@ -86,6 +87,16 @@ def load_pretrained(
         with refused(model_id, architecture):
             model.generation_config = transformers.GenerationConfig.from_pretrained(folder)
     return model
+
+
+@contextlib.contextmanager
+def _silent() -> Iterator[None]:
+    before = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(before)
 
 
 def _state(

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -271,6 +273,23 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda f: edit(f / "config.json", quantization_config={"quant_method": "bitsandbytes"}),
         r"quantised already \(bitsandbytes\); pass the float checkpoint",
     ),
+    "integers without a word": (
+        lambda f: save_file(
+            {
+                name: tensor.to(torch.int8) if tensor.dim() == 2 else tensor
+                for name, tensor in load_file(f / "model.safetensors").items()
+            },
+            f / "model.safetensors",
+        ),
+        r"holds I8, no float numbers: its weights are quantised already",
+    ),
+    "whole objects": (
+        lambda f: (
+            (f / "model.safetensors").unlink(),
+            torch.save(torch.nn.Linear(2, 2), f / "pytorch_model.bin"),
+        ),
+        r"holds more than weights \(Python objects, which would run as code\)",
+    ),
     "adapter beside": (write("adapter_config.json", b"{}"), "isn't merged.*merge_and_unload"),
     "adapter alone": (only_adapter, "adapter without its model.*merge_and_unload"),
     "lora in the weights": (
@@ -301,6 +320,33 @@ def test_what_cannot_be_loaded_says_in_one_line_what_mends_it(tmp_path: Path, fa
     with pytest.raises(UserError, match=expected) as caught:
         load_model(str(tmp_path))
     assert "\n" not in str(caught.value)
+
+
+def test_a_path_that_is_near_a_model_is_told_where_it_is(tmp_path: Path) -> None:
+    folder = save_ctc(tmp_path / "out" / "checkpoint-500", USUAL)
+    for path, said in (
+        (folder.parent, "folders in it are: checkpoint-500; pass one of these"),
+        (folder / "model.safetensors", f"is one of a model's files; pass its folder, {folder}"),
+        (folder / "config.json", f"pass its folder, {folder}"),
+    ):
+        with pytest.raises(ModelError) as caught:
+            load_model(str(path))
+        assert said in str(caught.value)
+
+
+def test_nothing_but_the_one_line_is_printed(tmp_path: Path) -> None:
+    save_ctc(tmp_path, USUAL)
+    state = load_file(tmp_path / "model.safetensors")
+    del state["lm_head.weight"]
+    save_file(state, tmp_path / "model.safetensors", {"format": "pt"})
+    command = [sys.executable, "-P", "-m", "myqasr.cli.main", "personalize", tmp_path, tmp_path]
+    done = subprocess.run(
+        [*map(str, command), "--budget", "0.5x", "--out", str(tmp_path / "out")],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "no lm_head.weight (1 weights missing)" in " ".join(done.stderr.split())
+    assert "LOAD REPORT" not in done.stderr + done.stdout
 
 
 @pytest.mark.parametrize("kind", VOCABULARIES)

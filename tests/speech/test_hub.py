@@ -155,6 +155,8 @@ def test_a_name_that_is_neither_here_nor_on_the_hub_is_refused_at_once(hub: Hub)
         load_model("no/such")
     with pytest.raises(ModelError, match="is neither a folder here"):
         load_model("no/such/folder/at/all")
+    with pytest.raises(ModelError, match=r"fetched from the hub; pass someone/mms$"):
+        load_model("https://huggingface.co/someone/mms/tree/main")
 
 
 @pytest.mark.parametrize(

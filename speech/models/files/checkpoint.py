@@ -29,6 +29,10 @@ ONLY_TRAINING = re.compile(
     r"\.(num_batches_tracked|position_ids|inv_freq)$"
 )
 """Weights that a recogniser doesn't need."""
+_FLOATS = (
+    *("F64", "F32", "F16", "BF16"),  # as safetensors names them
+    *("float64", "float32", "float16", "bfloat16"),
+)
 _TRAINING = ("*.ckpt", "*.pt", "*.pth", "optimizer.pt", "*.nemo", "*.distcp")
 MERGE = (
     "merge it into the model first: PeftModel.from_pretrained(base, folder).merge_and_unload(), then "
@@ -145,10 +149,23 @@ def weight_shapes(folder: Path, model_id: str) -> dict[str, tuple[int, ...]]:
         if file.suffix == ".safetensors":
             with safe_open(file, "pt") as tensors:
                 for name in tensors.keys():  # noqa: SIM118
-                    found[name] = tuple(tensors.get_slice(name).get_shape())
+                    part = tensors.get_slice(name)
+                    found[name] = tuple(part.get_shape())
+                    _need_floats(file, name, part.get_dtype())
         else:
-            found.update({name: tuple(tensor.shape) for name, tensor in read_file(file).items()})
+            for name, tensor in read_file(file).items():
+                found[name] = tuple(tensor.shape)
+                _need_floats(file, name, str(tensor.dtype))
     return found
+
+
+def _need_floats(file: Path, name: str, kind: str) -> None:
+    """Raise ModelError for weights that are codes: without their scales they would pass for numbers."""
+    if kind.removeprefix("torch.") not in _FLOATS and not ONLY_TRAINING.search(name):
+        raise ModelError(
+            f"{file}: {name} holds {kind}, no float numbers: its weights are quantised already; pass the "
+            "float checkpoint that they were made from"
+        )
 
 
 def read_file(file: Path) -> dict[str, Tensor]:
@@ -164,6 +181,8 @@ def read_file(file: Path) -> dict[str, Tensor]:
         *(SafetensorError, zipfile.BadZipFile),
     ) as error:
         reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+        if "Weights only load failed" in reason:
+            reason = "Python objects, which would run as code"
         raise ModelError(
             f"{file} is cut off, damaged, or holds more than weights ({reason}); fetch it again, or write it "
             "with model.save_pretrained(folder)"

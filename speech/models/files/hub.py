@@ -39,7 +39,9 @@ def fetched(name: str, language: str | None) -> Path:
             "`hf auth login`"
         ) from error
     except (HFValidationError, RepositoryNotFoundError) as error:
-        raise ModelError(neither) from error
+        _, address, tail = name.partition("://huggingface.co/")
+        short = "/".join(tail.split("/")[:2])
+        raise ModelError(f"{neither}; pass {short}" if address and short else neither) from error
     except Exception as error:  # no connection, in any of its forms
         before = try_to_load_from_cache(name, "config.json")
         if not isinstance(before, str):
