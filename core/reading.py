@@ -61,7 +61,11 @@ def read_json(
 ) -> Any:
     """The content of a JSON file; raises `kind` naming it when it can't be read or isn't JSON."""
     with reading(path, what, mend, kind):
-        return json.loads(path.read_bytes().decode("utf-8-sig"))
+        data = path.read_bytes()
+        other = instead(data[:64], "JSON")
+        if other is not None:
+            raise kind(f"{path} {other}")
+        return json.loads(data.decode("utf-8-sig"))
 
 
 def json_object(

@@ -5,7 +5,6 @@ wav2vec 2.0 (Baevski et al., NeurIPS 2020), HuBERT (Hsu et al., TASLP 2021) and 
 """
 
 import difflib
-import json
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from myqasr.core.errors import ModelError
+from myqasr.core.reading import json_object
 from myqasr.speech.decoding import Tokens
 from myqasr.speech.models.base import SpeechModel, min_input_samples
 from myqasr.speech.models.files.checkpoint import read_file
@@ -73,13 +73,7 @@ def spoken(source: str, language: str | None, model_id: str) -> str | None:
 
 
 def _json(path: Path) -> dict[str, Any]:
-    try:
-        held = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{path} is not JSON: {error}") from error
-    if not isinstance(held, dict):
-        raise ModelError(f"{path} holds no names and values")
-    return held
+    return json_object(path, "is not JSON of names and values", "fetch it again", ModelError)
 
 
 def _own_language(folder: Path) -> str | None:

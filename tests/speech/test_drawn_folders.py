@@ -334,4 +334,6 @@ def check_fault(kind: str, data: st.DataObject) -> None:
         except Exception:
             return
         note(f"{fault.__name__}: {found!r}, by transformers {expected!r}")
-        assert single_spaces(found) == expected
+        # Of ids in a row that no token has, transformers writes one.
+        once = [re.sub(r"(<unk>)+", "<unk>", text) for text in (single_spaces(found), expected)]
+        assert once[0] == once[1]

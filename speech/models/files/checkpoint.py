@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from myqasr.core.errors import ModelError
-from myqasr.core.reading import instead
+from myqasr.core.reading import instead, reason
 
 SAFETENSORS, PICKLED = "model.safetensors", "pytorch_model.bin"
 _INDEX = ".index.json"
@@ -84,7 +84,9 @@ def weight_files(folder: Path, model_id: str) -> list[Path]:
             try:
                 parts = sorted(set(json.loads(index.read_text())["weight_map"].values()))
             except (ValueError, KeyError, TypeError, AttributeError) as error:
-                raise ModelError(f"{index} isn't an index of weights: {error!r}") from error
+                raise ModelError(
+                    f"{index} isn't an index of weights ({reason(error)}); fetch it again"
+                ) from error
             missing = [part for part in parts if not (folder / part).is_file()]
             if missing:
                 raise ModelError(
@@ -180,11 +182,11 @@ def read_file(file: Path) -> dict[str, Tensor]:
         *(OSError, RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError),
         *(SafetensorError, zipfile.BadZipFile),
     ) as error:
-        reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
-        if "Weights only load failed" in reason:
-            reason = "Python objects, which would run as code"
+        said = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+        if "Weights only load failed" in said:
+            said = "Python objects, which would run as code"
         raise ModelError(
-            f"{file} is cut off, damaged, or holds more than weights ({reason}); fetch it again, or write it "
+            f"{file} is cut off, damaged, or holds more than weights ({said}); fetch it again, or write it "
             "with model.save_pretrained(folder)"
         ) from error
     return _unwrapped(held, file)
