@@ -33,6 +33,19 @@ def reading(
         raise kind(_told(source, what, reason(error), mend)) from error
 
 
+def instead(head: bytes, of: str) -> str | None:
+    """What git, or a server, left in place of a file; None where it may be the file.
+
+    head: its first bytes. of: what should be there, e.g. `the weights`.
+    """
+    start = head.lstrip().lower()
+    if start.startswith(b"version https://git-lfs"):
+        return f"is a pointer of Git LFS, not {of}; `git lfs pull` fetches it"
+    if start.startswith((b"<!doctype", b"<html", b"<?xml")):
+        return f"is a web page, not {of}; fetch the file itself, not its page"
+    return None
+
+
 def reason(error: BaseException) -> str:
     """What an error says, in part of a line."""
     if isinstance(error, OSError) and error.strerror:
@@ -48,7 +61,11 @@ def read_json(
 ) -> Any:
     """The content of a JSON file; raises `kind` naming it when it can't be read or isn't JSON."""
     with reading(path, what, mend, kind):
-        return json.loads(path.read_bytes().decode("utf-8-sig"))
+        data = path.read_bytes()
+        other = instead(data[:64], "JSON")
+        if other is not None:
+            raise kind(f"{path} {other}")
+        return json.loads(data.decode("utf-8-sig"))
 
 
 def json_object(

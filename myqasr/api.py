@@ -38,9 +38,10 @@ from myqasr.runtime_bench.results.report import BenchReport
 from myqasr.runtime_bench.runners.base import held, open_system
 from myqasr.runtime_bench.runners.exported import exported_file
 from myqasr.speech import models
-from myqasr.speech.datasets import Recording, Selection, read_clips
+from myqasr.speech.datasets import Recording, Selection, each_clip
+from myqasr.speech.decoding import notices
 from myqasr.speech.models import languages
-from myqasr.speech.models.base import SpeechModel
+from myqasr.speech.models.base import Source, SpeechModel
 from myqasr.speech.normalizers import DEFAULT_NORMALIZER
 from myqasr.speech.recordings import cut_at_pauses
 
@@ -104,8 +105,8 @@ def load_model(source: PathLike = "default") -> SpeechModel:
 
     source: `default` for the embedded model, `whisper-tiny.en` or `whisper-base` (extras of those names), a
     folder with config.json or of faster-whisper, OpenAI's `.pt`, a hub id, or `torchaudio:` and the name of a
-    pipeline; `?language=de` after it for a multilingual Whisper. Raises ModelError when it is none, isn't
-    supported, or has weights that can't be used; NotInstalledError when it needs an extra.
+    pipeline; `?language=de` after it for a multilingual Whisper or MMS. Raises ModelError when it is none,
+    isn't supported, or has weights that can't be used; NotInstalledError when it needs an extra.
     """
     return models.load_model(str(source))
 
@@ -141,7 +142,11 @@ def personalize_model(
     folder = RunFolder(Path(out))
     check_place(folder.exports / f"{folder.name}{runtime.suffix}")
     options = replace(options, device=pick_device(options.device))
-    loaded = model if isinstance(model, SpeechModel) else load_model(model)
+    loaded = (
+        model
+        if isinstance(model, SpeechModel)
+        else models.load_model(str(model), selection.language)
+    )
     recordings, skipped = recordings_for(
         audio, languages.asked_of_data(selection, audio, loaded), clips, loaded
     )
@@ -270,6 +275,8 @@ def bench(
     settings = folder.load_settings()
     check_place(folder.bench / "result.json")
     exported_files(folder, target)  # before the recordings are decoded, which may take long
+    if selection.language is not None and Source.parse(settings.model).language is not None:
+        selection = languages.asked_of_told(selection, data)
     found, aside = found_in(data, selection)
     heard = held_out_recordings(settings, found, limit)
     _tell(listener, heard.recordings, [*aside, *heard.skipped])
@@ -296,22 +303,19 @@ def transcribe(
     """
     exported = exported_file(Path(file))
     found, aside = found_in(audio)
-    recordings, skipped = read_clips(found)
-    _tell(listener, recordings, [*aside, *skipped])
+    listener.skipped(aside)
+    for notice in notices(exported.tokens):
+        listener.say(notice)
+    transcripts = []
     with held([exported.system]) as (system,):
         runner = open_system(system, threads)
-        return [
-            Transcript(
-                str(recording.clip.path),
-                round(recording.seconds, 3),
-                transcription.transcribe(
-                    runner,
-                    transcription.model_inputs(recording.waveform, exported.audio),
-                    exported.tokens,
-                ),
-            )
-            for recording in recordings
-        ]
+        for recording in each_clip(found, listener.skipped):
+            _tell(listener, [recording], [])
+            inputs = transcription.each_input(recording.waveform, exported.audio)
+            text = transcription.transcribe(runner, inputs, exported.tokens)
+            file, seconds = str(recording.clip.path), round(recording.seconds, 3)
+            transcripts.append(Transcript(file, seconds, text))
+    return transcripts
 
 
 @outside_errors()

@@ -1,6 +1,7 @@
 """Which recordings a model is fitted on, and in which pieces it hears them."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from myqasr.speech.aside import left_aside
@@ -30,7 +31,8 @@ def recordings_for(
 ) -> tuple[list[Recording], Skipped]:
     """Recordings as they were given, or chosen and decoded from where they lie; long ones in pieces.
 
-    Of the pieces of chosen recordings no more than `clips` are taken, evenly.
+    Of the pieces of chosen recordings no more than `clips` are taken, evenly; whole recordings are in memory
+    one at a time.
     """
     listed = [audio] if isinstance(audio, str | Path) else audio
     decoded = [each for each in listed if isinstance(each, Recording)]
@@ -38,9 +40,17 @@ def recordings_for(
         return cut_at_pauses(decoded, model.piece_samples, model.min_samples), []
     paths = [Path(each) for each in listed if not isinstance(each, Recording)]
     found, aside = found_in(paths, selection)
-    chosen, skipped = choose_clips(found, clips)
-    pieces = cut_at_pauses(chosen, model.piece_samples, model.min_samples)
-    return evenly(pieces, clips), [*aside, *skipped]
+
+    def pieces(recording: Recording) -> list[Recording]:
+        cut = cut_at_pauses([recording], model.piece_samples, model.min_samples)
+        # As copies: a view of it would keep all of a long recording in memory.
+        return [
+            replace(each, waveform=each.waveform.copy()) if len(cut) > 1 else each
+            for each in evenly(cut, clips)
+        ]
+
+    chosen, skipped = choose_clips(found, clips, pieces)
+    return evenly(chosen, clips), [*aside, *skipped]
 
 
 def found_in(

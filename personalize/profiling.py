@@ -37,6 +37,7 @@ from myqasr.personalize.rounding.observe import layer_shape
 from myqasr.personalize.run_folder import KeptPrior, MeasuredOverhead, RunFolder
 from myqasr.personalize.unfinished import measured_in
 from myqasr.speech.datasets import Recording
+from myqasr.speech.decoding import notices
 from myqasr.speech.models.base import SpeechModel
 
 
@@ -67,6 +68,8 @@ def profile_speaker(
     targets: all that the codes are to serve, and whose precisions are measured.
     prior: many speakers, with whose costs and clips those of less than a minute of speech are mixed.
     """
+    for notice in notices(model.tokens):
+        say(notice)
     seconds = sum(recording.seconds for recording in recordings)
     others = prior if prior is not None and own_share(seconds) < 1 else None
     shared = prior if prior is not None and prior.profile.method == options.method else None

@@ -11,8 +11,9 @@ from myqasr.speech.manifests import Clip, unread_columns
 _EXPECTED = (
     *(".txt", ".csv", ".tsv", ".json", ".jsonl", ".lab", ".md", ".lst", ".list", ".m3u", ".gz"),
     *(".stm", ".scp", ".arrow", ".parquet", ".textgrid", ".zip"),
+    *("text", "segments", "utt2spk", "spk2utt", "spk2gender", "utt2dur", "reco2dur"),
 )
-"""Suffixes of what says something of recordings, or holds them."""
+"""Suffixes, and Kaldi's names, of what says something of recordings, or holds them."""
 _KINDS_NAMED, _FILES_NAMED = 5, 3
 
 
@@ -36,7 +37,7 @@ def _in_folder(folder: Path, taken: set[str]) -> list[str]:
     others = Counter(
         path.suffix.lower() or path.name
         for path in files
-        if path.suffix.lower() not in (*AUDIO_SUFFIXES, *_EXPECTED)
+        if (path.suffix.lower() or path.name) not in (*AUDIO_SUFFIXES, *_EXPECTED)
         and os.path.realpath(path) not in taken
     )
     unlisted = [

@@ -1,5 +1,6 @@
 """Audio files in: any common format, rate and channel count becomes mono float32 at 16 kHz."""
 
+import contextlib
 import math
 import os
 from collections.abc import Iterator
@@ -11,40 +12,15 @@ import soxr
 from numpy.typing import NDArray
 
 from myqasr.core.errors import AudioError
+from myqasr.core.reading import instead
 from myqasr.speech.decoders import FAULTS, Block, blocks, header_seconds
 
 SAMPLE_RATE = 16_000
 AUDIO_SUFFIXES = (
-    *(".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus"),
-    *(
-        ".m4a",
-        ".aac",
-        ".amr",
-        ".awb",
-        ".3gp",
-        ".3ga",
-        ".3g2",
-        ".mp4",
-        ".m4b",
-        ".mov",
-        ".webm",
-        ".weba",
-    ),
-    *(
-        ".mka",
-        ".mkv",
-        ".wma",
-        ".caf",
-        ".aif",
-        ".aiff",
-        ".aifc",
-        ".w64",
-        ".au",
-        ".wv",
-        ".ac3",
-        ".qta",
-    ),
-)
+    ".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".m4a", ".aac", ".amr", ".awb", ".3gp", ".3ga",
+    ".3g2", ".mp4", ".m4b", ".mov", ".webm", ".weba", ".mka", ".mkv", ".wma", ".caf", ".aif", ".aiff",
+    ".aifc", ".w64", ".au", ".wv", ".ac3", ".qta", ".avi", ".mp2", ".mpga", ".sph", ".tta", ".voc",
+)  # fmt: skip
 SILENT_PEAK = 1e-4
 MIN_SECONDS = 0.1
 ROUNDED_SECONDS = 0.05
@@ -92,7 +68,7 @@ def decode_audio(
             heard = _Downmix(heard.loudest())
             waveform = heard.resampled(blocks(path, encoded, start, asked))
     except FAULTS as error:
-        raise AudioError(f"{path}: can't be decoded as audio ({_reason(error)})") from error
+        raise AudioError(f"{path}: {_left_instead(path, encoded) or _undecoded(error)}") from error
     if seconds is not None:
         waveform = _within(waveform, path, start, seconds)
     _check_speech(waveform, path)
@@ -105,7 +81,7 @@ def audio_seconds(path: Path, encoded: bytes | None = None) -> float:
     try:
         return header_seconds(path, encoded)
     except FAULTS as error:
-        raise AudioError(f"{path}: can't be decoded as audio ({_reason(error)})") from error
+        raise AudioError(f"{path}: {_left_instead(path, encoded) or _undecoded(error)}") from error
 
 
 def audio_files(folder: Path) -> tuple[Path, ...]:
@@ -146,20 +122,20 @@ class _Downmix:
 
     def resampled(self, found: Iterator[Block]) -> NDArray[np.float32]:
         """[samples] of all blocks."""
-        pieces = []
+        pieces = bytearray()  # grows where it lies: hours of samples are there once
         rate, stream = SAMPLE_RATE, None
         for block in found:
             if block.rate != rate:
                 if stream is not None:
-                    pieces.append(stream.resample_chunk(np.zeros(0, np.float32), last=True))
+                    pieces += stream.resample_chunk(np.zeros(0, np.float32), last=True).data
                 rate, stream = block.rate, None
                 if rate != SAMPLE_RATE:
                     stream = soxr.ResampleStream(rate, SAMPLE_RATE, 1, "float32", quality="HQ")
             mono = self._mono(block.samples)
-            pieces.append(mono if stream is None else stream.resample_chunk(mono, last=False))
+            pieces += (mono if stream is None else stream.resample_chunk(mono, last=False)).data
         if stream is not None:
-            pieces.append(stream.resample_chunk(np.zeros(0, np.float32), last=True))
-        return np.concatenate(pieces) if pieces else np.zeros(0, np.float32)
+            pieces += stream.resample_chunk(np.zeros(0, np.float32), last=True).data
+        return np.frombuffer(pieces, np.float32)
 
     def _mono(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
         count = samples.shape[1]
@@ -213,13 +189,14 @@ def _within(
 def _check_speech(waveform: NDArray[np.float32], path: Path) -> None:
     if len(waveform) == 0:
         raise AudioError(f"{path}: holds no samples")
-    if not np.isfinite(waveform).all():
+    if not math.isfinite(waveform.sum(dtype=np.float64)):  # a mask would take a quarter more
         raise AudioError(f"{path}: holds NaN or infinite samples; record or convert it again")
     if len(waveform) < MIN_SECONDS * SAMPLE_RATE:
         raise AudioError(
             f"{path}: lasts {len(waveform) / SAMPLE_RATE:.3f} s, the shortest usable is {MIN_SECONDS} s"
         )
-    peak = float(np.abs(waveform - waveform.mean(dtype=np.float64)).max())
+    mean = float(waveform.mean(dtype=np.float64))
+    peak = max(float(waveform.max()) - mean, mean - float(waveform.min()))
     if peak < SILENT_PEAK:
         raise AudioError(
             f"{path}: is silent (peak {peak:.1e}, speech is above {SILENT_PEAK:.0e}); "
@@ -232,6 +209,18 @@ def _check_there(path: Path, encoded: bytes | None) -> None:
         raise AudioError(f"{path}: there is no such file")
     if (len(encoded) if encoded is not None else path.stat().st_size) == 0:
         raise AudioError(f"{path}: holds no samples: the file is empty")
+
+
+def _left_instead(path: Path, encoded: bytes | None) -> str | None:
+    """What git, or a server, left in place of a recording."""
+    if encoded is None:
+        with contextlib.suppress(OSError), path.open("rb") as file:
+            encoded = file.read(64)
+    return instead((encoded or b"")[:64], "the recording")
+
+
+def _undecoded(error: Exception) -> str:
+    return f"can't be decoded as audio ({_reason(error)})"
 
 
 def _reason(error: Exception) -> str:

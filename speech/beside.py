@@ -1,7 +1,8 @@
 """What lies beside recordings and says what is spoken in them: tables, LibriSpeech's lists, text files."""
 
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +19,22 @@ from myqasr.speech.tables import read_text
 MANIFEST_NAME = "manifest.csv"
 NO_TEXT = "no transcript in a manifest.csv, .trans.txt or .txt"
 _TEXT_SUFFIXES = (".txt", ".normalized.txt", ".lab")
+_UNREAD = (
+    ".srt",
+    ".vtt",
+    ".sbv",
+    ".ass",
+    ".textgrid",
+    ".eaf",
+    ".ctm",
+    ".trs",
+    ".xml",
+    ".docx",
+    ".rtf",
+)
+"""Suffixes of what holds transcripts in forms that aren't read."""
+_TIMIT = re.compile(r"\d+\s+\d+\s+(?=\S)")
+"""First and last sample, before TIMIT's texts."""
 _TABLES = {".csv": read_csv, ".tsv": read_csv, ".jsonl": read_nemo, ".json": read_nemo}
 _MOST_TABLE_BYTES = 256 * 2**20
 _LEVELS_UP = 4
@@ -43,6 +60,7 @@ class _Notes:
         self._faults: dict[Path, str] = {}
         self._transcripts: dict[Path, dict[str, str]] = {}
         self._genders: dict[Path, dict[str, str | None]] = {}
+        self._names: dict[Path, dict[str, str]] = {}
 
     def clips(self, path: Path) -> list[Clip]:
         absolute = os.path.abspath(path)
@@ -59,13 +77,41 @@ class _Notes:
             return [
                 Clip(path, speaker, spoken[path.stem], gender=self._genders[folder].get(speaker))
             ]
-        texts = (path.with_name(path.stem + suffix) for suffix in _TEXT_SUFFIXES)
-        beside = next((text for text in texts if text.is_file()), None)
         try:
-            text = read_text(beside).strip() if beside is not None else None
+            text = self._beside(path)
         except UserError as error:
             text, untold = None, str(error)
+        other = next((each for each in map(self._sibling(path), _UNREAD) if each), None)
+        if other is not None and untold is None:
+            untold = (
+                f"no transcript: {other} isn't read; write its text to {path.stem}.txt beside it"
+            )
         return [Clip(path, text=text or None, untold=None if text else untold)]
+
+    def _beside(self, path: Path) -> str | None:
+        """The text of a file of the same name, whatever the case of its suffix."""
+        sibling = self._sibling(path)
+        found = next((each for each in map(sibling, _TEXT_SUFFIXES) if each), None)
+        if found is None:
+            return None
+        text = read_text(found).strip()
+        return _TIMIT.sub("", text, count=1) if sibling(".phn") or sibling(".wrd") else text
+
+    def _sibling(self, path: Path) -> Callable[[str], Path | None]:
+        """From a suffix to the file beside `path` that has it."""
+        folder = path.parent
+        if folder not in self._names:
+            names = sorted(each.name for each in folder.iterdir()) if folder.is_dir() else []
+            self._names[folder] = {
+                name[: -len(end)] + end.lower(): name for name in names for end in _ends(name)
+            }
+        known = self._names[folder]
+
+        def named(suffix: str) -> Path | None:
+            name = known.get(path.stem + suffix)
+            return None if name is None else folder / name
+
+        return named
 
     def _librispeech(self, folder: Path) -> dict[str, str]:
         if folder not in self._transcripts:
@@ -97,11 +143,27 @@ class _Notes:
                     self._faults.setdefault(folder, f"no transcript: {error}")
                     continue
                 new: dict[str, list[Clip]] = {}
-                for clip in listed:
+                if listed and not any(clip.path.is_file() for clip in listed):
+                    self._faults.setdefault(
+                        folder,
+                        f"no transcript: {table} lists other files ({listed[0].path}, ...); write there "
+                        "where the recordings are, as seen from its folder",
+                    )
+                nothing = f"no transcript: {table} has no text for it in a column 'text'"
+                for clip in (
+                    clip if clip.text or clip.untold else replace(clip, untold=nothing)
+                    for clip in listed
+                ):
                     new.setdefault(os.path.realpath(clip.path), []).append(clip)
                 by_path = {**new, **by_path}
             self._tables[folder] = by_path
         return self._tables[folder]
+
+
+def _ends(name: str) -> list[str]:
+    """A name's suffix, and that with the one before it."""
+    suffixes = Path(name).suffixes
+    return ["".join(suffixes[-count:]) for count in (1, 2) if len(suffixes) >= count]
 
 
 def _tables(folder: Path) -> list[Path]:

@@ -7,7 +7,7 @@ manifest has it.
 
 import math
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
@@ -52,9 +52,11 @@ _READERS: dict[str, Callable[[Path], list[Clip]]] = {
 }
 PREFERRED_SECONDS = (1.5, 12.0)
 _LEVELS_DOWN = 2
+_ARCHIVES = (".tar", ".tgz", ".bz2", ".xz", ".zst", ".rar", ".7z")
+
 _LOOKED_FOR = (
-    f"audio files ({', '.join(AUDIO_SUFFIXES)}), a zip or list of them, a manifest.csv or NeMo JSON, "
-    "or a data set of docs/data.md"
+    f"audio files ({', '.join(AUDIO_SUFFIXES[:7])} and other usual ones), a zip or list of them, a "
+    "manifest.csv or NeMo JSON, or a data set of docs/data.md"
 )
 
 Item = TypeVar("Item")
@@ -128,26 +130,46 @@ def read_clips(
 
     Raises UserError naming the first ones when none can be used.
     """
-    recordings: list[Recording] = []
+    skipped: list[tuple[Path, str]] = []
+    recordings = list(each_clip(clips, skipped.extend, need_text))
+    return recordings, skipped
+
+
+def each_clip(
+    clips: Sequence[Clip],
+    skip: Callable[[list[tuple[Path, str]]], None],
+    need_text: bool = False,
+) -> Iterator[Recording]:
+    """Decode clips one after the other, so that one at a time is in memory.
+
+    skip: is given those that can't be used, each with the reason. Raises UserError as `read_clips`.
+    """
     skipped: list[tuple[Path, str]] = []
     for clip in clips:
         try:
             if need_text and clip.text is None:
                 raise AudioError(clip.untold or NO_TEXT)
-            recordings.append(_recording(clip))
+            recording = _recording(clip)
         except UserError as error:
             skipped.append((clip.path, str(error).removeprefix(f"{clip.path}: ")))
-    _refuse_none(recordings, skipped)
-    return recordings, skipped
+            skip(skipped[-1:])
+        else:
+            yield recording
+            del recording
+    if len(skipped) == len(clips):
+        _refuse_none([], skipped)
 
 
 def choose_clips(
-    clips: Sequence[Clip], count: int
+    clips: Sequence[Clip],
+    count: int,
+    kept: Callable[[Recording], Sequence[Recording]] = lambda recording: [recording],
 ) -> tuple[list[Recording], list[tuple[Path, str]]]:
     """Decode `count` clips spread evenly over the sequence, in its order; fewer if there are fewer.
 
     Clips of 1.5 to 12 s come first: shorter ones say little, longer ones slow the measuring down.
     The lengths of all are read from their headers, so every file that isn't audio is among the skipped.
+    kept: of each that was decoded, what of it is; one after the other, as they may be hours long.
     Raises UserError when none can be used.
     """
     if count < 1:
@@ -163,16 +185,16 @@ def choose_clips(
             continue
         low, high = PREFERRED_SECONDS
         (preferred if low <= seconds <= high else others).append(index)
-    chosen: dict[int, Recording] = {}
+    chosen: dict[int, Sequence[Recording]] = {}
     for index in [*_spread(preferred, count), *_spread(others, count)]:
         if len(chosen) == count:
             break
         try:
-            chosen[index] = _recording(clips[index])
+            chosen[index] = kept(_recording(clips[index]))
         except UserError as error:
             path = clips[index].path
             skipped.append((path, str(error).removeprefix(f"{path}: ")))
-    recordings = [chosen[index] for index in sorted(chosen)]
+    recordings = [piece for index in sorted(chosen) for piece in chosen[index]]
     _refuse_none(recordings, skipped)
     return recordings, skipped
 
@@ -260,6 +282,8 @@ def _clips_of(source: Path) -> list[Clip]:
         return described(read_list(source))
     if suffix in _READERS:
         return _READERS[suffix](source)
+    if suffix in _ARCHIVES:
+        raise AudioError(f"{source} is an archive; unpack it, and pass the folder")
     raise AudioError(f"{source} is none of: {_LOOKED_FOR}")
 
 

@@ -32,6 +32,9 @@ FORMATS = (
 )
 """Containers that are tried; none of them names further files to open."""
 
+_NO_SEEK = ("MPEG_LAYER_III", "GSM610")
+"""Kinds of samples in a WAV that libsndfile can't find its way in."""
+
 FAULTS = (soundfile.SoundFileError, av.FFmpegError, OSError, ValueError)
 """What reading a block may raise on a file that isn't audio or is damaged."""
 
@@ -94,13 +97,13 @@ def _kind(path: Path, encoded: bytes | None) -> str:
         if head[:4] == b"OggS" and _is_chained(file):
             return "ffmpeg"
         file.seek(0)
-        if head[:4] not in (b"RIFF", b"RF64", b"FORM", b"OggS"):
+        if head[:4] not in (b"RIFF", b"RF64", b"FORM", b"OggS", b"NIST"):
             return "ffmpeg"
         try:
             info = soundfile.info(file)
         except soundfile.SoundFileError:
             return "ffmpeg"
-    known = 0 < info.frames < MOST_SAMPLES and info.subtype != "MPEG_LAYER_III"
+    known = 0 < info.frames < MOST_SAMPLES and info.subtype not in _NO_SEEK
     return "sndfile" if known else "ffmpeg"
 
 

@@ -2,7 +2,7 @@
 
 CTC: the best token per frame, repeats merged, blanks dropped (Graves et al., "Connectionist temporal
 classification", ICML 2006, best path decoding). Classifiers: one label. Models that write token by token,
-each after reading what they wrote: the best token, until the end token.
+each after reading what they wrote: the best token, until an end token.
 """
 
 import re
@@ -25,6 +25,7 @@ class Autoregression:
 
     prompt: ids it is given to go on from. end: id that it ends with. max_tokens: most ids, prompt included.
     suppressed: ids that are never written; suppressed_first: ids that the text doesn't start with.
+    more_ends: other ids that it ends with.
     """
 
     prompt: tuple[int, ...]
@@ -32,6 +33,7 @@ class Autoregression:
     max_tokens: int
     suppressed: tuple[int, ...] = ()
     suppressed_first: tuple[int, ...] = ()
+    more_ends: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if len(self.prompt) < 2 or self.max_tokens <= len(self.prompt):
@@ -39,6 +41,10 @@ class Autoregression:
                 f"a prompt of {len(self.prompt)} tokens and at most {self.max_tokens} in all: there must "
                 "be two in the prompt and room for one more"
             )
+
+    def ends(self, token: int) -> bool:
+        """Whether the text is over when `token` is written."""
+        return token == self.end or token in self.more_ends
 
     def forbidden(self, count: int, vocabulary: int) -> NDArray[np.bool_]:
         """Which ids may not be written, at each of the first `count` places, [count, vocabulary]."""
@@ -58,6 +64,7 @@ class Tokens:
     classifier: its symbols are labels, its output is one frame.
     byte_level: symbols spell bytes of UTF-8, in the alphabet of GPT-2's tokenizer.
     tidied: spaces before punctuation and English endings are taken out, see `TIDIED`.
+    unheeded: what the model's files ask for, and greedy decoding doesn't do.
     """
 
     symbols: tuple[str, ...]
@@ -65,13 +72,14 @@ class Tokens:
     autoregression: Autoregression | None = None
     byte_level: bool = False
     tidied: bool = False
+    unheeded: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.blank is not None and not 0 <= self.blank < len(self.symbols):
             raise UserError(f"CTC blank id {self.blank} is outside the {len(self.symbols)} tokens")
         how = self.autoregression
         if how is not None:
-            ids = (*how.prompt, how.end, *how.suppressed, *how.suppressed_first)
+            ids = (*how.prompt, how.end, *how.more_ends, *how.suppressed, *how.suppressed_first)
             odd = [
                 each for each in ids if type(each) is not int or not 0 <= each < len(self.symbols)
             ]
@@ -86,6 +94,15 @@ class Tokens:
         """What the model does with a recording."""
         writes = self.blank is not None or self.autoregression is not None
         return "transcription" if writes else "classification"
+
+
+def notices(tokens: Tokens) -> list[str]:
+    """What people are to know of how text is decoded, a line each."""
+    if not tokens.unheeded:
+        return []
+    return [
+        f"decoding is greedy: without {', '.join(tokens.unheeded)}, which the model's files ask for"
+    ]
 
 
 def collapse(best: NDArray[np.integer], blank: int) -> list[int]:
@@ -148,10 +165,7 @@ def greedy_text(logits: NDArray[np.floating], tokens: Tokens) -> str:
             f"logits of shape {tuple(logits.shape)} don't fit {len(tokens.symbols)} tokens"
         )
     if tokens.autoregression is not None:
-        written = best_tokens(logits, tokens.autoregression)
-        return ids_to_text(
-            [token for token in written if token != tokens.autoregression.end], tokens
-        )
+        return ids_to_text(best_tokens(logits, tokens.autoregression), tokens)
     if tokens.blank is None:
         return tokens.symbols[int(logits.mean(axis=0).argmax())]
     return ids_to_text(collapse(logits.argmax(axis=1), tokens.blank), tokens)
@@ -170,10 +184,10 @@ def best_tokens(logits: NDArray[np.floating], how: Autoregression, first: bool =
 def greedy_logits(
     next_logits: Callable[[int, int], NDArray[np.float32]], how: Autoregression
 ) -> NDArray[np.float32]:
-    """Logits [tokens written, vocab] of greedy decoding; the last row is that of the end token, if it came.
+    """Logits [tokens written, vocab] of greedy decoding; the last row is that of an end token, if one came.
 
     next_logits: from a token and its position to the logits [vocab] of the token after it; called for every
-    token in turn, the prompt's first. Writing stops at the end token, at `max_tokens`, and when it `repeats`.
+    token in turn, the prompt's first. Writing stops at an end token, at `max_tokens`, and when it `repeats`.
     """
     token = how.prompt[-1]
     for position, earlier in enumerate(how.prompt[:-1]):
@@ -184,7 +198,7 @@ def greedy_logits(
         rows.append(next_logits(token, position))
         (token,) = best_tokens(rows[-1][None], how, first=len(rows) == 1)
         written.append(token)
-        if token == how.end or repeats(written):
+        if how.ends(token) or repeats(written):
             break
     return np.stack(rows)
 

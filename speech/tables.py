@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from myqasr.core.errors import UserError
+from myqasr.core.reading import instead
 
 DELIMITERS = (",", "\t", ";", "|")
 _BYTE_ORDER_MARKS = (
@@ -57,6 +58,11 @@ def read_text(file: Path) -> str:
     except (OSError, EOFError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"{file} can't be read: {reason}") from error
+    other = instead(data[:64], "a text")
+    if other is None and data[257:262] == b"ustar":
+        other = f"is an archive; unpack it: tar -xf {file.name}"
+    if other is not None:
+        raise UserError(f"{file} {other}")
     encoding = next((name for mark, name in _BYTE_ORDER_MARKS if data.startswith(mark)), "utf-8")
     try:
         return data.decode(encoding)

@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
-from myqasr.cli.terminal.output import console, print_json, print_skipped
+from myqasr.cli.terminal.output import console, print_json, print_skipped, say
 
 
 def run(file: Path, audio: list[Path], threads: int, as_json: bool) -> None:
     """Print a line per audio file."""
     from myqasr.api import Listener, transcribe
 
-    listener = Listener(skipped=print_skipped)
+    listener = Listener(say, print_skipped)
     transcripts = transcribe(file, audio, threads=threads, listener=listener)
     if as_json:
         print_json(transcripts)

@@ -4,7 +4,8 @@
 //   runner MODEL THREADS METHODS [profile]      METHODS: forward, or encode,decode
 //
 // On start it answers with how loading went and what it runs on. Commands:
-//   greedy END MAX  N id... N id... N id...     how to write token by token: prompt, suppressed, suppressed first
+//   greedy END MAX  N id... (four times)        how to write token by token: prompt, suppressed, suppressed first,
+//                                               more ends
 //   run FEATURES LOGITS REPEATS                 raw float32 in and out; LOGITS may be -
 //   memory                                      resident memory, now and at most
 //   etdump FILE                                 events of all runs so far; needs "profile"
@@ -206,7 +207,7 @@ class Model {
       const bool first = found.values.empty();
       append(logits, found.columns, found.values);
       ids.push_back(best_of(&found.values[found.values.size() - found.columns], found.columns, first));
-      if (ids.back() == greedy_.end || repeats(ids.data() + greedy_.prompt.size(), ids.data() + ids.size())) break;
+      if (ends(ids.back()) || repeats(ids.data() + greedy_.prompt.size(), ids.data() + ids.size())) break;
     }
     return found;
   }
@@ -222,6 +223,11 @@ class Model {
     auto outputs = execute("decode", inputs, position + 1);
     cache.keep(outputs, position);
     return outputs;
+  }
+
+  bool ends(int64_t id) const {
+    const auto& more = greedy_.more_ends;
+    return id == greedy_.end || std::find(more.begin(), more.end(), id) != more.end();
   }
 
   int64_t best_of(const float* row, size_t columns, bool first) const {
@@ -289,6 +295,7 @@ std::string obey(Model& model, const std::string& line) {
     greedy.prompt = read_ids(words);
     greedy.suppressed = read_ids(words);
     greedy.suppressed_first = read_ids(words);
+    greedy.more_ends = read_ids(words);
     model.set_greedy(greedy);
     return "{}";
   }

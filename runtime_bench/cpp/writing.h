@@ -13,7 +13,7 @@ constexpr std::ptrdiff_t kLeastRepeats = 4, kLeastRepeated = 24;
 struct Greedy {
   int64_t end = 0;
   size_t max_tokens = 0;
-  std::vector<int64_t> prompt, suppressed, suppressed_first;
+  std::vector<int64_t> prompt, suppressed, suppressed_first, more_ends;
 };
 
 // The text ends with one group of tokens, again and again.

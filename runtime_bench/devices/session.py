@@ -191,7 +191,7 @@ def open_session(
 
 def greedy_command(how: Autoregression) -> str:
     """How to write token by token, as the runner reads it."""
-    lists = (how.prompt, how.suppressed, how.suppressed_first)
+    lists = (how.prompt, how.suppressed, how.suppressed_first, how.more_ends)
     words = [" ".join(str(number) for number in (len(ids), *ids)) for ids in lists]
     return " ".join(("greedy", str(how.end), str(how.max_tokens), *words))
 

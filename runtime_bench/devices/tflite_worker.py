@@ -146,17 +146,19 @@ class TokenWriter:
 class Greedy:
     """How a text is started and stopped, as `speech.decoding` has it.
 
-    numbers: end, most tokens; and for prompt, suppressed and suppressed first: how many ids, then these.
+    numbers: end, most tokens; and for prompt, suppressed, suppressed first and more ends: how many ids, then
+    these.
     """
 
     def __init__(self, numbers: list[int]) -> None:
-        self.end, self.max_tokens, *rest = numbers
+        end, self.max_tokens, *rest = numbers
         lists: list[list[int]] = []
-        for _ in range(3):
+        for _ in range(4):
             count = rest[0]
             lists.append(rest[1 : 1 + count])
             rest = rest[1 + count :]
-        self.prompt, self.suppressed, self.suppressed_first = lists
+        self.prompt, self.suppressed, self.suppressed_first, more_ends = lists
+        self.ends = {end, *more_ends}
 
     def logits(self, next_logits: Callable[[int, int], Any]) -> Any:
         """Logits [tokens written, vocab]. next_logits: of a token and its position."""
@@ -170,7 +172,7 @@ class Greedy:
             if len(rows) == 1:
                 allowed[self.suppressed_first] = -np.inf
             ids.append(int(allowed.argmax()))
-            if ids[-1] == self.end or repeats(ids[len(self.prompt) :]):
+            if ids[-1] in self.ends or repeats(ids[len(self.prompt) :]):
                 break
         return np.stack(rows)
 

@@ -18,8 +18,8 @@ from myqasr.runtime_bench.devices.machine import usable_cores as usable
 from myqasr.runtime_bench.measure.peak_memory import measure_startup
 from myqasr.runtime_bench.measure.transcription import (
     checked_logits,
+    joined,
     model_inputs,
-    text_of,
     transcribe,
 )
 from myqasr.runtime_bench.measure.unfinished import BenchKeeping
@@ -51,7 +51,7 @@ from myqasr.runtime_bench.runners.base import Runner, System, open_system, own_s
 from myqasr.runtime_bench.runners.exported import AudioInput
 from myqasr.runtime_bench.runners.records import record_of
 from myqasr.speech.datasets import Recording, evenly, read_clips
-from myqasr.speech.decoding import Tokens
+from myqasr.speech.decoding import Tokens, greedy_text
 from myqasr.speech.normalizers import DEFAULT_NORMALIZER, normalizer
 from myqasr.speech.scoring import Normalize
 
@@ -275,9 +275,11 @@ def _transcripts(
         on_progress("transcribe", step, len(material.inputs))
         said = {}
         for name, runner in runners.items():
-            logits = checked_logits(runner, material.inputs[step])
-            tokens = [written_tokens(piece, how) for piece in logits]
-            said[name] = text_of(logits, material.tokens), tokens
+            texts, tokens = [], []
+            for logits in checked_logits(runner, material.inputs[step]):
+                texts.append(greedy_text(logits, material.tokens))
+                tokens.append(written_tokens(logits, how))
+            said[name] = joined(texts), tokens
         keeping.keep_said(said)
     return {
         name: _Heard(

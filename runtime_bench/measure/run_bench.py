@@ -24,6 +24,7 @@ from myqasr.runtime_bench.runners.base import System, held
 from myqasr.runtime_bench.runners.exported import Exported, common_input, exported_file
 from myqasr.runtime_bench.runners.records import record_of
 from myqasr.speech.datasets import Clip, Recording, audio_hash, evenly, read_clips
+from myqasr.speech.decoding import notices
 from myqasr.speech.recordings import overlap
 
 FLOAT_NAME = "float (torch)"
@@ -153,6 +154,8 @@ def bench_files(
     """Measure any systems whose input is that of `files`, and add the report to the run's results."""
     check_place(folder.bench / "result.json")
     audio, tokens = common_input(files)
+    for notice in notices(tokens):
+        say(notice)
     artifacts = {file.system.name: measured_file(file.artifact) for file in files}
     provenance = provenance_of(folder.load_settings(), heard.recordings)
     made_of = {

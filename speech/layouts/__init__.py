@@ -14,6 +14,7 @@ from myqasr.speech.layouts import (
     fleurs,
     kaldi,
     ljspeech,
+    mls,
     speech_commands,
     stm,
     vctk,
@@ -28,6 +29,7 @@ LAYOUTS: dict[str, Callable[[Path], list[Clip] | None]] = {
     "Kaldi": kaldi.clips,
     "STM": stm.clips,
     "LJSpeech": ljspeech.clips,
+    "MLS": mls.clips,
     "Hugging Face AudioFolder": audiofolder.clips,
     "Hugging Face save_to_disk and parquet": arrow.clips,
 }

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from myqasr.core.errors import BrokenFileError, NotInstalledError, UserError
-from myqasr.core.reading import json_object
+from myqasr.core.reading import instead, json_object
 from myqasr.speech.layouts.audiofolder import SPLITS
 from myqasr.speech.manifests import Clip, Reading, once, reading_of
 
@@ -58,9 +58,14 @@ def recording(table_file: Path, row: int) -> bytes:
     else:
         table = _table(table_file)
         value = table.column(_audio_column(table.schema, table_file))[row].as_py()
-    if not isinstance(value, dict) or not value.get("bytes"):
-        raise UserError(f"{table_file} row {row} holds no recording")
-    return bytes(value["bytes"])
+    held = value.get("bytes") if isinstance(value, dict) else value
+    named = value.get("path") if isinstance(value, dict) else None
+    if not held and isinstance(named, str) and (table_file.parent / named).is_file():
+        return (table_file.parent / named).read_bytes()
+    if not held or not isinstance(held, bytes):
+        where = f": its file {named} isn't beside the table" if named else ""
+        raise UserError(f"{table_file} row {row} holds no recording{where}")
+    return held
 
 
 def _saved(folder: Path, split: str | None) -> list[Clip]:
@@ -157,7 +162,10 @@ def _opened(path: Path, stamp: tuple[int, int]) -> "parquet.ParquetFile":
     try:
         return parquet.ParquetFile(path)
     except _faults() as error:
-        raise UserError(f"{path} can't be read as a parquet table: {error}") from error
+        with path.open("rb") as file:
+            other = instead(file.read(64), "the table")
+        what = other or f"can't be read as a parquet table ({error}); fetch it again"
+        raise UserError(f"{path} {what}") from error
 
 
 def _schema(path: Path) -> "pyarrow.Schema":
@@ -186,7 +194,7 @@ def _group(path: Path, group: int, stamp: tuple[int, int]) -> Any:
 
 
 def _audio_column(schema: Sequence[Any], path: Path) -> str:
-    """The first column of structs with `bytes`."""
+    """The first column of structs with `bytes`; else the one column of bytes."""
     import pyarrow
 
     for field in schema:
@@ -195,8 +203,18 @@ def _audio_column(schema: Sequence[Any], path: Path) -> str:
             kind.field(i).name for i in range(kind.num_fields)
         ]:
             return str(field.name)
+    plain = [
+        str(field.name)
+        for field in schema
+        if pyarrow.types.is_binary(field.type) or pyarrow.types.is_large_binary(field.type)
+    ]
+    if len(plain) == 1:
+        return plain[0]
     names = ", ".join(field.name for field in schema)
-    raise UserError(f"{path} has no column of recordings (structs with bytes); it has: {names}")
+    raise UserError(
+        f"{path} has no column of recordings (encoded files as bytes); it has: {names}; save it with "
+        "`datasets`, its column cast to Audio, or pass the files and a manifest.csv"
+    )
 
 
 def _about(schema: Any) -> dict[str, Any]:

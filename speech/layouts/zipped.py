@@ -9,21 +9,38 @@ from myqasr.speech.manifests import Clip
 
 SUFFIX = ".zip"
 MAX_BYTES = 512 * 2**20
+MAX_TEXT_BYTES = 2**20
 
 
 def clips(path: Path) -> list[Clip]:
     """Clips of the audio files in a zip, sorted by name; their paths go on behind the zip's.
 
+    The text of each is that of a .txt of the same name in it.
+
     Raises UserError when the file isn't a zip.
     """
-    names = []
+    found = []
     with _opened(path) as archive:
-        for name in archive.namelist():
+        names = set(archive.namelist())
+        for name in sorted(names):
             place = PurePosixPath(name)
             hidden = any(part.startswith((".", "__MACOSX")) for part in place.parts)
             if place.suffix.lower() in AUDIO_SUFFIXES and not hidden:
-                names.append(name)
-    return [Clip(path / name) for name in sorted(names)]
+                beside = str(place.with_suffix(".txt"))
+                text = _text(archive, path, beside) if beside in names else None
+                found.append(Clip(path / name, text=text))
+    return found
+
+
+def _text(archive: zipfile.ZipFile, path: Path, name: str) -> str | None:
+    try:
+        if archive.getinfo(name).file_size > MAX_TEXT_BYTES:
+            raise UserError(f"{path / name} holds more than the text of a recording; take it out")
+        return archive.read(name).decode("utf-8-sig").strip() or None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path / name} isn't UTF-8; save the file as UTF-8") from error
+    except (zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
+        raise UserError(f"{path / name}: can't be unpacked ({error}); zip it again") from error
 
 
 def recording(path: Path) -> bytes | None:

@@ -48,7 +48,8 @@ HEADS = {
 
 WHISPER = "WhisperForConditionalGeneration"
 
-CHECKPOINT = "myqasr.speech.models.checkpoint"
+CHECKPOINT = "myqasr.speech.models.files.checkpoint"
+HUB = "myqasr.speech.models.files.hub"
 SPEECHBRAIN = "hyperparams.yaml"
 TORCHAUDIO = "torchaudio:"
 
@@ -68,58 +69,80 @@ HASHES = "sha256.json"
 """In a model folder: file name -> hex sha256 that the file must have."""
 
 
-def load_model(source: str) -> SpeechModel:
+def load_model(source: str, language: str | None = None) -> SpeechModel:
     """Load a speech model in float32, ready for measuring and export.
 
     source: `default` for the embedded model; `whisper-tiny.en` or `whisper-base` from the extras of those
     names; a local folder with config.json, or as faster-whisper downloads it; OpenAI's `.pt`; a hub id; or
     `torchaudio:` and the name of a pipeline. After it, for Whisper: `?language=de` says what is spoken, to a
     multilingual one; `?window=10` has it take 10 s of audio at a time instead of 30; `&` joins the two.
+    `?language=deu` also chooses among the vocabularies of MMS; `language` does where `source` doesn't.
     Raises UserError when it is not a model, not a supported class, has weights that aren't finite, or
     isn't what its `sha256.json` says, if it has one.
     """
-    with reading(source, "can't be loaded", "pass a whole folder of a supported model", ModelError):
-        model = _loaded(Source.parse(source))
+    asked = Source.parse(source)
+    mend = "pass a whole folder of a supported model"
+    with reading(asked.name, "can't be loaded", mend, ModelError):
+        model = _loaded(asked, language)
         model.check_weights()
         model.check_outputs()
     return model
 
 
-def _loaded(asked: Source) -> SpeechModel:
-    source, path = asked.name, Path(asked.name)
+def _loaded(asked: Source, language: str | None) -> SpeechModel:
     packages = importlib.import_module("myqasr.speech.models.whisper.packages")
-    if source in packages.PACKAGES and not path.exists():
-        folder, parts = packages.located(source)
-        return _whisper("load_ctranslate2", parts, folder, asked)
-    if path.is_dir():
-        check_hashes(path)
-        if (path / "model.bin").is_file():
-            importlib.import_module(CHECKPOINT).check_bytes(path / "model.bin")
-            ctranslate2 = importlib.import_module("myqasr.speech.models.whisper.ctranslate2")
-            if ctranslate2.is_ctranslate2(path):
-                return _whisper("load_ctranslate2", (path / "model.bin",), path, asked)
-    elif path.is_file() and path.suffix == ".pt":
-        importlib.import_module(CHECKPOINT).check_bytes(path)
-        return _whisper("load_openai", path, asked)
-    if source.startswith(TORCHAUDIO):
+    if asked.name.startswith(TORCHAUDIO):
         pipelines = importlib.import_module("myqasr.speech.models.torchaudio_pipelines")
         _refuse_options(asked)
-        pipeline: SpeechModel = pipelines.load(source.removeprefix(TORCHAUDIO), source)
+        pipeline: SpeechModel = pipelines.load(asked.name.removeprefix(TORCHAUDIO), asked.name)
         return pipeline
-    name = str(DEFAULT_MODEL) if source == "default" else source
-    architecture = _architecture(name)
+    if asked.name in packages.PACKAGES and not Path(asked.name).exists():
+        folder, parts = packages.located(asked.name)
+        return _whisper("load_ctranslate2", parts, folder, asked)
+    path = _place(asked, language)
+    weights = path / "model.bin" if path.is_dir() else path
+    if path.is_dir():
+        check_hashes(path)
+    if weights.is_file() and (path.is_dir() or weights.suffix == ".pt"):
+        importlib.import_module(CHECKPOINT).check_bytes(weights)
+        ctranslate2 = importlib.import_module("myqasr.speech.models.whisper.ctranslate2")
+        if weights.suffix == ".pt":
+            return _whisper("load_openai", weights, asked)
+        if ctranslate2.is_ctranslate2(path):
+            return _whisper("load_ctranslate2", (weights,), path, asked)
+    return _of_its_class(path, asked, language)
+
+
+def _place(asked: Source, language: str | None) -> Path:
+    """Where its files lie; those of a hub id are fetched."""
+    path = DEFAULT_MODEL if asked.name == "default" else Path(asked.name)
+    if not path.exists():
+        fetched: Path = importlib.import_module(HUB).fetched(asked.name, asked.language or language)
+        return fetched
+    return path
+
+
+def _of_its_class(path: Path, asked: Source, language: str | None) -> SpeechModel:
+    """A folder whose config.json names a class."""
+    architecture = _architecture(path)
     if architecture == WHISPER:
-        return _whisper("load", name, architecture, asked)
+        return _whisper("load", str(path), architecture, asked)
     module = ARCHITECTURES.get(architecture)
     if module is None:
+        packages = importlib.import_module("myqasr.speech.models.whisper.packages").PACKAGES
         raise ModelError(
-            f"{source} is a {architecture}, which isn't supported; supported: {', '.join(ARCHITECTURES)}, "
-            f"{', '.join(packages.PACKAGES)}, and torchaudio:NAME for its pipelines"
+            f"{asked.name} is a {architecture}, which isn't supported; supported: "
+            f"{', '.join((*ARCHITECTURES, *packages))}, and torchaudio:NAME for its pipelines"
         )
-    by_language = module == ARCHITECTURES["Wav2Vec2ForCTC"]
-    _refuse_options(replace(asked, language=None) if by_language else asked)
-    told = (asked.language,) if by_language else ()
-    model: SpeechModel = importlib.import_module(module).load(name, str(asked), architecture, *told)
+    loader = importlib.import_module(module)
+    if module == ARCHITECTURES["Wav2Vec2ForCTC"]:
+        if loader.has_languages(path):
+            asked = replace(asked, language=asked.language or language)
+        _refuse_options(replace(asked, language=None))
+        told: SpeechModel = loader.load(str(path), str(asked), architecture, asked.language)
+        return told
+    _refuse_options(asked)
+    model: SpeechModel = loader.load(str(path), str(asked), architecture)
     return model
 
 
@@ -130,7 +153,9 @@ def _whisper(loader: str, *args: object) -> SpeechModel:
 
 def _refuse_options(asked: Source) -> None:
     if asked.language is not None:
-        raise ModelError(f"{asked.name} can't be told a language: only multilingual Whispers can")
+        raise ModelError(
+            f"{asked.name} can't be told a language: only multilingual Whispers and MMS can"
+        )
     if asked.window is not None:
         raise ModelError(
             f"{asked.name} has no window: it takes audio of any length; --max-seconds of `myqasr export` "
@@ -154,35 +179,20 @@ def check_hashes(folder: Path) -> None:
             )
 
 
-def _architecture(source: str) -> str:
+def _architecture(path: Path) -> str:
     """The model class that config.json names, or that its type and weights make it."""
-    path = Path(source)
-    if path.exists():
-        config = path / "config.json"
-        if (path / SPEECHBRAIN).is_file() and not config.is_file():
-            return "EncoderASR"
-        if path.is_dir() and not config.is_file():
-            importlib.import_module(CHECKPOINT).check_adapter_only(path)
-        if not config.is_file():
-            raise ModelError(
-                f"{source} is not a model: no config.json in it; pass the folder that holds "
-                "config.json and model.safetensors, a folder of faster-whisper, or a hub id"
-            )
-        what, mend = "is not valid JSON of a model", "fetch it again"
-        held = json_object(config, what, mend, ModelError)
-        named, kind = held.get("architectures"), held.get("model_type")
-        if named is not None and not isinstance(named, list):
-            raise ModelError(f"{config}: 'architectures' is not a list of names; fetch it again")
-    else:
-        from transformers import AutoConfig
-
-        try:
-            found = AutoConfig.from_pretrained(source)
-            named, kind = found.architectures, found.model_type
-        except Exception as error:
-            raise ModelError(
-                f"{source} is neither a folder here nor a model that can be fetched from the hub"
-            ) from error
+    config = path / "config.json"
+    if (path / SPEECHBRAIN).is_file() and not config.is_file():
+        return "EncoderASR"
+    if path.is_dir() and not config.is_file():
+        importlib.import_module(CHECKPOINT).check_adapter_only(path)
+    if not config.is_file():
+        raise ModelError(_no_model(path))
+    what, mend = "is not valid JSON of a model", "fetch it again"
+    held = json_object(config, what, mend, ModelError)
+    named, kind = held.get("architectures"), held.get("model_type")
+    if named is not None and not isinstance(named, list):
+        raise ModelError(f"{config}: 'architectures' is not a list of names; fetch it again")
     name = str(named[0]) if isinstance(named, list) and named else None
     if name in ARCHITECTURES:
         return name
@@ -190,10 +200,26 @@ def _architecture(source: str) -> str:
         return _by_weights(path, kind) if path.is_dir() else BY_TYPE[kind][0]
     if name is None:
         raise ModelError(
-            f"{source}: config.json names no model class under 'architectures'; write the one that it was "
+            f"{path}: config.json names no model class under 'architectures'; write the one that it was "
             f'trained as there, e.g. ["Wav2Vec2ForCTC"]; supported: {", ".join(ARCHITECTURES)}'
         )
     return name
+
+
+def _no_model(path: Path) -> str:
+    """Where the model is that was meant, if it is near."""
+    if path.is_file() and (path.parent / "config.json").is_file():
+        return f"{path} is one of a model's files; pass its folder, {path.parent}"
+    if path.is_dir():
+        below = sorted(each.parent for each in path.glob("*/config.json"))
+        if below:
+            names = ", ".join(each.name for each in below[:4]) + (", ..." if len(below) > 4 else "")
+            return f"{path} is not a model, but folders in it are: {names}; pass one of these"
+    what = "it is a file" if path.is_file() else "no config.json in it"
+    return (
+        f"{path} is not a model: {what}; pass the folder that holds config.json and model.safetensors, a "
+        "folder of faster-whisper, or a hub id"
+    )
 
 
 def _by_weights(folder: Path, kind: str) -> str:

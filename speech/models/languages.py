@@ -23,8 +23,15 @@ def asked_of_data(
     model: SpeechModel,
 ) -> Selection:
     """What to choose recordings by: not by a language that the model is told and no recording names."""
-    if selection.language is None or not model.languages:
+    if selection.language is None or not (model.languages or model.language == selection.language):
         return selection
+    return asked_of_told(selection, audio)
+
+
+def asked_of_told(
+    selection: Selection, audio: PathLike | Sequence[PathLike] | Sequence[Recording]
+) -> Selection:
+    """The same, of a model that is told the language."""
     listed = [audio] if isinstance(audio, str | Path) else audio
     paths = [Path(each) for each in listed if not isinstance(each, Recording)]
     others = replace(selection, language=None)

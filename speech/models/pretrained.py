@@ -14,10 +14,10 @@ from transformers import AutoFeatureExtractor
 from transformers.utils import logging as transformers_logging
 
 from myqasr.core.errors import ModelError
-from myqasr.core.reading import reading
+from myqasr.core.reading import json_object, reading
 from myqasr.speech.decoding import Tokens
 from myqasr.speech.models.base import need_sample_rate
-from myqasr.speech.models.checkpoint import (
+from myqasr.speech.models.files.checkpoint import (
     ONLY_TRAINING,
     check_folder,
     fitted_names,
@@ -69,9 +69,10 @@ def load_pretrained(
             config.vocab_size = len(more["lm_head.weight"])
         state = _state(folder, kind, config, more, model_id) if folder.is_dir() else None
         where = source if state is None else None
-        model, found = kind.from_pretrained(
-            where, config=config, state_dict=state, output_loading_info=True, **options
-        )
+        with _silent():  # what it says in many lines is checked, and said in one
+            model, found = kind.from_pretrained(
+                where, config=config, state_dict=state, output_loading_info=True, **options
+            )
     missing = sorted(key for key in found["missing_keys"] if not ONLY_TRAINING.search(key))
     if missing:
         raise ModelError(
@@ -79,7 +80,23 @@ def load_pretrained(
             "would be random: pass a fine-tuned checkpoint, saved whole with model.save_pretrained"
         )
     refuse_unused(found["unexpected_keys"], model_id, architecture)
+    told = folder / "generation_config.json"
+    if kind.can_generate() and told.is_file():
+        # transformers passes over one that it can't read, and over any where weights don't come by file.
+        json_object(told, mend="fetch it again", kind=ModelError)
+        with refused(model_id, architecture):
+            model.generation_config = transformers.GenerationConfig.from_pretrained(folder)
     return model
+
+
+@contextlib.contextmanager
+def _silent() -> Iterator[None]:
+    before = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(before)
 
 
 def _state(
@@ -134,7 +151,7 @@ def ctc_tokens(source: str, config: Any, model_id: str, target_lang: str | None 
     blank = _blank(tokenizer, config, model_id)
     symbols, byte_level, tidied = written_by(tokenizer, outputs, model_id, ctc=True)
     silent = tuple("" if index == blank else symbol for index, symbol in enumerate(symbols))
-    tokens = Tokens(silent, blank, byte_level=byte_level, tidied=tidied)
+    tokens = Tokens(silent, blank, None, byte_level, tidied, _language_model(Path(source)))
     if blank == tokenizer.pad_token_id:
         check_text(tokenizer, tokens, model_id)
     return tokens
@@ -150,6 +167,11 @@ def _need_vocabulary(source: str, model_id: str) -> None:
             f"{model_id}: nothing in {folder} says what its outputs write; put the vocab.json or "
             "tokenizer.json there that it was trained with (processor.save_pretrained writes it)"
         )
+
+
+def _language_model(folder: Path) -> tuple[str, ...]:
+    """Of transformers' Wav2Vec2ProcessorWithLM, which decodes with beams and n-grams."""
+    return ("the n-grams of language_model/",) if (folder / "language_model").is_dir() else ()
 
 
 def _blank(tokenizer: Any, config: Any, model_id: str) -> int:

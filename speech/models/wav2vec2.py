@@ -4,18 +4,19 @@ wav2vec 2.0 (Baevski et al., NeurIPS 2020), HuBERT (Hsu et al., TASLP 2021) and 
 2022) take the same waveform and differ in normalisation and position embedding, which one path handles.
 """
 
-import json
+import difflib
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from myqasr.core.errors import ModelError
+from myqasr.core.reading import json_object
 from myqasr.speech.decoding import Tokens
 from myqasr.speech.models.base import SpeechModel, min_input_samples
+from myqasr.speech.models.files.checkpoint import read_file
 from myqasr.speech.models.pretrained import (
     WaveformToLogits,
     ctc_tokens,
@@ -33,9 +34,16 @@ def load(source: str, model_id: str, architecture: str, language: str | None = N
     else the one that its tokenizer names.
     """
     target = spoken(source, language, model_id)
-    adapter = None if target is None else adapter_of(Path(source), target)
+    adapter = None if target is None else adapter_of(Path(source), target, model_id)
     model = load_pretrained(source, model_id, architecture, adapter)
-    return with_processor(model, source, model_id, target)
+    return replace(with_processor(model, source, model_id, target), language=target)
+
+
+def has_languages(folder: Path) -> bool:
+    """Whether the vocabulary is one for each language."""
+    path = folder / "vocab.json"
+    vocabulary = _json(path) if path.is_file() else {}
+    return bool(vocabulary) and all(isinstance(each, dict) for each in vocabulary.values())
 
 
 def spoken(source: str, language: str | None, model_id: str) -> str | None:
@@ -44,18 +52,18 @@ def spoken(source: str, language: str | None, model_id: str) -> str | None:
     Raises ModelError for a language that isn't there, or when none is named.
     """
     path = Path(source) / "vocab.json"
-    vocabulary = _json(path) if path.is_file() else {}
-    nested = bool(vocabulary) and all(isinstance(each, dict) for each in vocabulary.values())
-    if not nested:
+    if not has_languages(path.parent):
         if language is not None:
             raise ModelError(f"{model_id} can't be told a language: its vocabulary has only one")
         return None
-    config = path.with_name("tokenizer_config.json")
-    named = language or (_json(config).get("target_lang") if config.is_file() else None)
+    vocabulary = _json(path)
+    named = language or _own_language(path.parent)
     if named is None and len(vocabulary) == 1:
         named = next(iter(vocabulary))
     if named not in vocabulary:
         known = sorted(vocabulary)
+        near = difflib.get_close_matches(named or "", known, 8, cutoff=0.4)
+        known = [*near, *(each for each in known if each not in near)]
         more = f" and {len(known) - 8} more" if len(known) > 8 else ""
         raise ModelError(
             f"{model_id}: its vocabulary is one for each language, and {named or 'none'} isn't among them; "
@@ -65,24 +73,32 @@ def spoken(source: str, language: str | None, model_id: str) -> str | None:
 
 
 def _json(path: Path) -> dict[str, Any]:
-    try:
-        held = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{path} is not JSON: {error}") from error
-    if not isinstance(held, dict):
-        raise ModelError(f"{path} holds no names and values")
-    return held
+    return json_object(path, "is not JSON of names and values", "fetch it again", ModelError)
 
 
-def adapter_of(folder: Path, target: str) -> dict[str, Tensor] | None:
-    """The weights of one language that lie beside those of the model; None where none do."""
-    path = folder / f"adapter.{target}.safetensors"
-    if not path.is_file():
-        return None
-    try:
-        return dict(load_file(path))
-    except (OSError, SafetensorError) as error:
-        raise ModelError(f"{path} is cut off or damaged ({error}); fetch it again") from error
+def _own_language(folder: Path) -> str | None:
+    """The language that the tokenizer's settings name, whose head the weights hold."""
+    config = folder / "tokenizer_config.json"
+    named = _json(config).get("target_lang") if config.is_file() else None
+    return named if isinstance(named, str) else None
+
+
+def adapter_of(folder: Path, target: str, model_id: str) -> dict[str, Tensor] | None:
+    """The weights of one language that lie beside those of the model; None where the model has them itself.
+
+    Raises ModelError when they are damaged, or when the model's own are another language's.
+    """
+    for suffix in (".safetensors", ".bin"):
+        path = folder / f"adapter.{target}{suffix}"
+        if path.is_file():
+            return read_file(path)
+    own = _own_language(folder)
+    if own not in (None, target) or (own is None and any(folder.glob("adapter.*.*"))):
+        raise ModelError(
+            f"{model_id}: no adapter.{target}.safetensors in {folder}, and its own weights are those of "
+            f"{own or 'another language'}; put that file of the hub's there"
+        )
+    return None
 
 
 def with_processor(

@@ -53,8 +53,14 @@ def tokenizer_of(source: str, target_lang: str | None = None) -> Any:
     return transformers.AutoTokenizer.from_pretrained(source, **options)
 
 
+_PADDED = (8, 64, 128)
+"""Heads are padded to a multiple of these."""
+
+
 def check_size(model_id: str, outputs: int, tokens: int) -> None:
     """Raise ModelError when a head and a tokenizer can't belong together."""
+    if any(outputs == -(-tokens // multiple) * multiple for multiple in _PADDED):
+        return
     if abs(outputs - tokens) >= MOST_UNUSED or tokens > 2 * outputs or outputs >= 4 * tokens:
         raise ModelError(
             f"{model_id}: the head has {outputs} outputs but the tokenizer {tokens} tokens; pass the model "

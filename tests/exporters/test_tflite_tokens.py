@@ -196,11 +196,14 @@ def test_a_file_without_the_signatures_is_refused_by_name(folder, tmp_path):
         opened(model, LITERT, path)
 
 
-@given(st.integers(0, 2**32 - 1), st.integers(3, 60), st.lists(st.integers(0, 5), max_size=2))
-def test_the_worker_writes_as_everyone_does(seed, most, suppressed):
+SOME_IDS = st.lists(st.integers(0, 5), max_size=2)
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(3, 60), SOME_IDS, SOME_IDS)
+def test_the_worker_writes_as_everyone_does(seed, most, suppressed, more_ends):
     """It can't import the rule, so it has its own."""
-    how = Autoregression((3, 4), 0, most, tuple(suppressed), (0,))
-    lists = (how.prompt, how.suppressed, how.suppressed_first)
+    how = Autoregression((3, 4), 0, most, tuple(suppressed), (0,), tuple(more_ends))
+    lists = (how.prompt, how.suppressed, how.suppressed_first, how.more_ends)
     numbers = [how.end, how.max_tokens, *(n for ids in lists for n in (len(ids), *ids))]
     table = np.random.default_rng(seed).normal(size=(6, 6)).astype(np.float32)
     table[:, 0] -= seed % 3  # does it end, or go round in circles?

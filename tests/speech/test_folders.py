@@ -245,7 +245,8 @@ def write(name: str, data: bytes) -> Callable[[Path], object]:
 REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
     "no vocabulary": (lambda f: (f / "vocab.json").unlink(), "says what its outputs write; put the"),
     "empty vocabulary": (write("vocab.json", b"{}"), "the head has 32 outputs but the tokenizer 5"),
-    "vocabulary isn't JSON": (write("vocab.json", b"<html>"), r"vocab\.json is not JSON"),
+    "vocabulary is a web page": (write("vocab.json", b"<html>"), r"vocab\.json is a web page"),
+    "vocabulary isn't JSON": (write("vocab.json", b"{"), r"vocab\.json is not JSON.*fetch it"),
     "no weights": (lambda f: (f / "model.safetensors").unlink(), "model.save_pretrained"),
     "only a training checkpoint": (
         lambda f: (f / "model.safetensors").rename(f / "last.ckpt"),
@@ -270,6 +271,23 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
     "bitsandbytes": (
         lambda f: edit(f / "config.json", quantization_config={"quant_method": "bitsandbytes"}),
         r"quantised already \(bitsandbytes\); pass the float checkpoint",
+    ),
+    "integers without a word": (
+        lambda f: save_file(
+            {
+                name: tensor.to(torch.int8) if tensor.dim() == 2 else tensor
+                for name, tensor in load_file(f / "model.safetensors").items()
+            },
+            f / "model.safetensors",
+        ),
+        r"holds I8, no float numbers: its weights are quantised already",
+    ),
+    "whole objects": (
+        lambda f: (
+            (f / "model.safetensors").unlink(),
+            torch.save(torch.nn.Linear(2, 2), f / "pytorch_model.bin"),
+        ),
+        r"holds more than weights \(Python objects, which would run as code\)",
     ),
     "adapter beside": (write("adapter_config.json", b"{}"), "isn't merged.*merge_and_unload"),
     "adapter alone": (only_adapter, "adapter without its model.*merge_and_unload"),

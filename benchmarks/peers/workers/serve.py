@@ -82,8 +82,7 @@ def load_tokens(path: str) -> Tokens:
 
 
 def written_text(ids: list[int], tokens: Tokens) -> str:
-    """Text of the ids that a runtime wrote, up to its end token."""
+    """Text of the ids that a runtime wrote, up to and with the first that ends it."""
     how = tokens.autoregression
-    if how is not None and how.end in ids:
-        ids = ids[: ids.index(how.end)]
-    return ids_to_text(ids, tokens)
+    last = [] if how is None else [place for place, token in enumerate(ids) if how.ends(token)]
+    return ids_to_text(ids[: last[0] + 1] if last else ids, tokens)

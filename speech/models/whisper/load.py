@@ -99,11 +99,14 @@ def from_parts(
     writing = replace(writing, max_tokens=most)
     how = autoregression(vocabulary, writing, model_id, language)
     named = (language or writing.language) if writing.multilingual else None
+    symbols = list(vocabulary.written)
+    if writing.ends_silently:
+        symbols[how.end] = ""
     return SpeechModel(
         model_id=model_id,
         module=Whisper(model, extractor, len(how.prompt)).eval(),
         layer_prefix="",
-        tokens=Tokens(vocabulary.written, None, how, vocabulary.byte_level),
+        tokens=Tokens(tuple(symbols), None, how, vocabulary.byte_level, unheeded=writing.unheeded),
         normalize=False,
         stride_samples=stride,
         min_samples=samples,

@@ -42,9 +42,14 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         held = torch.load(path, map_location="cpu", weights_only=True)
         sizes, stored = dict(held["dims"]), dict(held["model_state_dict"])
     except (OSError, RuntimeError, pickle.UnpicklingError, EOFError) as error:
-        raise ModelError(f"{path} can't be read: {str(error).splitlines()[0]}") from error
+        raise ModelError(
+            f"{path} can't be read: it is cut off, damaged, or holds more than weights; fetch it again"
+        ) from error
     except (KeyError, TypeError, ValueError) as error:
-        raise ModelError(f"{path} is not one of OpenAI's Whisper files: no {error}") from error
+        raise ModelError(
+            f"{path} is not one of OpenAI's Whisper files: no {error}; load other checkpoints with the class "
+            "that they were trained with, and pass what model.save_pretrained(folder) writes"
+        ) from error
     return sizes, {f"model.{_renamed(name)}": tensor.float() for name, tensor in stored.items()}
 
 

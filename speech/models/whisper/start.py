@@ -11,6 +11,7 @@ from typing import Any
 
 from myqasr.core.errors import ModelError
 from myqasr.speech.decoding import Autoregression
+from myqasr.speech.models.whisper.unheeded import unheeded
 from myqasr.speech.models.whisper.vocabulary import (
     ENGLISH,
     LANGUAGES,
@@ -32,7 +33,8 @@ class Writing:
     """How a checkpoint wants its text written. None where its files don't say.
 
     language, task: that it is told. suppressed, suppressed_first: ids never written, and not at first.
-    max_new: most ids beside the prompt. end: id that ends the text.
+    max_new: most ids beside the prompt. ends: ids, any of which ends the text; ends_silently: it
+    isn't written. unheeded: see `Tokens`.
     """
 
     multilingual: bool
@@ -42,7 +44,9 @@ class Writing:
     max_tokens: int = MAX_TOKENS
     task: str = FIRST_TASK
     max_new: int | None = None
-    end: int | None = None
+    ends: tuple[int, ...] = ()
+    ends_silently: bool = True
+    unheeded: tuple[str, ...] = ()
 
 
 def is_multilingual(vocabulary: Vocabulary) -> bool:
@@ -100,7 +104,10 @@ def writing_of(config: Any, generation: Any, vocabulary: Vocabulary, model_id: s
         task=task or FIRST_TASK,
         # transformers doesn't count the prompt among the tokens of a max_length.
         max_new=generation.max_new_tokens or generation.max_length,
-        end=_end(generation, vocabulary, model_id),
+        ends=existing(_listed(generation.eos_token_id), outputs) or (),
+        # transformers takes the end off the text where it is one id, and leaves it there where it is listed.
+        ends_silently=not isinstance(generation.eos_token_id, list),
+        unheeded=unheeded(generation),
     )
 
 
@@ -134,7 +141,7 @@ def autoregression(
             "take language and task out of generation_config.json"
         )
     prompt.append(token("notimestamps"))
-    end = token("endoftext") if writing.end is None else writing.end
+    end, *more_ends = writing.ends or (token("endoftext"),)
     never, first = writing.suppressed, writing.suppressed_first
     space = [index for index, name in enumerate(vocabulary.names[:1024]) if name == "Ġ"]
     limit = writing.max_tokens
@@ -147,6 +154,7 @@ def autoregression(
         max_tokens=limit,
         suppressed=tuple(sorted({*listed, *vocabulary.unused})),
         suppressed_first=(*space, end) if first is None else first,
+        more_ends=tuple(more_ends),
     )
 
 
@@ -196,17 +204,8 @@ def _forced(
     return task, language
 
 
-def _end(generation: Any, vocabulary: Vocabulary, model_id: str) -> int | None:
-    """The one id that ends the text; None where the files don't say."""
-    told = generation.eos_token_id
-    ids = [told] if isinstance(told, int) else list(told or ())
-    ids = [index for index in ids if 0 <= index < len(vocabulary.names)]
-    if len(set(ids)) > 1:
-        raise ModelError(
-            f"{model_id}: generation_config.json ends texts with any of {ids}; only one end token is "
-            "supported: leave the one there that it was trained with"
-        )
-    return ids[0] if ids else None
+def _listed(told: int | Sequence[int] | None) -> tuple[int, ...]:
+    return (told,) if isinstance(told, int) else tuple(dict.fromkeys(told or ()))
 
 
 def existing(listed: Sequence[int] | None, outputs: int) -> tuple[int, ...] | None:

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from myqasr.core.errors import UserError
+from myqasr.core.errors import AudioError, UserError
 from myqasr.speech.audio import SAMPLE_RATE, audio_files, audio_seconds, load_audio
+from myqasr.speech.datasets import find_clips
+from tests.material.recordings import talk
 
 
 def tone(rate: int, seconds: float = 1.0, hertz: float = 440.0) -> np.ndarray:
@@ -102,3 +104,36 @@ def test_audio_files_are_found_in_subfolders_in_a_fixed_order(tmp_path: Path) ->
         (tmp_path / name).touch()
     found = [path.relative_to(tmp_path).as_posix() for path in audio_files(tmp_path)]
     assert found == ["a.ogg", "b/1.mp3", "b/2.WAV"]
+
+
+@pytest.mark.parametrize(
+    ("name", "container", "kind"), [("call.wav", "WAV", "GSM610"), ("ldc.sph", "NIST", "PCM_16")]
+)
+def test_what_telephony_and_corpora_store_is_heard_whole_and_in_parts(
+    tmp_path: Path, name: str, container: str, kind: str
+) -> None:
+    wave = talk(6.0)
+    soundfile.write(tmp_path / name, wave, 16_000, format=container, subtype=kind)
+    found = load_audio(tmp_path / name)
+    assert abs(len(found) - len(wave)) < 700  # GSM stores blocks of 640
+    assert np.corrcoef(found[: len(wave)], wave)[0, 1] > 0.9
+    part = load_audio(tmp_path / name, window=(4.5, 1.0))
+    assert np.corrcoef(part, wave[72_000:88_000])[0, 1] > 0.9
+    assert [clip.path.name for clip in find_clips(tmp_path)] == [name]
+
+
+@pytest.mark.parametrize(
+    ("held", "said"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "pointer of Git LFS.*git lfs pull"),
+        (b"\n<!DOCTYPE html><html>404</html>", "is a web page, not the recording; fetch the file itself"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("suffix", [".wav", ".mp3", ".m4a"])
+def test_what_lies_there_instead_of_a_recording_is_said(
+    tmp_path: Path, suffix: str, held: bytes, said: str
+) -> None:
+    path = tmp_path / f"a{suffix}"
+    path.write_bytes(held)
+    with pytest.raises(AudioError, match=said):
+        load_audio(path)

@@ -1,6 +1,7 @@
 """Whisper: two methods in one file, and the loop that writes token by token."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -154,7 +155,7 @@ def test_a_file_that_reads_one_token_at_a_time_says_what_all_at_once_gives(folde
 
 
 @pytest.mark.usefixtures("tflite_runtime")
-def test_every_runner_stops_a_model_that_goes_round_in_circles_at_the_same_token(tmp_path):
+def test_every_runner_stops_a_model_that_goes_round_in_circles_or_ends_at_the_same_token(tmp_path):
     torch.manual_seed(0)
     save_whisper({**WHISPER, "max_target_positions": 100}, tmp_path)
     model = load_model(str(tmp_path))
@@ -174,6 +175,10 @@ def test_every_runner_stops_a_model_that_goes_round_in_circles_at_the_same_token
         runner = open_system(System("file", name, str(path), autoregression=how), 1)
         found = runner.logits(model.features(waveform)[0].numpy())
         assert best_tokens(found, how) == expected
+        other = replace(how, more_ends=(how.prompt[0], expected[2]))
+        runner = open_system(System("file", name, str(path), autoregression=other), 1)
+        found = runner.logits(model.features(waveform)[0].numpy())
+        assert best_tokens(found, how) == expected[: expected.index(expected[2]) + 1]
 
 
 def test_costs_come_from_the_tokens_it_writes_and_every_layer_has_one(folder):

@@ -118,7 +118,6 @@ def test_a_task_is_followed(folder: Path) -> None:
         ({"decoder_start_token_id": 7}, r"decoding starts with id 7, the tokenizer's"),
         ({"no_timestamps_token_id": 9}, r"has no_timestamps_token_id 9, the tokenizer's"),
         ({"return_timestamps": True}, "set return_timestamps to false"),
-        ({"eos_token_id": [256, 11]}, "only one end token is supported"),
         ({"forced_decoder_ids": [[1, 5]]}, "name `language` and `task` in generation_config.json"),
     ],
 )
@@ -146,6 +145,18 @@ def test_suppressed_ids_that_do_not_exist_do_nothing(folder: Path) -> None:
 def test_limits_of_generation_config_are_kept(folder: Path, limit: dict[str, int]) -> None:
     edit(folder, **limit)
     told_english(folder)
+    check_same_text(folder)
+
+
+@pytest.mark.parametrize("ends", [[256, 175], 175, [175, 144], [175], [256, 99_999, 175]])
+def test_any_of_several_end_tokens_ends_the_text(folder: Path, ends: int | list[int]) -> None:
+    edit(folder, eos_token_id=ends)
+    told_english(folder)
+    _, text = theirs(folder, waveforms()[0])
+    edit(folder, eos_token_id=256)
+    _, longer = theirs(folder, waveforms()[0])
+    assert len(text) < len(longer)
+    edit(folder, eos_token_id=ends)
     check_same_text(folder)
 
 

@@ -55,7 +55,7 @@ public class PathTest {
 
     @Test
     public void bytesAreSpelledAndTheEndTokenEndsTheText() {
-        Autoregression how = new Autoregression(new int[] {5, 5}, 6, 9, new int[0], new int[0]);
+        Autoregression how = new Autoregression(new int[] {5, 5}, 6, 9, new int[0], new int[0], new int[0]);
         Tokens bytes = new Tokens(
                 Arrays.asList("Ġcaf", "Ã", "©", "Ġno", "!", "", ""), null, how, true, false);
         List<Word> words = path(0, 1, 2, 3, 4, 6, 0).writtenWords(bytes);
@@ -96,7 +96,7 @@ public class PathTest {
 
     @Test
     public void greedyWritingNeverWritesSuppressedTokens() {
-        Autoregression how = new Autoregression(new int[] {0, 1}, 3, 6, new int[] {4}, new int[] {3});
+        Autoregression how = new Autoregression(new int[] {0, 1}, 3, 6, new int[] {4}, new int[] {3}, new int[0]);
         Logits logits = how.greedy((token, position) -> {
             float[] row = {0, 1, 2, 3, 4}; // would write 4 (suppressed), then 3 (the end, not at first)
             assertEquals(position < 2 ? position : 2, token);
@@ -105,6 +105,20 @@ public class PathTest {
         assertEquals(2, logits.frames);
         assertEquals(2, logits.best(0));
         assertEquals(3, logits.best(1));
+    }
+
+    @Test
+    public void anyEndTokenEndsTheTextAndWritesWhatItWrites() {
+        Autoregression how = new Autoregression(new int[] {0, 1}, 3, 9, new int[0], new int[0], new int[] {4});
+        Logits logits = how.greedy((token, position) -> {
+            float[] row = new float[5];
+            row[position < 2 ? 2 : 4] = 1;
+            return row;
+        });
+        assertEquals(2, logits.frames);
+        Tokens symbols = new Tokens(Arrays.asList("a", "b", " and", "", "."), null, how, false, false);
+        assertEquals("and.", text(path(2, 4, 2).writtenWords(symbols)));
+        assertEquals("and", text(path(2, 3, 2).writtenWords(symbols)));
     }
 
     @Test
@@ -125,7 +139,7 @@ public class PathTest {
 
     /** How many tokens are written of three and then a group that never ends. */
     private static int writtenOf(int... group) {
-        Autoregression how = new Autoregression(new int[] {3, 4}, 0, 400, new int[] {}, new int[] {});
+        Autoregression how = new Autoregression(new int[] {3, 4}, 0, 400, new int[] {}, new int[] {}, new int[] {});
         return how.greedy((token, position) -> {
             float[] row = new float[30];
             row[position < 4 ? 20 + position : group[(position - 4) % group.length]] = 1;

@@ -20,8 +20,10 @@ public final class Autoregression {
     public final int maxTokens;
     public final int[] suppressed;
     public final int[] suppressedFirst;
+    public final int[] moreEnds;
 
-    public Autoregression(int[] prompt, int end, int maxTokens, int[] suppressed, int[] suppressedFirst) {
+    public Autoregression(
+            int[] prompt, int end, int maxTokens, int[] suppressed, int[] suppressedFirst, int[] moreEnds) {
         if (prompt.length < 2 || maxTokens <= prompt.length) {
             throw new UserError("a prompt of " + prompt.length + " tokens and at most " + maxTokens
                     + " in all: there must be two in the prompt and room for one more");
@@ -31,6 +33,7 @@ public final class Autoregression {
         this.maxTokens = maxTokens;
         this.suppressed = suppressed;
         this.suppressedFirst = suppressedFirst;
+        this.moreEnds = moreEnds;
     }
 
     public static Autoregression of(Fields fields) {
@@ -39,11 +42,21 @@ public final class Autoregression {
                 fields.integer("end"),
                 fields.integer("max_tokens"),
                 fields.integers("suppressed"),
-                fields.integers("suppressed_first"));
+                fields.integers("suppressed_first"),
+                fields.integers("more_ends"));
+    }
+
+    /** Whether the text is over when this id is written. */
+    public boolean ends(int id) {
+        boolean found = id == end;
+        for (int other : moreEnds) {
+            found |= id == other;
+        }
+        return found;
     }
 
     /**
-     * Greedy decoding: logits [tokens written][vocab], forbidden ids at -infinity, up to and with the end token, to
+     * Greedy decoding: logits [tokens written][vocab], forbidden ids at -infinity, up to and with an end token, to
      * maxTokens, or until the text repeats.
      */
     public Logits greedy(Next next) {
@@ -63,7 +76,7 @@ public final class Autoregression {
             int best = Logits.best(row, 0, row.length);
             written[rows.size()] = best;
             rows.add(row);
-            if (best == end || repeats(written, rows.size())) {
+            if (ends(best) || repeats(written, rows.size())) {
                 break;
             }
             token = best;

@@ -91,11 +91,11 @@ public final class Path {
         return words(kept, sure, alphabet);
     }
 
-    /** Words of a path that is written token by token, without its end token. */
+    /** Words of a path that is written token by token, up to and with its end. */
     public List<Word> writtenWords(Tokens alphabet) {
         List<Integer> kept = new ArrayList<>();
         List<Double> sure = new ArrayList<>();
-        for (int i = 0; i < tokens.length && tokens[i] != alphabet.autoregression.end; i++) {
+        for (int i = 0; i < tokens.length && (i == 0 || !alphabet.autoregression.ends(tokens[i - 1])); i++) {
             kept.add(tokens[i]);
             sure.add(posteriors[i]);
         }

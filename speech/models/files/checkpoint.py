@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from myqasr.core.errors import ModelError
+from myqasr.core.reading import instead, reason
 
 SAFETENSORS, PICKLED = "model.safetensors", "pytorch_model.bin"
 _INDEX = ".index.json"
@@ -28,6 +29,10 @@ ONLY_TRAINING = re.compile(
     r"\.(num_batches_tracked|position_ids|inv_freq)$"
 )
 """Weights that a recogniser doesn't need."""
+_FLOATS = (
+    *("F64", "F32", "F16", "BF16"),  # as safetensors names them
+    *("float64", "float32", "float16", "bfloat16"),
+)
 _TRAINING = ("*.ckpt", "*.pt", "*.pth", "optimizer.pt", "*.nemo", "*.distcp")
 MERGE = (
     "merge it into the model first: PeftModel.from_pretrained(base, folder).merge_and_unload(), then "
@@ -79,7 +84,9 @@ def weight_files(folder: Path, model_id: str) -> list[Path]:
             try:
                 parts = sorted(set(json.loads(index.read_text())["weight_map"].values()))
             except (ValueError, KeyError, TypeError, AttributeError) as error:
-                raise ModelError(f"{index} isn't an index of weights: {error!r}") from error
+                raise ModelError(
+                    f"{index} isn't an index of weights ({reason(error)}); fetch it again"
+                ) from error
             missing = [part for part in parts if not (folder / part).is_file()]
             if missing:
                 raise ModelError(
@@ -94,15 +101,9 @@ def check_bytes(file: Path) -> None:
     """Raise ModelError for what a download or git leaves instead of weights."""
     with file.open("rb") as opened:
         head = opened.read(512)
-    start = head.lstrip().lower()
-    if head.startswith(b"version https://git-lfs"):
-        raise ModelError(
-            f"{file} is a pointer of Git LFS, not the weights; `git lfs pull` fetches them"
-        )
-    if start.startswith((b"<!doctype", b"<html", b"<?xml")):
-        raise ModelError(
-            f"{file} is a web page, not the weights; fetch the file itself, not its page"
-        )
+    other = instead(head, "the weights")
+    if other is not None:
+        raise ModelError(f"{file} {other}")
     if not head:
         raise ModelError(f"{file} is empty; fetch it again")
     if file.suffix == ".safetensors":
@@ -138,7 +139,7 @@ def read_weights(folder: Path, model_id: str) -> dict[str, Tensor]:
     """
     found: dict[str, Tensor] = {}
     for file in weight_files(folder, model_id):
-        found.update(_read(file))
+        found.update(read_file(file))
     return found
 
 
@@ -150,13 +151,27 @@ def weight_shapes(folder: Path, model_id: str) -> dict[str, tuple[int, ...]]:
         if file.suffix == ".safetensors":
             with safe_open(file, "pt") as tensors:
                 for name in tensors.keys():  # noqa: SIM118
-                    found[name] = tuple(tensors.get_slice(name).get_shape())
+                    part = tensors.get_slice(name)
+                    found[name] = tuple(part.get_shape())
+                    _need_floats(file, name, part.get_dtype())
         else:
-            found.update({name: tuple(tensor.shape) for name, tensor in _read(file).items()})
+            for name, tensor in read_file(file).items():
+                found[name] = tuple(tensor.shape)
+                _need_floats(file, name, str(tensor.dtype))
     return found
 
 
-def _read(file: Path) -> dict[str, Tensor]:
+def _need_floats(file: Path, name: str, kind: str) -> None:
+    """Raise ModelError for weights that are codes: without their scales they would pass for numbers."""
+    if kind.removeprefix("torch.") not in _FLOATS and not ONLY_TRAINING.search(name):
+        raise ModelError(
+            f"{file}: {name} holds {kind}, no float numbers: its weights are quantised already; pass the "
+            "float checkpoint that they were made from"
+        )
+
+
+def read_file(file: Path) -> dict[str, Tensor]:
+    """Weights by name of one file; raises ModelError as `read_weights`."""
     check_bytes(file)
     try:
         if file.suffix == ".safetensors":
@@ -167,9 +182,11 @@ def _read(file: Path) -> dict[str, Tensor]:
         *(OSError, RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError),
         *(SafetensorError, zipfile.BadZipFile),
     ) as error:
-        reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+        said = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+        if "Weights only load failed" in said:
+            said = "Python objects, which would run as code"
         raise ModelError(
-            f"{file} is cut off, damaged, or holds more than weights ({reason}); fetch it again, or write it "
+            f"{file} is cut off, damaged, or holds more than weights ({said}); fetch it again, or write it "
             "with model.save_pretrained(folder)"
         ) from error
     return _unwrapped(held, file)
