@@ -1,0 +1,124 @@
+"""What a teacher hears in each clip, how sure it is, and which clips are too doubtful to learn from."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from myqasr.core.errors import ModelError
+from myqasr.personalize.adapting.augmenting import at_speed
+from myqasr.personalize.adapting.spelling import spelled_by
+from myqasr.speech.decoding import Tokens, best_tokens, greedy_text, repeats
+from myqasr.speech.models.base import SpeechModel
+from myqasr.speech.scoring import NO_ERRORS, ErrorCounts, normalize_text, utterance_word_errors
+
+Reason = Literal["no speech", "looping", "unsure", "disagreement", "can't be written", "too long"]
+OTHER_SPEED = 0.95
+"""At which a model that teaches itself hears each clip a second time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Doubts:
+    """least_confidence: mean log-probability of the teacher's tokens. most_disagreement: word errors of the
+    other decoding per word of the teacher's. Clips beyond either aren't learned from.
+    """
+
+    least_confidence: float = -0.5
+    most_disagreement: float = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """What a teacher wrote for one clip.
+
+    confidence: mean log-probability (nats) of the tokens that it wrote. other: text of the second decoding,
+    the student's, or the teacher's own of the clip at another speed. looping: it went round in circles.
+    """
+
+    sha256: str
+    text: str
+    confidence: float
+    other: str
+    looping: bool
+
+    @property
+    def disagreement(self) -> float:
+        """Word errors of the second decoding per word of the teacher's text; 1 when that has no words."""
+        errors = word_difference([self.text], [self.other])
+        return errors.errors / max(errors.reference_length, 1)
+
+
+def word_difference(references: Sequence[str], hypotheses: Sequence[str]) -> ErrorCounts:
+    """Word errors of texts against others; texts without a word are counted, too."""
+    return sum(utterance_word_errors(references, hypotheses), NO_ERRORS)
+
+
+def check_teacher(teacher: SpeechModel) -> None:
+    """Raise ModelError for a model that writes no text."""
+    if teacher.tokens.task != "transcription":
+        raise ModelError(
+            f"--teacher {teacher.model_id} writes no text: it is a model for {teacher.tokens.task}; name a "
+            "recogniser, e.g. whisper-base, or `self`"
+        )
+
+
+def heard_by(teacher: SpeechModel, waveform: NDArray[np.float32]) -> tuple[str, float, bool]:
+    """Text of a waveform [samples], mean log-probability of its tokens, and whether it loops."""
+    texts, scores, looping = [], [], False
+    for piece in teacher.pieces(waveform):
+        logits = teacher.logits(piece)
+        texts.append(greedy_text(logits, teacher.tokens))
+        scores.append(token_scores(logits, teacher.tokens))
+        how = teacher.tokens.autoregression
+        if how is not None:
+            written = best_tokens(logits, how)
+            looping = looping or written[-1] != how.end or repeats(written)
+    every = np.concatenate(scores)
+    confidence = float(every.mean()) if every.size else float(np.finfo(np.float32).min)
+    return " ".join(text for text in texts if text), confidence, looping
+
+
+def token_scores(logits: NDArray[np.float32], tokens: Tokens) -> NDArray[np.float64]:
+    """Log-probability of each token that was written; of CTC's best path, without its blanks."""
+    rows = logits.astype(np.float64)
+    if tokens.autoregression is not None:
+        never = tokens.autoregression.forbidden(*rows.shape)
+        rows = np.where(never, -np.inf, rows)
+    best = rows.argmax(axis=1)
+    top = rows.max(axis=1)
+    scores: NDArray[np.float64] = -np.log(np.exp(rows - top[:, None]).sum(axis=1))
+    return scores if tokens.blank is None else scores[best != tokens.blank]
+
+
+def label(
+    teacher: SpeechModel, student: SpeechModel, waveform: NDArray[np.float32], sha256: str
+) -> Label:
+    """What the teacher says of one clip [samples]; a teacher that is the student hears it twice."""
+    text, confidence, looping = heard_by(teacher, waveform)
+    if teacher is student:
+        slower = at_speed(waveform, OTHER_SPEED)
+        other = " ".join(teacher.transcribe(piece) for piece in teacher.pieces(slower))
+    else:
+        other = student.transcribe(waveform)
+    return Label(sha256, text, confidence, other, looping)
+
+
+def doubt(found: Label, student: SpeechModel, doubts: Doubts) -> Reason | None:
+    """Why a clip isn't learned from; None when it is."""
+    if not normalize_text(found.text):
+        return "no speech"
+    if found.looping:
+        return "looping"
+    if found.confidence < doubts.least_confidence:
+        return "unsure"
+    if found.disagreement > doubts.most_disagreement:
+        return "disagreement"
+    ids = spelled_by(found.text, student.tokens)
+    if ids is None:
+        return "can't be written"
+    how = student.tokens.autoregression
+    if how is not None and len(how.prompt) + len(ids) >= how.max_tokens:
+        return "too long"
+    return None
