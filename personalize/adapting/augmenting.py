@@ -18,8 +18,9 @@ _MEL_HZ, _MEL = 700.0, 2595.0
 
 @dataclass(frozen=True, slots=True)
 class Augmentation:
-    """speed, gain_db: at most so far from 1 and 0. bands, stretches: how many are silenced; band, stretch: the
-    widest, as shares of the mel scale up to half the rate and of the clip.
+    """speed, gain_db: at most so far from 1 and 0. bands, stretches: how many are silenced.
+
+    band, stretch: the widest, as shares of the mel scale up to half the rate and of the clip.
     """
 
     speed: float = 0.08

@@ -97,28 +97,35 @@ def label(
 ) -> Label:
     """What the teacher says of one clip [samples]; a teacher that is the student hears it twice."""
     text, confidence, looping = heard_by(teacher, waveform)
-    if teacher is student:
-        slower = at_speed(waveform, OTHER_SPEED)
-        other = " ".join(teacher.transcribe(piece) for piece in teacher.pieces(slower))
-    else:
-        other = student.transcribe(waveform)
+    other = student.transcribe(second_hearing(waveform, teacher is student, student.piece_samples))
     return Label(sha256, text, confidence, other, looping)
+
+
+def second_hearing(
+    waveform: NDArray[np.float32], itself: bool, most_samples: int
+) -> NDArray[np.float32]:
+    """What the student hears of a clip [samples] when its text is compared with the teacher's.
+
+    itself: it is its own teacher, and would only repeat itself: it hears the clip more slowly, by as much as
+    it can take in one piece.
+    """
+    if not itself:
+        return waveform
+    slowest = min(1.0, max(OTHER_SPEED, 1.001 * len(waveform) / most_samples))
+    return at_speed(waveform, slowest)
 
 
 def doubt(found: Label, student: SpeechModel, doubts: Doubts) -> Reason | None:
     """Why a clip isn't learned from; None when it is."""
-    if not normalize_text(found.text):
-        return "no speech"
-    if found.looping:
-        return "looping"
-    if found.confidence < doubts.least_confidence:
-        return "unsure"
-    if found.disagreement > doubts.most_disagreement:
-        return "disagreement"
     ids = spelled_by(found.text, student.tokens)
-    if ids is None:
-        return "can't be written"
     how = student.tokens.autoregression
-    if how is not None and len(how.prompt) + len(ids) >= how.max_tokens:
-        return "too long"
-    return None
+    room = None if how is None else how.max_tokens - len(how.prompt)
+    reasons: tuple[tuple[Reason, bool], ...] = (
+        ("no speech", not normalize_text(found.text)),
+        ("looping", found.looping),
+        ("unsure", found.confidence < doubts.least_confidence),
+        ("disagreement", found.disagreement > doubts.most_disagreement),
+        ("can't be written", ids is None),
+        ("too long", ids is not None and room is not None and len(ids) >= room),
+    )
+    return next((reason for reason, holds in reasons if holds), None)

@@ -136,7 +136,9 @@ def _epoch(
         for group in optimizer.param_groups:
             group["lr"] = rate
         batch = order[step * schedule.batch : (step + 1) * schedule.batch]
-        heard = [_changed(lessons[index], student, schedule, (seed, epoch, index)) for index in batch]
+        heard = [
+            _changed(lessons[index], student, schedule, (seed, epoch, index)) for index in batch
+        ]
         tokens = sum(len(lesson.ids) + 1 for lesson in heard)
         for lesson in heard:
             with torch.enable_grad():

@@ -4,6 +4,7 @@ Models that write token by token: cross-entropy of each token after those of the
 CTC: the log-likelihood of all paths that write the label (Graves et al., ICML 2006).
 """
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,7 +40,7 @@ def fits(lesson: Lesson, model: SpeechModel) -> bool:
     if model.tokens.blank is None:
         return True
     frames = 1 + (len(lesson.waveform) - model.min_samples) // model.stride_samples
-    same = sum(one == other for one, other in zip(lesson.ids, lesson.ids[1:], strict=False))
+    same = sum(one == other for one, other in itertools.pairwise(lesson.ids))
     return frames >= len(lesson.ids) + same
 
 

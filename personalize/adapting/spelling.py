@@ -6,6 +6,7 @@ letters or pieces of words; of all ways to write a text the one with the fewest 
 """
 
 import functools
+import itertools
 import unicodedata
 
 from tokenizers import pre_tokenizers
@@ -78,7 +79,7 @@ def _merged(text: str, tokens: Tokens) -> tuple[int, ...] | None:
         while len(parts) > 1:
             pairs = [
                 (ids[one + other], place)
-                for place, (one, other) in enumerate(zip(parts, parts[1:], strict=False))
+                for place, (one, other) in enumerate(itertools.pairwise(parts))
                 if one + other in ids
             ]
             if not pairs:

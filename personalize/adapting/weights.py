@@ -35,7 +35,7 @@ def differences(learned: Mapping[str, Tensor], model: SpeechModel, strength: flo
 
 
 def adapted(model: SpeechModel, added: Differences) -> SpeechModel:
-    """The model with other weights; the one that was given stays as it is.
+    """The model with other weights; the one that was given, a float model, stays as it is.
 
     Raises ModelError when it isn't the one that the differences are of.
     """
@@ -48,7 +48,7 @@ def adapted(model: SpeechModel, added: Differences) -> SpeechModel:
                     f"{model.model_id} has no weight {name} of shape {values.shape}; {AGAIN}"
                 )
             there[name].add_(torch.from_numpy(values.astype(np.float32)))
-    return replace(model, module=module)
+    return replace(model, module=module, adapted_from=model.weights_hash())
 
 
 def copied(module: nn.Module) -> nn.Module:
