@@ -224,7 +224,7 @@ def _words(
 ) -> tuple[ErrorCounts, ErrorCounts]:
     """Words that differ from the teacher's, as the student was and as it is now."""
     texts = [each.text for each in labels]
-    before = word_difference(texts, [each.other for each in labels])
+    before = word_difference(texts, [each.own for each in labels])
     after = word_difference(texts, [student.transcribe(lesson.waveform) for lesson in unseen])
     return before, after
 

@@ -16,36 +16,39 @@ from myqasr.speech.scoring import NO_ERRORS, ErrorCounts, normalize_text, uttera
 
 Reason = Literal["no speech", "looping", "unsure", "disagreement", "can't be written", "too long"]
 OTHER_SPEED = 0.95
-"""At which a model that teaches itself hears each clip a second time."""
+"""At which a teacher hears each clip a second time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Doubts:
-    """least_confidence: mean log-probability of the teacher's tokens. most_disagreement: word errors of the
-    other decoding per word of the teacher's. Clips beyond either aren't learned from.
+    """least_confidence: mean log-probability of the teacher's tokens, nats. most_disagreement: word errors of
+    its second decoding per word of the first. Clips beyond either aren't learned from.
+
+    The student's own text isn't asked: it differs where there is something to learn (docs/adapting.md).
     """
 
-    least_confidence: float = -0.5
-    most_disagreement: float = 0.5
+    least_confidence: float = -0.35
+    most_disagreement: float = 0.25
 
 
 @dataclass(frozen=True, slots=True)
 class Label:
     """What a teacher wrote for one clip.
 
-    confidence: mean log-probability (nats) of the tokens that it wrote. other: text of the second decoding,
-    the student's, or the teacher's own of the clip at another speed. looping: it went round in circles.
+    confidence: mean log-probability (nats) of the tokens that it wrote. other: its text of the clip at another
+    speed. own: the student's text, of the clip as in `second_hearing`. looping: it went round in circles.
     """
 
     sha256: str
     text: str
     confidence: float
     other: str
+    own: str
     looping: bool
 
     @property
     def disagreement(self) -> float:
-        """Word errors of the second decoding per word of the teacher's text; 1 when that has no words."""
+        """Word errors of the second decoding per word of the first."""
         errors = word_difference([self.text], [self.other])
         return errors.errors / max(errors.reference_length, 1)
 
@@ -95,10 +98,12 @@ def token_scores(logits: NDArray[np.float32], tokens: Tokens) -> NDArray[np.floa
 def label(
     teacher: SpeechModel, student: SpeechModel, waveform: NDArray[np.float32], sha256: str
 ) -> Label:
-    """What the teacher says of one clip [samples]; a teacher that is the student hears it twice."""
+    """What the teacher says of one clip [samples], twice, and what the student does."""
     text, confidence, looping = heard_by(teacher, waveform)
-    other = student.transcribe(second_hearing(waveform, teacher is student, student.piece_samples))
-    return Label(sha256, text, confidence, other, looping)
+    other = teacher.transcribe(at_speed(waveform, OTHER_SPEED))
+    itself = teacher is student
+    own = student.transcribe(second_hearing(waveform, itself, student.piece_samples))
+    return Label(sha256, text, confidence, other, own, looping)
 
 
 def second_hearing(

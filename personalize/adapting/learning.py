@@ -180,13 +180,18 @@ def _after(
 ) -> Learning:
     now = _copies(weights)
     mean = _mean(student, held_back)
-    moments = [optimizer.state[weight] for weight in weights.values()]
     first, second = (
-        {name: each[key].clone() for name, each in zip(weights, moments, strict=True)}
+        {name: _moment(optimizer, weight, key) for name, weight in weights.items()}
         for key in ("exp_avg", "exp_avg_sq")
     )
     better = not held_back or mean < min(before.history)
     return Learning(now, first, second, now if better else before.best, (*before.history, mean))
+
+
+def _moment(optimizer: torch.optim.Optimizer, weight: Tensor, key: str) -> Tensor:
+    """Zeros for a weight that no clip's loss depends on, as one that masks input in training."""
+    held = optimizer.state[weight].get(key)
+    return torch.zeros_like(weight) if held is None else held.clone()
 
 
 def _mean(student: SpeechModel, held_back: Sequence[Lesson]) -> float:

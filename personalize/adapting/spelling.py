@@ -35,7 +35,7 @@ def writable(text: str, tokens: Tokens) -> str | None:
 
     None when a letter or digit of it can't be written: a word would be missing.
     """
-    alphabet = {letter for symbol in tokens.symbols for letter in symbol}
+    alphabet = {letter for symbol in _by_text(tokens) for letter in symbol}
     cased = {letter for letter in alphabet if letter.lower() != letter.upper()}
     if not any(letter.islower() for letter in cased):
         text = text.upper()
@@ -63,10 +63,11 @@ def _ctc_ids(text: str, tokens: Tokens) -> tuple[int, ...] | None:
 
 @functools.lru_cache(maxsize=8)
 def _by_text(tokens: Tokens) -> dict[str, int]:
-    """What is written -> the lowest id that writes it."""
+    """What is written -> the lowest id that writes it; `<unk>` and its like aren't text."""
     found: dict[str, int] = {}
     for index, symbol in enumerate(tokens.symbols):
-        if symbol and index != tokens.blank:
+        special = len(symbol) > 2 and (symbol[0], symbol[-1]) == ("<", ">")
+        if symbol and index != tokens.blank and not special:
             found.setdefault(symbol, index)
     return found
 
