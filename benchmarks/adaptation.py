@@ -16,7 +16,6 @@ import shlex
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -169,7 +168,10 @@ def texts_of(bench: Bench, row: str, name: str) -> list[str]:
 
 
 def figures(bench: Bench, heard: dict[str, dict[str, list[str]]]) -> dict[str, object]:
-    """Word errors by speaker and row, and what each row has more than float. heard: speaker -> row -> texts."""
+    """Word errors by speaker and row, and what each row has more than float.
+
+    heard: speaker -> row -> texts.
+    """
     normalize = normalizer(bench.options.normalizer)
     speakers, rates = {}, {}
     for name, by_row in heard.items():

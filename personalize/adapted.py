@@ -77,7 +77,7 @@ def adapted_in(
         _discard(run)  # a kill may have come between the last file and this
         return _made(run, model, found), found
     trial, whole = (LearningFile(run.partial_learning(part), f"{key} {part}") for part in PARTS)
-    labels = LabelsFile(run.labels, record_hash(models))
+    labels = LabelsFile(run.labels, record_hash([record_hash(models), repr(options.doubts)]))
     begun = trial.load()
     if begun is not None:
         say(f"going on where it was stopped: {begun.epochs} epochs learned")

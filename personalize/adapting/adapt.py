@@ -172,7 +172,7 @@ def _lessons(
         progress("labelling", done, len(recordings))
         sha256 = audio_hash([recording])
         if sha256 not in kept.labels:
-            kept.keep(label(teacher, model, recording.waveform, sha256))
+            kept.keep(label(teacher, model, recording.waveform, sha256, doubts))
         said = kept.labels[sha256]
         reason: str | None = doubt(said, model, doubts)
         ids = spelled_by(said.text, model.tokens)

@@ -43,7 +43,7 @@ class KeptLearning:
 
 @dataclass(frozen=True, slots=True)
 class StoredLabels:
-    """key: hash of the two models whose texts these are."""
+    """key: hash of the two models whose texts these are, and of what a second hearing is asked for."""
 
     key: str
     labels: dict[str, Label]

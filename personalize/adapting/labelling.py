@@ -16,19 +16,25 @@ from myqasr.speech.scoring import NO_ERRORS, ErrorCounts, normalize_text, uttera
 
 Reason = Literal["no speech", "looping", "unsure", "disagreement", "can't be written", "too long"]
 OTHER_SPEED = 0.95
-"""At which a teacher hears each clip a second time."""
+"""At which a teacher hears a clip a second time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Doubts:
-    """least_confidence: mean log-probability of the teacher's tokens, nats. most_disagreement: word errors of
-    its second decoding per word of the first. Clips beyond either aren't learned from.
+    """least, sure: mean log-probability of the teacher's tokens, nats: below the one a clip isn't learned
+    from, above the other it is. Between them the teacher hears it a second time, at another speed.
+    most_disagreement: word errors of the second text per word of the first, beyond which it is left out.
 
     The student's own text isn't asked: it differs where there is something to learn (docs/adapting.md).
     """
 
-    least_confidence: float = -0.35
-    most_disagreement: float = 0.25
+    least: float = -0.35
+    sure: float = -0.15
+    most_disagreement: float = 0.1
+
+    def asks_again(self, confidence: float) -> bool:
+        """Whether one hearing doesn't tell."""
+        return self.least <= confidence < self.sure
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,19 +42,22 @@ class Label:
     """What a teacher wrote for one clip.
 
     confidence: mean log-probability (nats) of the tokens that it wrote. other: its text of the clip at another
-    speed. own: the student's text, of the clip as in `second_hearing`. looping: it went round in circles.
+    speed, where that was asked for. own: the student's text, of the clip as in `second_hearing`. looping: it
+    went round in circles.
     """
 
     sha256: str
     text: str
     confidence: float
-    other: str
+    other: str | None
     own: str
     looping: bool
 
     @property
     def disagreement(self) -> float:
-        """Word errors of the second decoding per word of the first."""
+        """Word errors of the second text per word of the first; none where there is no second."""
+        if self.other is None:
+            return 0.0
         errors = word_difference([self.text], [self.other])
         return errors.errors / max(errors.reference_length, 1)
 
@@ -96,11 +105,17 @@ def token_scores(logits: NDArray[np.float32], tokens: Tokens) -> NDArray[np.floa
 
 
 def label(
-    teacher: SpeechModel, student: SpeechModel, waveform: NDArray[np.float32], sha256: str
+    teacher: SpeechModel,
+    student: SpeechModel,
+    waveform: NDArray[np.float32],
+    sha256: str,
+    doubts: Doubts,
 ) -> Label:
-    """What the teacher says of one clip [samples], twice, and what the student does."""
+    """What the teacher says of one clip [samples], twice where there are doubts, and what the student does."""
     text, confidence, looping = heard_by(teacher, waveform)
-    other = teacher.transcribe(at_speed(waveform, OTHER_SPEED))
+    other = None
+    if doubts.asks_again(confidence) and not looping:
+        other = teacher.transcribe(at_speed(waveform, OTHER_SPEED))
     itself = teacher is student
     own = student.transcribe(second_hearing(waveform, itself, student.piece_samples))
     return Label(sha256, text, confidence, other, own, looping)
@@ -128,7 +143,7 @@ def doubt(found: Label, student: SpeechModel, doubts: Doubts) -> Reason | None:
     reasons: tuple[tuple[Reason, bool], ...] = (
         ("no speech", not normalize_text(found.text)),
         ("looping", found.looping),
-        ("unsure", found.confidence < doubts.least_confidence),
+        ("unsure", found.confidence < doubts.least),
         ("disagreement", found.disagreement > doubts.most_disagreement),
         ("can't be written", ids is None),
         ("too long", ids is not None and room is not None and len(ids) >= room),

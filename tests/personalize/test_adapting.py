@@ -62,7 +62,9 @@ def recordings():
 def test_what_a_damaged_model_relearns_from_its_teacher_holds_on_clips_that_it_never_heard(
     teacher, damaged, recordings
 ):
-    options = AdaptOptions(schedule=Schedule(epochs=1, batch=2, rate=1e-3), held_back=0.3, retrain=False)
+    options = AdaptOptions(
+        schedule=Schedule(epochs=1, batch=2, rate=1e-3), held_back=0.3, retrain=False
+    )
     found, added = adapt(damaged, recordings, teacher, options)
     assert found.adapted_hash is not None
     assert found.choice.after < 0.9 * found.choice.before
@@ -173,7 +175,7 @@ def test_a_clip_with_more_text_than_frames_is_not_learned_from():
 
 
 def test_too_few_clips_name_what_was_wrong_with_the_others(teacher, recordings):
-    doubts = Doubts(least_confidence=0.0)
+    doubts = Doubts(least=0.0)
     with pytest.raises(UserError, match=r"only 0 of 6 clips.*6 unsure.*--teacher"):
         adapt(teacher, recordings[:6], teacher, AdaptOptions(doubts))
 
@@ -207,7 +209,9 @@ def test_augmented_speech_is_as_long_as_its_speed_says_and_fits_the_window():
     waveform = 0.1 * noise(16_000)[0].numpy()
     assert abs(len(at_speed(waveform, 0.8)) - 20_000) <= 1
     still = Augmentation(0, 0, 0, 0.2, 0, 0.05)
-    np.testing.assert_array_equal(augmented(waveform, still, np.random.default_rng(0), None), waveform)
+    np.testing.assert_array_equal(
+        augmented(waveform, still, np.random.default_rng(0), None), waveform
+    )
     for seed in range(8):
         changed = augmented(waveform, Augmentation(), np.random.default_rng(seed), 16_000)
         assert len(changed) <= 16_000
@@ -228,7 +232,9 @@ def test_the_strength_with_the_least_held_back_loss_is_chosen(whisper):
     found = choose(whisper, learned.best, lessons)
     assert found.strength == 1.0
     assert found.is_better
-    away = {name: 9 * (weight - 8 / 9 * learned.best[name]) for name, weight in learned.best.items()}
+    away = {
+        name: 9 * (weight - 8 / 9 * learned.best[name]) for name, weight in learned.best.items()
+    }
     assert choose(whisper, away, lessons, (0.25, 1.0)).strength in (0.25, 1.0)
 
 
