@@ -152,9 +152,16 @@ class Bench:
 def texts_of(bench: Bench, row: str, name: str) -> list[str]:
     """Texts of a speaker's test clips; those that were written down aren't made again."""
     speaker, options = bench.speaker(name), bench.options
+    learned = [options.model, options.teacher, options.tune, repr(bench.asked)]
     key = record_hash(
-        [options.model, options.teacher, options.tune, options.budget, row, repr(bench.asked)]
-        + ([bench.names] if row == "other" else [])
+        {
+            "float": [options.model],
+            "teacher": [options.teacher],
+            "adapted": learned,
+            "other": [*learned, *bench.names],
+            "file": [*learned, options.budget],
+            "plain": [options.model, options.tune, options.budget],
+        }[row]
     )
     path = bench.folder / "texts" / f"{name} {row} {key[:12]}.json"
     known: dict[str, str] = json.loads(path.read_text()) if path.is_file() else {}

@@ -41,9 +41,9 @@ class Doubts:
 class Label:
     """What a teacher wrote for one clip.
 
-    confidence: mean log-probability (nats) of the tokens that it wrote. other: its text of the clip at another
-    speed, where that was asked for. own: the student's text, of the clip as in `second_hearing`. looping: it
-    went round in circles.
+    confidence: mean log-probability (nats) of the tokens that it wrote. other: its text of the clip at
+    another speed, where that was asked for. own: the student's text, of the clip as in `second_hearing`.
+    looping: it went round in circles.
     """
 
     sha256: str
@@ -111,7 +111,7 @@ def label(
     sha256: str,
     doubts: Doubts,
 ) -> Label:
-    """What the teacher says of one clip [samples], twice where there are doubts, and what the student does."""
+    """What the teacher says of a clip [samples], twice where there are doubts, and what the student does."""
     text, confidence, looping = heard_by(teacher, waveform)
     other = None
     if doubts.asks_again(confidence) and not looping:

@@ -222,7 +222,7 @@ def test_augmented_speech_is_as_long_as_its_speed_says_and_fits_the_window():
 def test_a_gain_within_noise_is_not_taken_for_one():
     before = np.array([[10.0, 10], [10, 10], [10, 10], [10, 10]])
     assert change(before, before - [[1, 0]]).high < 0
-    mixed = before + [[3, 0], [-4, 0], [2, 0], [-2, 0]]
+    mixed = before + np.array([[3, 0], [-4, 0], [2, 0], [-2, 0]])
     assert change(before, mixed).high > 0
 
 
