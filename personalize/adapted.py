@@ -1,7 +1,7 @@
 """A run's model, as it was adapted to one person; and adapting it, where a killed run goes on."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from myqasr.core.errors import UserError
@@ -25,6 +25,7 @@ from myqasr.speech.models import languages, load_model
 from myqasr.speech.models.base import SpeechModel
 
 PARTS = ("trial", "whole")
+MEASURED_BEST = AdaptOptions()
 
 
 def run_model(run: RunFolder) -> SpeechModel:
@@ -117,6 +118,7 @@ def taught_in(
     seed: int,
     say: Callable[[str], None],
     progress: Progress,
+    options: AdaptOptions = MEASURED_BEST,
 ) -> tuple[SpeechModel, Adaptation]:
     """`adapted_in` with the choices that were measured (docs/adapting.md).
 
@@ -127,7 +129,8 @@ def taught_in(
     if teacher is not None:
         waveforms = [recording.waveform for recording in recordings]
         instructor = languages.told(teacher, language or model.language, waveforms, say)
-    return adapted_in(run, model, recordings, instructor, AdaptOptions(seed=seed), say, progress)
+    asked = replace(options, seed=seed)
+    return adapted_in(run, model, recordings, instructor, asked, say, progress)
 
 
 @dataclass(frozen=True, slots=True)
