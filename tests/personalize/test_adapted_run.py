@@ -1,4 +1,4 @@
-"""A run that was made with a teacher: its files are of the adapted weights, and no transcript is ever opened."""
+"""A run made with a teacher: its files are of the adapted weights, and no transcript is ever opened."""
 
 import importlib.util
 import shutil
