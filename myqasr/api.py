@@ -164,6 +164,7 @@ def personalize_model(
                 folder, loaded, recordings, instructor, selection.language, options.seed,
                 listener.say, listener.progress,
             )  # fmt: skip
+            instructor = None  # measuring needs the memory
         known = load_prior(None if prior is None else Path(prior), loaded)
         measured = measure_speaker(folder, loaded, recordings, options, known, target, listener)
         found = plan_speaker(

@@ -33,9 +33,9 @@ def adaptation(figures: Figures) -> str:
     learned = ["minutes", "labelled", "epochs", "strength", "held-back nats a token"]
     return "\n\n".join(
         [
-            f"{figures['model']}, taught by {figures['teacher']}; {figures['tune_clips']} unlabelled clips to "
-            f"learn from, up to {figures['test_clips']} others to test on; files of {figures['budget']} of "
-            f"float; words after normalizer {figures['normalizer']}.",
+            f"{figures['model']}, taught by {figures['teacher']}; {figures['tune_clips']} unlabelled clips "
+            f"to learn from, up to {figures['test_clips']} others to test on; files of "
+            f"{figures['budget']} of float; words after normalizer {figures['normalizer']}.",
             table(header, rows),
             table(
                 ["speaker", "words", *columns, "adapted - float, points (95 %)", *learned],
