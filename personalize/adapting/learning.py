@@ -1,7 +1,7 @@
 """Epochs of a student over its lessons: AdamW (Loshchilov and Hutter, ICLR 2019), a few clips a step.
 
 Everything that is drawn depends on the seed, the epoch and the clip alone, so that a killed run that goes on
-after an epoch ends with the same weights.
+after an epoch ends with the same weights, on as many threads.
 """
 
 import math

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from myqasr import api
 from myqasr.core.errors import BrokenFileError, NotInstalledError, UserError
@@ -41,6 +42,15 @@ from tests.material.model_folders import save_model
 from tests.material.tiny_models import noise
 
 TEACHER = ("--teacher", "default")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Sums are taken in another order by another number of threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
@@ -187,6 +197,7 @@ def test_a_model_teaches_itself(models, recordings, tmp_path):
 
 
 def test_teachers_that_cannot_be_had_are_one_line(tiny_model, tune_clips, tmp_path, monkeypatch):
+    (tmp_path / "m5").mkdir()
     save_model("m5", tmp_path / "m5")
     arguments = personalize_arguments(tiny_model, tune_clips, tmp_path / "out")
     assert "writes no text" in fails(*arguments, "--teacher", tmp_path / "m5")
