@@ -46,7 +46,7 @@ def run(
 
     source = model if model is not None else _recogniser()
     clips = _user_folder(user if user is not None else DEFAULT_USERS.get(source, DEFAULT_USER))
-    recordings, _ = choose_clips(find_clips(clips / "tune"), CLIPS)
+    recordings, _ = choose_clips(find_clips(clips / "tune", texts=False), CLIPS)
     took = Stopwatch()
     say(f"listening to {len(recordings)} unlabelled clips of {clips.name}, for {source}")
     with RunFolder(out).lock("`myqasr demo`"):
