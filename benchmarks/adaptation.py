@@ -32,7 +32,7 @@ from myqasr.personalize.adapting.adapt import Adaptation, AdaptOptions
 from myqasr.personalize.run_folder import RunFolder
 from myqasr.runtime_bench.measure import transcription
 from myqasr.runtime_bench.results.statistics import rate_difference
-from myqasr.runtime_bench.runners.base import held, open_system
+from myqasr.runtime_bench.runners.base import open_system
 from myqasr.runtime_bench.runners.exported import exported_file
 from myqasr.speech.datasets import Clip, Recording
 from myqasr.speech.models.base import SpeechModel
@@ -95,6 +95,7 @@ class Bench:
         ]
         self.folder = BUILD / "adaptation" / options.model.replace("/", "_")
         self._models: dict[str, SpeechModel] = {}
+        self._told: dict[str, Adaptation] = {}
 
     def model(self, source: str) -> SpeechModel:
         """Loaded once."""
@@ -112,10 +113,15 @@ class Bench:
         pieces = cut_at_pauses(speaker.tune, model.piece_samples, model.min_samples)
         run = RunFolder(self.folder / "learned" / name)
         with listening(name) as listener:
-            return adapted_in(
+            learned, self._told[name] = adapted_in(
                 run, model, pieces, self.model(self.options.teacher), self.asked, listener.say,
                 listener.progress,
             )  # fmt: skip
+        return learned, self._told[name]
+
+    def told(self, name: str) -> Adaptation:
+        """What adapting to a speaker did."""
+        return self._told[name] if name in self._told else self.adapted(name)[1]
 
     def hear(self, row: str, name: str) -> Hear:
         """What writes the texts of a row for one speaker."""
@@ -140,11 +146,11 @@ class Bench:
             )  # fmt: skip
             (written,) = export(run, target=TARGET, listener=listener)
         exported = exported_file(written.path)
+        runner = open_system(exported.system, 1)
 
         def hear(waveform: Waveform) -> str:
-            with held([exported.system]) as (system,):
-                inputs = transcription.model_inputs(waveform, exported.audio)
-                return transcription.transcribe(open_system(system, 1), inputs, exported.tokens)
+            inputs = transcription.model_inputs(waveform, exported.audio)
+            return transcription.transcribe(runner, inputs, exported.tokens)
 
         return hear
 
@@ -197,7 +203,7 @@ def figures(bench: Bench, heard: dict[str, dict[str, list[str]]]) -> dict[str, o
                 for row, each in errors.items()
                 if row != "float"
             },
-            "adapting": _told(bench.adapted(name)[1]) if "adapted" in by_row else None,
+            "adapting": _told(bench.told(name)) if "adapted" in by_row else None,
         }
     return {
         "model": bench.options.model,
