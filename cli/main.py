@@ -82,6 +82,12 @@ def personalize(
         Path | None,
         typer.Option(help="Run on many speakers, for costs from less than a minute of speech."),
     ] = None,
+    teacher: Annotated[
+        str | None,
+        typer.Option(
+            help="Recogniser whose text the model learns this person's speech from, or `self`."
+        ),
+    ] = None,
     rounding: Annotated[
         str,
         typer.Option(
@@ -121,7 +127,7 @@ def personalize(
     run(
         model, audio, selection, budget, out, target, clips,
         Measuring(device, seed, rounding, sensitivity, scales, ranges, threads),
-        prior, rules_of(precisions, keep, allocation, max_precisions, tie_inputs), as_json,
+        prior, rules_of(precisions, keep, allocation, max_precisions, tie_inputs), teacher, as_json,
     )  # fmt: skip
 
 

@@ -25,7 +25,7 @@ _HASH = "sha256"
 _BLANK = "0" * 64
 _START = f'{{"__metadata__":{{"{_HASH}":"'.encode()
 _HASH_AT = slice(8 + len(_START), 8 + len(_START) + len(_BLANK))
-_TYPES = {"I8": "i1", "U8": "u1", "F32": "<f4", "F64": "<f8", "I64": "<i8"}
+_TYPES = {"I8": "i1", "U8": "u1", "F16": "<f2", "F32": "<f4", "F64": "<f8", "I64": "<i8"}
 _NAMES = {np.dtype(kind): name for name, kind in _TYPES.items()}
 _MOST_HEADER = 100_000_000
 """Bytes that safetensors allows."""

@@ -5,9 +5,9 @@ from collections.abc import Callable, Sequence
 from myqasr.exporters.export import Written, export_run, versions_for
 from myqasr.exporters.target import load_target
 from myqasr.exporters.unfinished import Progress
+from myqasr.personalize.adapted import run_model
 from myqasr.personalize.planning.budget import format_bytes
 from myqasr.personalize.run_folder import RunFolder
-from myqasr.speech.models import load_model
 
 
 def export_targets(
@@ -36,7 +36,7 @@ def export_targets(
         written = []
         for name in names:
             # A fresh model each time: tracing may leave cached tables behind.
-            model = load_model(settings.model)
+            model = run_model(folder)
             say(f"writing {format_bytes(plans[name].predicted_bytes)} for {name}")
             file = export_run(
                 folder, model, measured, targets[name], max_seconds, say, lengths, progress

@@ -17,7 +17,9 @@ from myqasr.exporters.audit import FoundLayer, found_layers
 from myqasr.exporters.command import export_targets
 from myqasr.exporters.export import Written
 from myqasr.exporters.target import load_target, measured_for, measured_together
+from myqasr.personalize import adapted as adapting
 from myqasr.personalize import profiling
+from myqasr.personalize.adapting.adapt import Adaptation
 from myqasr.personalize.hearing import (
     EVERY_CLIP,
     PathLike,
@@ -74,6 +76,7 @@ class Personalized:
     plan: a precision for every layer; its expected_cost is in nats per frame for most methods.
     generic: the plan of the same size for speakers in general; None when their costs aren't known.
     sizes: bytes of the smallest file there can be, and of the float one. skipped: recordings not used.
+    adaptation: what learning from a teacher did; None without one.
     """
 
     path: Path
@@ -83,6 +86,7 @@ class Personalized:
     sizes: profiling.SizeRange
     measured: Measurement
     skipped: tuple[tuple[Path, str], ...] = ()
+    adaptation: Adaptation | None = None
 
     @property
     def profile(self) -> Profile:
@@ -124,6 +128,7 @@ def personalize_model(
     options: ProfileOptions = WHERE_FASTEST,
     prior: PathLike | None = None,
     rules: PlanRules = NO_RULES,
+    teacher: PathLike | SpeechModel | None = None,
     listener: Listener = NOBODY,
 ) -> Personalized:
     """Measure what each precision costs this speaker, spend the budget best, and keep both in `out`.
@@ -133,7 +138,8 @@ def personalize_model(
     float size. out: run folder, whose name names the files; one that was measured on the same recordings
     isn't measured again, but for what another target lacks. options: how costs are measured; device `auto`
     takes CUDA where there is one. prior: a run on many speakers, for less than a minute of speech. rules:
-    what else the plan must keep to.
+    what else the plan must keep to. teacher: a recogniser as for `model`, or `self`: first the model learns
+    this person's speech from the text that the teacher writes for the recordings (docs/adapting.md).
 
     Raises BudgetError naming both sizes when the budget is out of range; ModelError, AudioError when the
     model or every recording is unusable; UserError for a target, device or rule that doesn't exist.
@@ -147,6 +153,7 @@ def personalize_model(
         if isinstance(model, SpeechModel)
         else models.load_model(str(model), selection.language)
     )
+    instructor = adapting.teacher_of(teacher, loaded) if teacher is not None else None
     recordings, skipped = recordings_for(
         audio, languages.asked_of_data(selection, audio, loaded), clips, loaded
     )
@@ -155,8 +162,15 @@ def personalize_model(
     _tell(listener, recordings, skipped)
     waveforms = [recording.waveform for recording in recordings]
     loaded = languages.told(loaded, selection.language, waveforms, listener.say)
-    known = load_prior(None if prior is None else Path(prior), loaded)
+    adaptation = None
     with folder.lock("`myqasr personalize`"):
+        if teacher is not None:
+            loaded, adaptation = adapting.taught_in(
+                folder, loaded, recordings, instructor, selection.language, options.seed,
+                listener.say, listener.progress,
+            )  # fmt: skip
+            instructor = None  # measuring needs the memory
+        known = load_prior(None if prior is None else Path(prior), loaded)
         measured = measure_speaker(folder, loaded, recordings, options, known, target, listener)
         found = plan_speaker(
             folder, loaded, measured, budget=budget, target=target, prior=known, rules=rules,
@@ -167,7 +181,7 @@ def personalize_model(
         save_record(replace(settings, left_out=left_out), folder.settings)
     if loaded.tokens.autoregression is not None and found.profile.frames <= found.profile.clips:
         listener.say(WRITES_NOTHING)
-    return replace(found, skipped=tuple(skipped))
+    return replace(found, skipped=tuple(skipped), adaptation=adaptation)
 
 
 @outside_errors()

@@ -39,7 +39,7 @@ def recordings_for(
     if decoded:
         return cut_at_pauses(decoded, model.piece_samples, model.min_samples), []
     paths = [Path(each) for each in listed if not isinstance(each, Recording)]
-    found, aside = found_in(paths, selection)
+    found, aside = found_in(paths, selection, texts=False)
 
     def pieces(recording: Recording) -> list[Recording]:
         cut = cut_at_pauses([recording], model.piece_samples, model.min_samples)
@@ -54,11 +54,11 @@ def recordings_for(
 
 
 def found_in(
-    audio: PathLike | Sequence[PathLike], selection: Selection = EVERY_CLIP
+    audio: PathLike | Sequence[PathLike], selection: Selection = EVERY_CLIP, texts: bool = True
 ) -> tuple[tuple[Clip, ...], Skipped]:
-    """Clips as selected of what lies there, and what lies there beside them."""
+    """Clips as selected of what lies there, and what lies there beside them; `texts`: with transcripts."""
     paths = [Path(audio)] if isinstance(audio, str | Path) else [Path(each) for each in audio]
-    found = find_clips(paths)
+    found = find_clips(paths, texts=texts)
     return selected(found, selection, paths), left_aside(paths, found)
 
 

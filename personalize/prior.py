@@ -1,7 +1,7 @@
 """Many speakers to lean on while one has said little: their costs, and their clips."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -53,18 +53,22 @@ def load_prior(source: Path | None, model: SpeechModel) -> Prior | None:
     None when none is named and the model is another. Raises UserError when it can't be read or is of another
     model.
     """
+    # Many speakers are measured on the published weights: one's own lie near them, and cost much the same.
+    published = model.adapted_from or model.weights_hash()
     if source is None:
         profile = load_record(POPULATION, Profile)
-        if profile.weights_hash != model.weights_hash():
+        if profile.weights_hash != published:
             return None
+        profile = replace(profile, weights_hash=model.weights_hash())
         users = sorted(path for path in DEFAULT_USERS.iterdir() if path.is_dir())
-        return Prior(profile, spread([find_clips(user / "tune") for user in users]))
+        return Prior(profile, spread([find_clips(user / "tune", texts=False) for user in users]))
     profile = RunFolder(source).load_profile() if source.is_dir() else load_record(source, Profile)
-    if profile.weights_hash != model.weights_hash():
+    if profile.weights_hash != published:
         raise UserError(
             f"{source} was measured on {profile.model} with weights {profile.weights_hash}, not on "
             f"{model.model_id} as it is; measure many speakers with `myqasr personalize` on this model"
         )
+    profile = replace(profile, weights_hash=model.weights_hash())
     heard = RunFolder(source).load_settings().clips if source.is_dir() else ()
     return Prior(
         profile,

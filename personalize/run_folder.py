@@ -35,7 +35,9 @@ class TuneClip:
 class RunSettings:
     """What the run is about. model: `default`, a folder or a hub id, as the user gave it.
 
-    left_out: what lay among the recordings and wasn't used, each with the reason.
+    weights_hash: of the model that was measured, as adapted if it was. left_out: what lay among the
+    recordings and wasn't used, each with the reason. float_hash: of the published weights, where those that
+    were measured are adapted to this person.
     """
 
     schema_version: int
@@ -45,6 +47,7 @@ class RunSettings:
     seed: int
     clips: tuple[TuneClip, ...]
     left_out: tuple[tuple[str, str], ...] = ()
+    float_hash: str | None = None
 
     def __post_init__(self) -> None:
         if self.schema_version != SCHEMA_VERSION:
@@ -114,6 +117,25 @@ class RunFolder:
     def settings(self) -> Path:
         """`RunSettings`."""
         return self.path / "run.json"
+
+    @property
+    def adaptation(self) -> Path:
+        """`Adaptation`: what learning from a teacher's text did."""
+        return self.path / "adapted.json"
+
+    @property
+    def adapted(self) -> Path:
+        """What it added to the float weights; absent when they stay as they are."""
+        return self.path / "adapted.safetensors"
+
+    @property
+    def labels(self) -> Path:
+        """`StoredLabels`: the teacher's text of every clip."""
+        return self.path / "labels.json"
+
+    def partial_learning(self, part: str) -> Path:
+        """Training after its last epoch; gone once it is finished."""
+        return self.path / f"learning.{part}.partial.safetensors"
 
     @property
     def profile(self) -> Path:

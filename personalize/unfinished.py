@@ -70,6 +70,7 @@ def measured_in(
         heard,
         options.seed,
         tuple(tune_clip(recording) for recording in recordings),
+        float_hash=model.adapted_from,
     )
     wanted: Wanted = {
         name: list(targets.menu(layer_shape(name, module)))

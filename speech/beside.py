@@ -9,6 +9,7 @@ from pathlib import Path
 from myqasr.core.errors import UserError
 from myqasr.speech.manifests import (
     Clip,
+    librispeech_files,
     librispeech_genders,
     librispeech_texts,
     read_csv,
@@ -40,22 +41,22 @@ _MOST_TABLE_BYTES = 256 * 2**20
 _LEVELS_UP = 4
 
 
-def described(paths: Sequence[Path], root: Path | None = None) -> list[Clip]:
+def described(paths: Sequence[Path], root: Path | None = None, texts: bool = True) -> list[Clip]:
     """Clips of audio files, with what is said of them near them.
 
     root: the folder that was asked for: any table in it or below it may say something, above it only
-    manifest.csv. A table that lists parts of a file gives a clip for each. Where a text was looked for in
-    something that isn't understood, the clips say so.
+    manifest.csv. texts: whether transcripts beside them are opened. A table that lists parts of a file gives
+    a clip for each. Where a text was looked for in something that isn't understood, the clips say so.
     """
-    notes = _Notes(None if root is None else os.path.abspath(root))
+    notes = _Notes(None if root is None else os.path.abspath(root), texts)
     return [clip for path in paths for clip in notes.clips(path)]
 
 
 class _Notes:
     """Tables and transcripts by folder, each read once."""
 
-    def __init__(self, root: str | None) -> None:
-        self._root = root
+    def __init__(self, root: str | None, texts: bool) -> None:
+        self._root, self._texts = root, texts
         self._tables: dict[Path, dict[str, list[Clip]]] = {}
         self._faults: dict[Path, str] = {}
         self._transcripts: dict[Path, dict[str, str]] = {}
@@ -72,11 +73,12 @@ class _Notes:
             spoken = self._librispeech(folder)
         except UserError as error:
             return [Clip(path, untold=str(error))]
-        if path.stem in spoken:
+        if path.stem in spoken or (spoken and not self._texts):
             speaker = path.stem.split("-")[0]
-            return [
-                Clip(path, speaker, spoken[path.stem], gender=self._genders[folder].get(speaker))
-            ]
+            text = spoken.get(path.stem)
+            return [Clip(path, speaker, text, gender=self._genders[folder].get(speaker))]
+        if not self._texts:
+            return [Clip(path)]
         try:
             text = self._beside(path)
         except UserError as error:
@@ -115,7 +117,7 @@ class _Notes:
 
     def _librispeech(self, folder: Path) -> dict[str, str]:
         if folder not in self._transcripts:
-            found = librispeech_texts(folder)
+            found = librispeech_texts(folder) if self._texts else librispeech_files(folder)
             self._genders[folder] = librispeech_genders(folder) if found else {}
             self._transcripts[folder] = found
         return self._transcripts[folder]

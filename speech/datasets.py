@@ -82,11 +82,13 @@ class Selection:
 
 
 def find_clips(
-    source: Path | Sequence[Path], selection: Selection = Selection()
+    source: Path | Sequence[Path], selection: Selection = Selection(), texts: bool = True
 ) -> tuple[Clip, ...]:
     """Clips of an audio file, folder, list file, public data set, CSV or NeMo manifest, or several.
 
-    Files that a list or manifest names aren't opened yet. Raises UserError saying what was looked for
+    texts: False for those who must not know what is spoken: files that only hold transcripts aren't opened,
+    and of tables, which also name the recordings, the text is dropped. Files that a list or manifest names
+    aren't opened yet. Raises UserError saying what was looked for
     when nothing is found, and what there is when nothing is as selected.
     """
     sources = [source] if isinstance(source, Path) else list(source)
@@ -94,7 +96,7 @@ def find_clips(
     for path in sources:
         with reading(path, "can't be read", f"expected {_LOOKED_FOR}", AudioError):
             there += _apart(
-                _clips_of(path)
+                _clips_of(path, texts)
             )  # here already: a name may be one that no file can have
     found = _apart(there)
     if not found:
@@ -270,16 +272,21 @@ def _apart(clips: Iterable[Clip]) -> tuple[Clip, ...]:
     return tuple(found.values())
 
 
-def _clips_of(source: Path) -> list[Clip]:
+def _clips_of(source: Path, texts: bool) -> list[Clip]:
+    found = _told_clips_of(source, texts)
+    return found if texts else [replace(clip, text=None, untold=None) for clip in found]
+
+
+def _told_clips_of(source: Path, texts: bool) -> list[Clip]:
     if source.is_dir():
-        return _of_folder(source)
+        return _of_folder(source, texts)
     if not source.is_file():
         raise AudioError(f"{source} does not exist; expected {_LOOKED_FOR}")
     suffix = source.suffix.lower()
     if suffix in AUDIO_SUFFIXES:
-        return described([source])
+        return described([source], texts=texts)
     if suffix in LIST_SUFFIXES:
-        return described(read_list(source))
+        return described(read_list(source), texts=texts)
     if suffix in _READERS:
         return _READERS[suffix](source)
     if suffix in _ARCHIVES:
@@ -287,15 +294,15 @@ def _clips_of(source: Path) -> list[Clip]:
     raise AudioError(f"{source} is none of: {_LOOKED_FOR}")
 
 
-def _of_folder(source: Path) -> list[Clip]:
+def _of_folder(source: Path, texts: bool) -> list[Clip]:
     """Of a data set, or of those in the folders below, and of all other audio files there."""
-    known = clips_of(source)
+    known = clips_of(source, texts)
     if known is not None:
         return known
     within: dict[Path, list[Clip]] = {}
     for folder in _folders_below(source, _LEVELS_DOWN):
         if not any(folder.is_relative_to(other) for other in within):
-            found = clips_of(folder)
+            found = clips_of(folder, texts)
             if found is not None:
                 within[folder] = found
     others = [
@@ -303,7 +310,7 @@ def _of_folder(source: Path) -> list[Clip]:
         for path in audio_files(source)
         if not any(path.is_relative_to(folder) for folder in within)
     ]
-    clips = [clip for found in within.values() for clip in found] + described(others, source)
+    clips = [clip for found in within.values() for clip in found] + described(others, source, texts)
     manifest = source / MANIFEST_NAME
     # A manifest may list recordings that live elsewhere.
     return clips or (read_csv(manifest) if manifest.is_file() else [])

@@ -288,6 +288,11 @@ def librispeech_texts(folder: Path) -> dict[str, str]:
     return texts
 
 
+def librispeech_files(folder: Path) -> dict[str, str]:
+    """Empty unless there are such files in a folder, which aren't opened: their stems, without texts."""
+    return {file.name: "" for file in folder.glob("[!.]*.trans.txt")}
+
+
 def librispeech_genders(folder: Path) -> dict[str, str | None]:
     """Speaker -> gender from the nearest SPEAKERS.TXT at or above `folder`, four levels up at most."""
     for place in (folder, *list(folder.absolute().parents)[:4]):

@@ -84,7 +84,7 @@ def main() -> None:
     run_command([*myqasr, "export", str(out)], options.threads)
     (_, per_channel), *_ = exported_files(run, None)
     systems = [
-        *model_systems(run.load_settings()),
+        *model_systems(run),
         System("xnnpack, whole menu", "executorch", str(whole_menu)),
         replace(exported_file(path).system, name="xnnpack, per channel"),
     ]

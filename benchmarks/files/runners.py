@@ -166,7 +166,7 @@ def measure(model: str, files: Sequence[Exported], threads: int) -> BenchReport:
     settings = run.load_settings()
     limit = BASE_TEST_CLIPS if model == "base" else None
     heard = held_out_recordings(settings, find_clips(USER / "test"), limit)
-    systems = [*model_systems(settings), *(file.system for file in files)]
+    systems = [*model_systems(run), *(file.system for file in files)]
     report, path = bench_files(run, systems, files, heard, BenchOptions(threads=threads))
     print(path, *report.problems, sep="\n", flush=True)
     return report

@@ -85,7 +85,7 @@ def bench_speaker(audio: Path, budget: str, clips: str) -> BenchReport:
     files = [exported_file(item.path, name) for name, item in controls.items()]
     files += [exported_file(path, "personalised") for path, _ in exported_files(run, "xnnpack")]
     heard = held_out_recordings(settings, find_clips(audio), None)
-    systems = [*model_systems(settings), *(item.system for item in files)]
+    systems = [*model_systems(run), *(item.system for item in files)]
     report, _ = bench_files(run, systems, files, heard, BenchOptions())
     return report
 

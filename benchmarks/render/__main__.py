@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from benchmarks.render.adaptation import adaptation
 from benchmarks.render.decisions import (
     allocation,
     measuring_cost,
@@ -231,6 +232,7 @@ SECTIONS: dict[str, tuple[str, Callable[[Figures], str]]] = {
     "demo": ("One embedded user: `make demo`", demo),
     "users": ("Every embedded user", users),
     "real_speakers": ("Four real speakers the model never heard", real_speakers),
+    "adaptation": ("Whisper tiny.en after learning one person's speech", adaptation),
     "peers_tiny_en": ("Whisper tiny.en beside whisper.cpp, CTranslate2 and ONNX Runtime", peers),
     "peers_base": ("Whisper base beside whisper.cpp, CTranslate2 and ONNX Runtime", peers),
     "recognisers_tiny_en": (

@@ -77,9 +77,9 @@ def _overhead_bytes(folder: RunFolder, profile: Profile, target: Target) -> int:
         return measured
     if folder.plan(target.name).is_file():
         return folder.load_plan(target.name, profile).overhead_bytes
-    from myqasr.speech.models import load_model
+    from myqasr.personalize.adapted import run_model
 
-    return target.overhead_bytes(load_model(folder.load_settings().model))
+    return target.overhead_bytes(run_model(folder))
 
 
 def _print(points: list[Point], target: str) -> None:

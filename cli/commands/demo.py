@@ -27,11 +27,12 @@ def run(
     out: Path, model: str | None, user: str | None, budget: str | None, threads: int, as_json: bool
 ) -> None:
     """Measure one user, write float, uniform, published and personalised files, bench them in one run."""
-    from myqasr.api import load_model, personalize_model
+    from myqasr.api import personalize_model
     from myqasr.cli.terminal.bench_table import print_report
     from myqasr.exporters.controls import export_controls, export_published
     from myqasr.exporters.export import export_run
     from myqasr.exporters.target import load_target
+    from myqasr.personalize.adapted import run_model
     from myqasr.personalize.measuring.sensitivity import ProfileOptions
     from myqasr.personalize.run_folder import RunFolder
     from myqasr.runtime_bench.measure.bench import BenchOptions
@@ -45,7 +46,7 @@ def run(
 
     source = model if model is not None else _recogniser()
     clips = _user_folder(user if user is not None else DEFAULT_USERS.get(source, DEFAULT_USER))
-    recordings, _ = choose_clips(find_clips(clips / "tune"), CLIPS)
+    recordings, _ = choose_clips(find_clips(clips / "tune", texts=False), CLIPS)
     took = Stopwatch()
     say(f"listening to {len(recordings)} unlabelled clips of {clips.name}, for {source}")
     with RunFolder(out).lock("`myqasr demo`"):
@@ -66,7 +67,7 @@ def run(
         files = export_controls(source, speaker.measured, target, controls, MAX_SECONDS, say)
         say("writing personalised")
         personalised = export_run(
-            folder, load_model(source), speaker.measured, target, MAX_SECONDS, say
+            folder, run_model(folder), speaker.measured, target, MAX_SECONDS, say
         )
         say(f"writing {PUBLISHED}")
         waveforms = [recording.waveform for recording in recordings]
@@ -82,7 +83,7 @@ def run(
         exported = [exported_file(item.path, name) for name, item in files.items()]
         settings = folder.load_settings()
         heard = held_out_recordings(settings, find_clips(clips / "test"), None)
-        systems = [*model_systems(settings)[:1], *(item.system for item in exported)]
+        systems = [*model_systems(folder)[:1], *(item.system for item in exported)]
         options = BenchOptions(threads=threads, normalizer=_normalizer(source))
         with stage_progress("benching") as on_progress:
             report, path = bench_files(folder, systems, exported, heard, options, on_progress)

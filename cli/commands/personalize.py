@@ -41,6 +41,7 @@ def run(
     measuring: Measuring,
     prior_source: Path | None,
     rules: PlanRules,
+    teacher: str | None,
     as_json: bool,
 ) -> None:
     """Measure, allocate, round, and say in words what was found."""
@@ -62,7 +63,8 @@ def run(
     with listening("measuring") as listener:
         found = personalize_model(
             model_source, audio, budget=budget, out=out, target=target_name, clips=clips,
-            selection=selection, options=options, prior=prior_source, rules=rules, listener=listener,
+            selection=selection, options=options, prior=prior_source, rules=rules, teacher=teacher,
+            listener=listener,
         )  # fmt: skip
     if as_json:
         print_json(found.plan)
@@ -71,6 +73,9 @@ def run(
 
 
 def _print_findings(found: Personalized, out: Path) -> None:
+    from rich.markup import escape
+
+    from myqasr.personalize.adapting.describe import in_words
     from myqasr.personalize.planning.budget import format_bytes
     from myqasr.personalize.planning.describe import most_sensitive, precision_counts
     from myqasr.personalize.planning.exact import plan_mean_bits
@@ -83,6 +88,9 @@ def _print_findings(found: Personalized, out: Path) -> None:
         f"Listened to [bold]{profile.seconds:.0f} s[/] of speech in {profile.clips} clips; "
         "no transcript was read.",
     )
+    if found.adaptation is not None:
+        for sentence in in_words(found.adaptation):
+            tell(escape(sentence))
     own = own_share(profile.seconds)
     if generic is not None and own < 1:
         tell(

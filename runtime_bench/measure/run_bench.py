@@ -28,6 +28,7 @@ from myqasr.speech.decoding import notices
 from myqasr.speech.recordings import overlap
 
 FLOAT_NAME = "float (torch)"
+ADAPTED_NAME = "adapted float (torch)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,12 +84,23 @@ def exported_files(folder: RunFolder, target: str | None) -> list[tuple[Path, Ar
     return found
 
 
-def model_systems(settings: RunSettings) -> list[System]:
-    """What every engineer has without us: the float model, and torch's own dynamic int8."""
-    return [
-        System(FLOAT_NAME, "torch-float", settings.model, weights_hash=settings.weights_hash),
+def model_systems(folder: RunFolder) -> list[System]:
+    """What every engineer has without us, the float model and torch's own dynamic int8; and between them, in
+    a run that adapted its weights to one person, the adapted float model that its files are made of.
+    """
+    settings = folder.load_settings()
+    published = settings.float_hash or settings.weights_hash
+    systems = [
+        System(FLOAT_NAME, "torch-float", settings.model, weights_hash=published),
         System("dynamic int8 (torch)", "torch-int8-dynamic", settings.model),
     ]
+    if settings.float_hash is not None:
+        float_system = replace(
+            systems[0], name=ADAPTED_NAME, weights_hash=settings.weights_hash,
+            adapted=str(folder.adapted),
+        )  # fmt: skip
+        systems.insert(1, float_system)
+    return systems
 
 
 def bench_run(
@@ -117,7 +129,8 @@ def run_systems(
     """The run's files and what stands beside them; see `bench_run`."""
     settings = folder.load_settings()
     folder.load_costs()  # which holds the run's files against each other
-    systems = model_systems(settings)
+    systems = model_systems(folder)
+    adapted = None if settings.float_hash is None else str(folder.adapted)
     files = []
     for path, artifact in exported_files(folder, target):
         for runner in runners or (None,):
@@ -137,7 +150,16 @@ def run_systems(
                 replace(exported.system, name=rounded, runner=float16_runner, timed=False)
             )
         systems.append(
-            System(name, reference, settings.model, codes, artifact.plan_hash, timed=False)
+            System(
+                name,
+                reference,
+                settings.model,
+                codes,
+                artifact.plan_hash,
+                timed=False,
+                weights_hash=settings.weights_hash,
+                adapted=adapted,
+            )
         )
     return systems, files
 
@@ -159,7 +181,7 @@ def bench_files(
     artifacts = {file.system.name: measured_file(file.artifact) for file in files}
     provenance = provenance_of(folder.load_settings(), heard.recordings)
     made_of = {
-        "systems": [replace(system, codes=None) for system in systems],
+        "systems": [replace(system, codes=None, adapted=None) for system in systems],
         "on": [provenance.audio_hash, provenance.text_hash],
         "of": [provenance.weights_hash, provenance.versions],
         "how": options,

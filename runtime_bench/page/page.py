@@ -123,6 +123,7 @@ def _heading(story: Story) -> str:
         )
         parts.append(f'<ul class="tiles" aria-label="{escape(name)}">{tiles}</ul>')
         parts += [f"<p>{escape(sentence)}</p>" for sentence in summary(story, name)]
+    parts += [f"<p>{escape(sentence)}</p>" for sentence in story.adapting]
     if not story.own:
         missing = "This result has no file of the run's present plans; export and bench them."
         parts.append(f"<p>{missing}</p>")

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from myqasr.core.errors import UserError
 from myqasr.core.storage import record_hash
+from myqasr.personalize.adapted import adaptation_of
+from myqasr.personalize.adapting.describe import in_words
 from myqasr.personalize.planning.plan import Plan, Profile
 from myqasr.personalize.run_folder import RunFolder
 from myqasr.runtime_bench.page.charts import FilePoint, LayerRow
@@ -23,7 +25,8 @@ class Story:
     """own: names of the systems that ran files of the run's plans, in the order of the report.
 
     plans: by target, of the files that were measured. differences: every other system against the baseline.
-    earlier: files of earlier results on the same clips.
+    earlier: files of earlier results on the same clips. adapting: sentences on what learning from a teacher
+    did; none without one.
     """
 
     name: str
@@ -34,6 +37,7 @@ class Story:
     own: tuple[str, ...]
     differences: dict[str, Difference]
     earlier: tuple[FilePoint, ...]
+    adapting: tuple[str, ...] = ()
 
 
 def tell(folder: RunFolder) -> Story:
@@ -57,6 +61,7 @@ def tell(folder: RunFolder) -> Story:
         for system in report.systems
         if system.name in own and system.artifact is not None
     }
+    adaptation = adaptation_of(folder)
     base = Measured(report.baseline, report, report.system(report.baseline))
     return Story(
         name=folder.name,
@@ -71,6 +76,7 @@ def tell(folder: RunFolder) -> Story:
             if system.name != report.baseline
         },
         earlier=_earlier_files(older, report),
+        adapting=() if adaptation is None else tuple(in_words(adaptation)),
     )
 
 

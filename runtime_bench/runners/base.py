@@ -34,8 +34,8 @@ class System:
     activations, too), its float32 kind (they don't) and its float16 kind (everything is float16); codes_plan:
     hash of the plan that they must be of. sha256, size_bytes: of the file, where there is one. timed: False
     for simulations, whose latency says nothing. autoregression: for exported files of models that write token
-    by token. weights_hash: that the float model must have. copy: of the source, opened in its stead; see
-    `held`.
+    by token. weights_hash: that the model must have. adapted: for models in torch, the file of what a run
+    added to their weights. copy: of the source, opened in its stead; see `held`.
     """
 
     name: str
@@ -48,6 +48,7 @@ class System:
     timed: bool = True
     autoregression: Autoregression | None = None
     weights_hash: str | None = None
+    adapted: str | None = None
     copy: str | None = None
 
     @property
@@ -135,12 +136,16 @@ def _with_copies(system: System, folder: Path) -> System:
                 f"{found}; run `myqasr export` again"
             )
         system = replace(system, copy=str(copy))
-    if system.codes is not None:
-        codes = folder / Path(system.codes).name
-        if Path(system.codes).is_file():  # else its runner says so
-            _copy(Path(system.codes), codes)
-            system = replace(system, codes=str(codes))
-    return system
+    codes, adapted = (_own_copy(each, folder) for each in (system.codes, system.adapted))
+    return replace(system, codes=codes, adapted=adapted)
+
+
+def _own_copy(file: str | None, folder: Path) -> str | None:
+    """Where the copy of a file is; one that isn't there is left to its runner to name."""
+    if file is None or not Path(file).is_file():
+        return file
+    _copy(Path(file), folder / Path(file).name)
+    return str(folder / Path(file).name)
 
 
 def _copy(source: Path, place: Path) -> None:

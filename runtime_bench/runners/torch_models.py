@@ -15,6 +15,7 @@ from torch import nn
 
 import myqasr.speech.models.wav2vec2  # noqa: F401  so that loading a model isn't importing transformers
 from myqasr.core.errors import ModelError, UserError
+from myqasr.personalize.adapting.weights import load_adapted
 from myqasr.personalize.rounding.codes import LayerCodes, load_codes
 from myqasr.personalize.rounding.reference import build_half_reference, build_reference
 from myqasr.runtime_bench.runners.base import Runner, System
@@ -48,6 +49,8 @@ def open_runner(system: System, threads: int) -> TorchRunner:
     name = kind_of(system.runner)
     torch.set_num_threads(threads)
     model = load_model(system.source)
+    if system.adapted is not None:
+        model = load_adapted(model, Path(system.adapted))
     if system.weights_hash not in (None, model.weights_hash()):
         raise ModelError(
             f"{system.source} has changed since it was measured: weights {model.weights_hash()}, the run was "

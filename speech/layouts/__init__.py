@@ -5,6 +5,7 @@ table names aren't opened.
 """
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from myqasr.speech.layouts import (
@@ -21,6 +22,9 @@ from myqasr.speech.layouts import (
 )
 from myqasr.speech.manifests import Clip
 
+_APART = (vctk.clips, kaldi.clips)
+"""Those whose transcripts lie in files of their own, which can be left closed."""
+
 LAYOUTS: dict[str, Callable[[Path], list[Clip] | None]] = {
     "Speech Commands": speech_commands.clips,
     "VCTK": vctk.clips,
@@ -36,10 +40,16 @@ LAYOUTS: dict[str, Callable[[Path], list[Clip] | None]] = {
 """Name -> recogniser, tried in this order."""
 
 
-def clips_of(folder: Path) -> list[Clip] | None:
-    """Clips of the first layout that knows the folder; None when none does."""
+def clips_of(folder: Path, texts: bool = True) -> list[Clip] | None:
+    """Clips of the first layout that knows the folder; None when none does.
+
+    texts: whether files that only hold transcripts are opened, too.
+    """
+    closed: dict[object, Callable[[Path], list[Clip] | None]] = {
+        each: partial(each, told=False) for each in _APART
+    }
     for recognise in LAYOUTS.values():
-        found = recognise(folder)
+        found = (recognise if texts else closed.get(recognise, recognise))(folder)
         if found is not None:
             return found
     return None

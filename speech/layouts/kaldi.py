@@ -9,8 +9,11 @@ from myqasr.speech.tables import text_lines
 _LEVELS_UP = 4
 
 
-def clips(folder: Path) -> list[Clip] | None:
-    """Clips of a folder with a wav.scp that names files. Raises UserError for one that runs programs."""
+def clips(folder: Path, told: bool = True) -> list[Clip] | None:
+    """Clips of a folder with a wav.scp that names files; `told`: with their texts.
+
+    Raises UserError for one that runs programs.
+    """
     if not (folder / "wav.scp").is_file():
         return None
     files = {}
@@ -21,7 +24,8 @@ def clips(folder: Path) -> list[Clip] | None:
                 "write it to one (utils/data/... or the program itself), and name that"
             )
         files[name] = _located(folder, place)
-    texts, speakers = _pairs(folder / "text"), _pairs(folder / "utt2spk")
+    texts = _pairs(folder / "text") if told else {}
+    speakers = _pairs(folder / "utt2spk")
     genders = _pairs(folder / "spk2gender")
 
     def clip(name: str, path: Path, window: tuple[float, float] | None) -> Clip:

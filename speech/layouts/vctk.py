@@ -9,8 +9,8 @@ _AUDIO = ("wav48_silence_trimmed", "wav48", "wav16")
 _OTHER_MICROPHONE = "_mic2"
 
 
-def clips(folder: Path) -> list[Clip] | None:
-    """Clips of all speakers, of the first microphone where there are two."""
+def clips(folder: Path, told: bool = True) -> list[Clip] | None:
+    """Clips of all speakers, of the first microphone where there are two; `told`: with their texts."""
     audio = next((folder / name for name in _AUDIO if (folder / name).is_dir()), None)
     if audio is None or not (folder / "txt").is_dir():
         return None
@@ -25,7 +25,7 @@ def clips(folder: Path) -> list[Clip] | None:
             Clip(
                 path,
                 speaker,
-                (read_text(text).strip() or None) if text.is_file() else None,
+                (read_text(text).strip() or None) if told and text.is_file() else None,
                 gender=genders.get(speaker),
                 language="en",
             )

@@ -53,6 +53,8 @@ class SpeechModel:
     block_samples: of a model that takes one length: `module` by itself takes any multiple of so many.
     languages: code -> token id of those that it can be told to write, for models that are told.
     language: the one that it was told, by whoever named the model or by its own files; None when nobody did.
+    adapted_from: `weights_hash` of the model that it was before it learned one person's speech; None for one
+        that is as it was published.
     """
 
     model_id: str
@@ -66,6 +68,7 @@ class SpeechModel:
     languages: Mapping[str, int] = field(default_factory=dict)
     language: str | None = None
     block_samples: int | None = None
+    adapted_from: str | None = None
 
     def features(self, waveform: NDArray[np.float32]) -> Tensor:
         """Model input [1, samples] from a 16 kHz mono waveform [samples]; short ones are zero-padded.

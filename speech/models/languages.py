@@ -35,7 +35,9 @@ def asked_of_told(
     listed = [audio] if isinstance(audio, str | Path) else audio
     paths = [Path(each) for each in listed if not isinstance(each, Recording)]
     others = replace(selection, language=None)
-    named = bool(paths) and any(clip.language is not None for clip in find_clips(paths, others))
+    named = bool(paths) and any(
+        clip.language is not None for clip in find_clips(paths, others, texts=False)
+    )
     return selection if named else others
 
 

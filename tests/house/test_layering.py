@@ -13,7 +13,7 @@ PACKAGES = ("core", "speech", "personalize", "exporters", "runtime_bench", "cli"
 ORDER = (
     *("core", "speech", "speech.layouts", "speech.datasets", "speech.models"),
     *("speech.models.whisper", "personalize.planning", "personalize.rounding"),
-    *("personalize.measuring", "personalize"),
+    *("personalize.measuring", "personalize.adapting", "personalize"),
     *("exporters", "exporters.graph", "exporters.executorch", "exporters.tflite"),
     *("exporters.coreml", "runtime_bench.devices", "runtime_bench.results"),
     *("runtime_bench.runners", "runtime_bench.runners.coreml", "runtime_bench.measure"),

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from myqasr.core.errors import UserError
 from myqasr.core.storage import load_record
 from myqasr.exporters.target import load_target
+from myqasr.personalize.adapting.weights import copied
 from myqasr.personalize.planning.exact import uniform_plan
 from myqasr.personalize.planning.plan import LayerProfile, LayerShape, Profile, QuantSpec
 from myqasr.personalize.planning.problem import Offer
@@ -109,3 +110,16 @@ def test_a_run_of_many_speakers_serves_as_prior_for_one(tiny_model, tune_clips, 
     assert done.exit_code == 0, done.output
     assert not (one / "prior.json").exists()
     assert json.loads((one / "profile.json").read_text())["rounding"] == "gptq"
+
+
+def test_a_model_that_learned_one_person_leans_on_the_speakers_of_the_published_one():
+    published = load_model("default")
+    module = copied(published.module)
+    next(module.parameters()).data.mul_(1.01)
+    learned = replace(published, module=module, adapted_from=published.weights_hash())
+    prior, before = load_prior(None, learned), load_prior(None, published)
+    assert prior is not None
+    assert before is not None
+    assert prior.profile.weights_hash == learned.weights_hash() != before.profile.weights_hash
+    assert prior.profile.layers == before.profile.layers
+    assert load_prior(None, replace(learned, adapted_from=None)) is None

@@ -55,7 +55,9 @@ def is_multilingual(vocabulary: Vocabulary) -> bool:
     English-only ones list the languages, too, but start one id earlier: with 50257, right behind the text.
     """
     start = vocabulary.id_of("startoftranscript")
-    if start == FIRST_START or len(vocabulary.names) - len(vocabulary.unused) == ENGLISH:
+    counted = len(vocabulary.names) - len(vocabulary.unused)
+    # A multilingual one that leaves an id out has as many tokens as an English one: the start tells.
+    if start == FIRST_START or (start != FIRST_START + 1 and counted == ENGLISH):
         return False
     return any(vocabulary.id_of(code) is not None for code in LANGUAGES)
 

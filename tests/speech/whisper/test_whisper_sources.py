@@ -14,7 +14,14 @@ from myqasr.speech.decoding import byte_alphabet
 from myqasr.speech.models import load_model
 from myqasr.speech.models.whisper import packages
 from myqasr.speech.models.whisper.language import detect_language, in_language
-from myqasr.speech.models.whisper.vocabulary import complete, language_code, special_symbols
+from myqasr.speech.models.whisper.start import Writing, autoregression, is_multilingual
+from myqasr.speech.models.whisper.vocabulary import (
+    ENGLISH,
+    Vocabulary,
+    complete,
+    language_code,
+    special_symbols,
+)
 from tests.material.model_folders import save_model
 from tests.material.tiny_models import noise
 from tests.material.whisper_files import (
@@ -213,3 +220,18 @@ def test_openais_own_tiny_model_hears_what_was_said():
     assert listed is not None
     assert how.suppressed == not_speech(read_symbols(listed, 51_864, "tiny.en"))
     assert len(model.tokens.symbols) == 51_864
+
+
+@pytest.mark.parametrize(("outputs", "unused"), [(51_865, 50_256), (51_864, None)])
+def test_a_multilingual_whisper_that_leaves_an_id_out_is_still_told_its_language(outputs, unused):
+    multilingual = outputs > ENGLISH
+    names = [f"t{index}" for index in range(outputs)]
+    for index, name in special_symbols(outputs).items():
+        names[index] = name
+    empty = () if unused is None else (unused,)
+    for index in empty:
+        names[index] = ""
+    vocabulary = Vocabulary(tuple(names), tuple(names), True, empty)
+    assert is_multilingual(vocabulary) == multilingual
+    prompt = autoregression(vocabulary, Writing(multilingual), "m", None).prompt
+    assert len(prompt) == (4 if multilingual else 2)

@@ -1,0 +1,82 @@
+"""How much of what was learned is kept, and whether any is: asked of clips that training never saw."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from myqasr.personalize.adapting.losses import Lesson, losses
+from myqasr.personalize.adapting.weights import adapted, differences
+from myqasr.speech.models.base import SpeechModel
+from myqasr.speech.scoring import ErrorCounts
+
+STRENGTHS = (0.25, 0.5, 0.75, 1.0)
+RESAMPLES = 10_000
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """after - before, and its interval over resampled clips, in nats a token."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """strength: share of the way to the learned weights with the smallest held-back loss.
+
+    before, after: held-back nats a token of the float weights and of the chosen ones.
+    """
+
+    strength: float
+    before: float
+    after: float
+    change: Change
+
+    @property
+    def is_better(self) -> bool:
+        """Beyond noise: the whole interval is below none."""
+        return self.change.high < 0
+
+
+def choose(
+    model: SpeechModel,
+    learned: Mapping[str, Tensor],
+    held_back: Sequence[Lesson],
+    strengths: Sequence[float] = STRENGTHS,
+) -> Choice:
+    """The strength that suits the held-back clips best."""
+    lessons = list(held_back)
+    before = losses(model, lessons)
+    tried = {
+        strength: losses(adapted(model, differences(learned, model, strength)), lessons)
+        for strength in strengths
+    }
+    best = min(tried, key=lambda strength: rate(tried[strength]))
+    return Choice(best, rate(before), rate(tried[best]), change(before, tried[best]))
+
+
+def rate(found: NDArray[np.float64]) -> float:
+    """Nats a token of clips [clips, 2]."""
+    nats, tokens = found.sum(axis=0)
+    return float(nats / tokens)
+
+
+def change(before: NDArray[np.float64], after: NDArray[np.float64]) -> Change:
+    """Of the same clips, [clips, 2] each: paired bootstrap (Bisani and Ney, ICASSP 2004)."""
+    picks = np.random.default_rng(0).integers(0, len(before), (RESAMPLES, len(before)))
+    tokens = before[picks, 1].sum(axis=1)
+    drawn = (after[picks, 0] - before[picks, 0]).sum(axis=1) / tokens
+    tail = (1 - CONFIDENCE) / 2
+    low, high = np.quantile(drawn, [tail, 1 - tail])
+    return Change(rate(after) - rate(before), float(low), float(high))
+
+
+def words_stay(before: ErrorCounts, after: ErrorCounts) -> bool:
+    """Whether no more words differ from the teacher's than did: less loss alone isn't worth a word."""
+    return after.errors <= before.errors

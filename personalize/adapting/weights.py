@@ -1,0 +1,80 @@
+"""What was learned: differences from the float weights, in float16, as one file of the run folder.
+
+The adapted model is the float model with these differences added in float32: the file and the float model
+make it, bit for bit, wherever it is loaded.
+"""
+
+import copy
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from myqasr.core.errors import BrokenFileError, ModelError
+from myqasr.core.tensors import load_tensors, save_tensors
+from myqasr.speech.models.base import SpeechModel
+
+Differences = dict[str, NDArray[np.float16]]
+"""Name of a weight -> what is added to it."""
+
+AGAIN = "run `myqasr personalize` with --teacher again"
+_OF = "float_hash"
+
+
+def differences(learned: Mapping[str, Tensor], model: SpeechModel, strength: float) -> Differences:
+    """What `strength` of the way from the float weights to those learned adds."""
+    there = dict(model.module.named_parameters())
+    return {
+        name: (strength * (weight.detach() - there[name].detach())).to(torch.float16).numpy()
+        for name, weight in learned.items()
+    }
+
+
+def adapted(model: SpeechModel, added: Differences) -> SpeechModel:
+    """The model with other weights; the one that was given, a float model, stays as it is.
+
+    Raises ModelError when it isn't the one that the differences are of.
+    """
+    module = copied(model.module)
+    there = dict(module.named_parameters())
+    with torch.no_grad():
+        for name, values in added.items():
+            if name not in there or tuple(there[name].shape) != values.shape:
+                raise ModelError(
+                    f"{model.model_id} has no weight {name} of shape {values.shape}; {AGAIN}"
+                )
+            there[name].add_(torch.from_numpy(values.astype(np.float32)))
+    return replace(model, module=module, adapted_from=model.weights_hash())
+
+
+def copied(module: nn.Module) -> nn.Module:
+    """A copy whose weights can change."""
+    made = copy.deepcopy(module)
+    return made.eval().requires_grad_(False)
+
+
+def save_differences(added: Differences, float_hash: str, path: Path) -> None:
+    """Write them, whole or not at all. float_hash: of the weights that they are added to."""
+    save_tensors(added, {_OF: float_hash}, path)
+
+
+def load_adapted(model: SpeechModel, path: Path) -> SpeechModel:
+    """The float model as a run adapted it.
+
+    Raises BrokenFileError when the file is missing or damaged, ModelError when the model isn't the one that
+    was adapted.
+    """
+    if not path.is_file():
+        raise BrokenFileError(f"{path} is gone, which holds what the model has learned; {AGAIN}")
+    added, about = load_tensors(path, AGAIN)
+    found = model.weights_hash()
+    if about.get(_OF) != found:
+        raise ModelError(
+            f"{model.model_id} has changed since it was adapted: weights {found}, {path} is of "
+            f"{about.get(_OF)}; {AGAIN}"
+        )
+    return adapted(model, added)
