@@ -157,7 +157,6 @@ def personalize_model(
     recordings, skipped = recordings_for(
         audio, languages.asked_of_data(selection, audio, loaded), clips, loaded
     )
-    folder = RunFolder(Path(out))
     profiling.check_budget(folder, loaded, runtime, str(budget), rules)
     _tell(listener, recordings, skipped)
     waveforms = [recording.waveform for recording in recordings]
@@ -176,9 +175,8 @@ def personalize_model(
             folder, loaded, measured, budget=budget, target=target, prior=known, rules=rules,
             listener=listener,
         )  # fmt: skip
-        settings = folder.load_settings()
         left_out = tuple((str(path), reason) for path, reason in skipped)
-        save_record(replace(settings, left_out=left_out), folder.settings)
+        save_record(replace(folder.load_settings(), left_out=left_out), folder.settings)
     if loaded.tokens.autoregression is not None and found.profile.frames <= found.profile.clips:
         listener.say(WRITES_NOTHING)
     return replace(found, skipped=tuple(skipped), adaptation=adaptation)
