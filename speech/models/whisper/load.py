@@ -14,6 +14,7 @@ from myqasr.speech.decoding import Tokens
 from myqasr.speech.models.base import SAMPLE_RATE, Source, SpeechModel, need_sample_rate
 from myqasr.speech.models.pretrained import EXTRACTORS, load_pretrained, refused
 from myqasr.speech.models.whisper import ctranslate2, openai_pt
+from myqasr.speech.models.whisper.evening import even
 from myqasr.speech.models.whisper.network import Whisper
 from myqasr.speech.models.whisper.start import (
     Writing,
@@ -102,9 +103,11 @@ def from_parts(
     symbols = list(vocabulary.written)
     if writing.ends_silently:
         symbols[how.end] = ""
+    module = Whisper(model, extractor, len(how.prompt)).eval()
+    even(module)
     return SpeechModel(
         model_id=model_id,
-        module=Whisper(model, extractor, len(how.prompt)).eval(),
+        module=module,
         layer_prefix="",
         tokens=Tokens(tuple(symbols), None, how, vocabulary.byte_level, unheeded=writing.unheeded),
         normalize=False,

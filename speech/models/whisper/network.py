@@ -27,6 +27,8 @@ UNSEEN = -1e9
 class Whisper(nn.Module):
     """The layers by their names in transformers, run for one clip.
 
+    token_factors: what rows of the token table are multiplied by, [hidden]; see `whisper.evening`.
+
     prompt_tokens: ids before the first that the model writes. The head has its own copy of the weights that
     it shares with the token embedding, so that each is a layer; `matrix_of` says that they are one matrix.
     """
@@ -45,6 +47,8 @@ class Whisper(nn.Module):
         if torch.equal(self.proj_out.weight, self.decoder.embed_tokens.weight):
             self.decoder.embed_tokens.matrix_of = "proj_out"
         self.prompt_tokens = prompt_tokens
+        self.token_factors: Tensor | None
+        self.register_buffer("token_factors", None)
 
     def forward(self, waveform: Tensor, ids: Tensor) -> Tensor:
         """What the model thinks of each token that it wrote.
@@ -84,7 +88,7 @@ class Whisper(nn.Module):
         """
         decoder, count = self.decoder, len(kept_and_heard) // 2
         kept, heard = kept_and_heard[:count], kept_and_heard[count:]
-        hidden = decoder.embed_tokens(token)
+        hidden = self.embedded(token)
         hidden = hidden + decoder.embed_positions.weight.index_select(0, position)
         places = torch.arange(kept[0].shape[1], device=token.device)
         unwritten = (places - position + 1).clamp(0, 1)
@@ -105,7 +109,7 @@ class Whisper(nn.Module):
     def hidden(self, ids: Tensor, heard: tuple[Tensor, ...]) -> Tensor:
         """[1, ids] -> [1, ids, hidden], all at once."""
         decoder, count = self.decoder, ids.shape[1]
-        hidden = decoder.embed_tokens(ids) + decoder.embed_positions.weight[:count]
+        hidden = self.embedded(ids) + decoder.embed_positions.weight[:count]
         places = torch.arange(count, device=ids.device)
         ahead = (places[None, :] - places[:, None]).clamp(0, 1)
         mask = ahead.to(hidden.dtype) * UNSEEN
@@ -119,6 +123,11 @@ class Whisper(nn.Module):
             hidden = hidden + feed_forward(layer, hidden)
         result: Tensor = decoder.layer_norm(hidden)
         return result
+
+    def embedded(self, ids: Tensor) -> Tensor:
+        """[1, ids] -> [1, ids, hidden]: rows of the table, times what undoes the scaling of its channels."""
+        rows: Tensor = self.decoder.embed_tokens(ids)
+        return rows if self.token_factors is None else rows * self.token_factors
 
     def log_mel(self, waveform: Tensor) -> Tensor:
         """[1, samples] -> [1, frames, mels], as Whisper's feature extractor scales them."""
