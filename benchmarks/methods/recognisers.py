@@ -8,6 +8,8 @@ Needs the extra with the weights, and $MYQASR_SPEECH or ../shared/speech. What i
 """
 
 import argparse
+import shlex
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -179,7 +181,7 @@ def main() -> None:
     speakers = [one_speaker(name, options.model, options.clips, folder) for name in names]
     figures = {"model": options.model, "speakers": names, "clips": options.clips}
     result = f"recognisers_{options.model.replace('.', '_')}"
-    command = f"python -m benchmarks.methods.recognisers --model {options.model}"
+    command = shlex.join(["python", "-m", "benchmarks.methods.recognisers", *sys.argv[1:]])
     print(save_result(result, command, {**figures, "rows": rows_of(speakers)}))
 
 

@@ -15,7 +15,7 @@ from benchmarks.render.decisions import (
 )
 from benchmarks.render.demo import demo, users
 from benchmarks.render.peers import peers
-from benchmarks.render.recognisers import recognisers
+from benchmarks.render.recognisers import containers, recognisers
 from benchmarks.render.runners import runners
 from benchmarks.render.tables import table
 from benchmarks.render.tflite import tflite, tflite_base
@@ -240,6 +240,7 @@ SECTIONS: dict[str, tuple[str, Callable[[Figures], str]]] = {
         recognisers,
     ),
     "recognisers_base": ("Plans for Whisper base: at equal bytes, and as expected", recognisers),
+    "containers": ("Whisper tiny.en in 8 bits: the same text from every container?", containers),
     "budgets": ("Budgets are kept to the byte", budgets),
     "runners": ("Every file on every runner, twice", runners),
     "base_model": ("A model of wav2vec2-base size, random weights", base_model),

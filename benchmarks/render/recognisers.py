@@ -30,3 +30,11 @@ def recognisers(figures: Figures) -> str:
         f"{len(figures['speakers'])} speakers ({', '.join(figures['speakers'])}), fitted on up to 16 clips, "
         f"{figures['clips']} others each.\n\n" + table(header, rows)
     )
+
+
+def containers(figures: Figures) -> str:
+    """Clips with the same text, for each pair of containers."""
+    clips = figures["clips"]
+    rows = [[row["one"], row["other"], f"{row['same']} of {clips}"] for row in figures["rows"]]
+    speakers = ", ".join(figures["speakers"])
+    return f"{clips} clips of {speakers}.\n\n" + table(["one", "other", "same text"], rows)
