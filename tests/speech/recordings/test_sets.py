@@ -148,6 +148,10 @@ def test_parquet_as_the_hub_serves_it_is_heard(tmp_path: Path, place: str) -> No
         for n, recording in enumerate(read_clips(clips)[0]):
             expected = 0.3 * np.sin(np.arange(16_000) * (0.1 + 0.1 * n))
             np.testing.assert_allclose(recording.waveform, expected, atol=1e-4)
-    file.write_bytes(b"<!DOCTYPE html>")
-    with pytest.raises(UserError, match=r"parquet can't be read as a parquet table"):
-        find_clips(tmp_path / "set")
+    for content, reason in (
+        (b"<!DOCTYPE html>", r"parquet is a web page"),
+        (b"PAR1 and no more", r"parquet can't be read as a parquet table"),
+    ):
+        file.write_bytes(content)
+        with pytest.raises(UserError, match=reason):
+            find_clips(tmp_path / "set")
