@@ -10,7 +10,6 @@ on where it was stopped. Texts of files are those of the exported file on its ow
 """
 
 import argparse
-import csv
 import json
 import shlex
 import sys
@@ -20,8 +19,9 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.peers.clips import MANIFESTS
+from benchmarks.peers.clips import manifest_rows
 from benchmarks.results import BUILD, save_result
+from benchmarks.speakers import ratio
 from myqasr.api import export, load_model, personalize_model
 from myqasr.cli.terminal.output import listening
 from myqasr.core.errors import UserError
@@ -46,7 +46,6 @@ ROWS = ("float", "adapted", "teacher", "other", "file", "plain")
 """Float; adapted float; the teacher; the next speaker's adapted float; the adapted and the unadapted file."""
 SECONDS = (1.0, 29.5)
 TARGET = "xnnpack"
-RESAMPLES = 10_000
 
 Waveform = NDArray[np.float32]
 Hear = Callable[[Waveform], str]
@@ -63,11 +62,8 @@ class Speaker:
 
 def load_speaker(name: str, tune: int, test: int) -> Speaker:
     """A speaker of the shared speech; raises UserError when there are too few clips."""
-    speech, rows = speech_folder(), []
-    for manifest in MANIFESTS:
-        if (speech / manifest).is_file():
-            with (speech / manifest).open(encoding="utf-8", newline="") as file:
-                rows += [row for row in csv.DictReader(file) if row["speaker"] == name]
+    speech = speech_folder()
+    rows = manifest_rows(speech, name)
     rows = [row for row in rows if SECONDS[0] <= float(row["seconds"]) <= SECONDS[1]]
     if len(rows) <= tune:
         raise UserError(f"{len(rows)} clips of {name!r} in {speech}: no test clips after {tune}")
@@ -223,12 +219,10 @@ def over_speakers(rates: dict[str, dict[str, float]], row: str) -> dict[str, obj
     """Mean WER of the speakers, and how much of float's it is less, with bounds of resampled speakers."""
     ours = np.array([each[row] for each in rates.values()])
     floats = np.array([each["float"] for each in rates.values()])
-    picks = np.random.default_rng(0).integers(0, len(ours), (RESAMPLES, len(ours)))
-    drawn = ours[picks].mean(1) / floats[picks].mean(1) - 1
-    low, high = np.quantile(drawn, [0.025, 0.975])
+    relative = [bound - 1 for bound in ratio(ours, floats)]
     return {
         "mean_wer": float(ours.mean()),
-        "relative": [float(ours.mean() / floats.mean() - 1), float(low), float(high)],
+        "relative": relative,
         "worst_points": float(100 * (ours - floats).max()),
     }
 

@@ -60,13 +60,14 @@ def check_menu(
 LEAST_HALVED = 1 << 15
 
 
+def is_half(values: Tensor) -> bool:
+    """Whether float16 holds float32 values exactly."""
+    return torch.equal(values.half().float(), values)
+
+
 def fits_half(values: Tensor) -> bool:
     """Whether a float32 constant is worth storing as float16, and is in it what it is."""
-    return (
-        values.dtype == torch.float32
-        and values.numel() >= LEAST_HALVED
-        and torch.equal(values.half().float(), values)
-    )
+    return values.dtype == torch.float32 and values.numel() >= LEAST_HALVED and is_half(values)
 
 
 def float_rest_bytes(model: SpeechModel, halved: bool = False) -> int:

@@ -325,8 +325,8 @@ def transcribe(
             _tell(listener, [recording], [])
             inputs = transcription.each_input(recording.waveform, exported.audio)
             text = transcription.transcribe(runner, inputs, exported.tokens)
-            file, seconds = str(recording.clip.path), round(recording.seconds, 3)
-            transcripts.append(Transcript(file, seconds, text))
+            heard, seconds = str(recording.clip.path), round(recording.seconds, 3)
+            transcripts.append(Transcript(heard, seconds, text))
     return transcripts
 
 

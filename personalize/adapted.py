@@ -91,7 +91,9 @@ def adapted_in(
             save_differences(added, found.float_hash, run.adapted)
         save_record(found, run.adaptation)
     _discard(run)
-    return (model if found.adapted_hash is None else adapted(model, added)), found
+    if found.adapted_hash is None:
+        return model, found
+    return adapted(model, added, found.float_hash), found
 
 
 def teacher_of(teacher: str | Path | SpeechModel, model: SpeechModel) -> SpeechModel | None:

@@ -50,7 +50,7 @@ def load_speaker(name: str, clips: int, folder: Path) -> Speaker:
     FileNotFoundError naming the variable to set when the shared speech is absent.
     """
     speech = speech_folder()
-    rows = [row for row in _rows(speech) if row["speaker"] == name]
+    rows = manifest_rows(speech, name)
     rows = [row for row in rows if SECONDS[0] <= float(row["seconds"]) <= SECONDS[1]]
     if len(rows) < 2:
         raise UserError(
@@ -67,13 +67,14 @@ def load_speaker(name: str, clips: int, folder: Path) -> Speaker:
     return Speaker(name, fit, tuple(test))
 
 
-def _rows(speech: Path) -> list[dict[str, str]]:
+def manifest_rows(speech: Path, speaker: str) -> list[dict[str, str]]:
+    """What the manifests of the shared speech say of a speaker's clips, in their order."""
     found: list[dict[str, str]] = []
     for manifest in MANIFESTS:
         if (speech / manifest).is_file():
             with (speech / manifest).open(encoding="utf-8", newline="") as file:
                 found += csv.DictReader(file)
-    return found
+    return [row for row in found if row["speaker"] == speaker]
 
 
 def _test_clip(speech: Path, row: dict[str, str], folder: Path) -> TestClip:

@@ -34,9 +34,8 @@ def _halve(program: ExportedProgram, node: fx.Node, halves: torch.Tensor, prefix
     for user in list(node.users):
         with program.graph.inserting_before(user):
             if user.target is INDEX_SELECT and user.args[0] is node:
-                rows = editor.call(
-                    INDEX_SELECT, stored, *user.args[1:]
-                )  # some rows: cast only these
+                # Only the rows that are read are cast.
+                rows = editor.call(INDEX_SELECT, stored, *user.args[1:])
                 user.replace_all_uses_with(editor.cast(rows, torch.float32))
                 program.graph.erase_node(user)
             else:

@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 
+from myqasr.exporters.checks import is_half
 from myqasr.exporters.graph.layers import (
     EMBEDDING_4BIT,
     EMBEDDING_4BIT_TO,
@@ -64,7 +65,7 @@ def _quantized(
     node = editor.node
     scales = stored_scales(layer)
     options = {}
-    if half_scales and scales.shape[1] > 1 and torch.equal(scales.half().float(), scales):
+    if half_scales and scales.shape[1] > 1 and is_half(scales):
         kernel, scales, options = EMBEDDING_4BIT_TO, scales.half(), {"dtype": torch.float32}
     with editor.graph.inserting_before(node):
         stored = editor.constant("codes", codes)

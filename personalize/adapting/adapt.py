@@ -113,7 +113,7 @@ def adapt(
     """
     check_student(model)
     check_teacher(teacher)
-    begun = time.monotonic()
+    begun, float_hash = time.monotonic(), model.weights_hash()
     keeping = Keeping() if keeping is None else keeping
     pairs, left_out = _lessons(model, recordings, teacher, options.doubts, keeping.labels, progress)
     _refuse_few(len(recordings), left_out, teacher)
@@ -125,7 +125,7 @@ def adapt(
     )  # fmt: skip
     choice = choose(model, trial.best, unseen, options.strengths)
     added = differences(trial.best, model, choice.strength)
-    before, after = _words(adapted(model, added), [one for one, _ in held_back], unseen)
+    before, after = _words(adapted(model, added, float_hash), [one for one, _ in held_back], unseen)
     better = trial.best_epoch > 0 and choice.is_better and words_stay(before, after)
     if better and options.retrain:
         added = _retrained(
@@ -137,8 +137,8 @@ def adapt(
         key=key,
         audio_hash=heard,
         teacher=SELF if teacher is model else teacher.model_id,
-        float_hash=model.weights_hash(),
-        adapted_hash=adapted(model, added).weights_hash() if better else None,
+        float_hash=float_hash,
+        adapted_hash=adapted(model, added, float_hash).weights_hash() if better else None,
         clips=len(recordings),
         seconds=round(sum(recording.seconds for recording in recordings), 3),
         left_out=dict(left_out),

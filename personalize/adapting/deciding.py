@@ -51,10 +51,10 @@ def choose(
     strengths: Sequence[float] = STRENGTHS,
 ) -> Choice:
     """The strength that suits the held-back clips best."""
-    lessons = list(held_back)
+    lessons, float_hash = list(held_back), model.weights_hash()
     before = losses(model, lessons)
     tried = {
-        strength: losses(adapted(model, differences(learned, model, strength)), lessons)
+        strength: losses(adapted(model, differences(learned, model, strength), float_hash), lessons)
         for strength in strengths
     }
     best = min(tried, key=lambda strength: rate(tried[strength]))

@@ -34,9 +34,10 @@ def differences(learned: Mapping[str, Tensor], model: SpeechModel, strength: flo
     }
 
 
-def adapted(model: SpeechModel, added: Differences) -> SpeechModel:
+def adapted(model: SpeechModel, added: Differences, float_hash: str) -> SpeechModel:
     """The model with other weights; the one that was given, a float model, stays as it is.
 
+    float_hash: of the given model's weights: who has it needn't read them all again.
     Raises ModelError when it isn't the one that the differences are of.
     """
     module = copied(model.module)
@@ -48,7 +49,7 @@ def adapted(model: SpeechModel, added: Differences) -> SpeechModel:
                     f"{model.model_id} has no weight {name} of shape {values.shape}; {AGAIN}"
                 )
             there[name].add_(torch.from_numpy(values.astype(np.float32)))
-    return replace(model, module=module, adapted_from=model.weights_hash())
+    return replace(model, module=module, adapted_from=float_hash)
 
 
 def copied(module: nn.Module) -> nn.Module:
@@ -77,4 +78,4 @@ def load_adapted(model: SpeechModel, path: Path) -> SpeechModel:
             f"{model.model_id} has changed since it was adapted: weights {found}, {path} is of "
             f"{about.get(_OF)}; {AGAIN}"
         )
-    return adapted(model, added)
+    return adapted(model, added, found)

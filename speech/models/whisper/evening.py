@@ -32,12 +32,14 @@ def even(module: Whisper) -> None:
     """Divide the norms' channels, and multiply the weights of what reads them."""
     for norm, readers in _seams(module):
         scales = scales_of(norm, [reader.weight for reader in readers])
+        if bool((scales == 1).all()):
+            continue
         for one in (norm.weight, norm.bias):
             _set(one, one / scales)
         for reader in readers:
             _set(reader.weight, reader.weight * scales)
         table = module.decoder.embed_tokens
-        if module.proj_out in readers and table.matrix_of and bool((scales != 1).any()):
+        if module.proj_out in readers and table.matrix_of:
             _set(table.weight, table.weight * scales)
             module.token_factors = 1 / scales
 
@@ -71,8 +73,8 @@ def scales_of(norm: nn.LayerNorm, weights: Sequence[Tensor]) -> Tensor:
     for strength in STRENGTHS:
         exponents = strength * loud - (1 - strength) * heavy if strength else torch.zeros_like(loud)
         scales = torch.exp2((exponents - exponents.mean()).round())
-        errors = _errors(rows / scales, read * scales)
-        expected = sum(errors) if 0.0 in errors else errors[0] * errors[1]
+        at_8_bits, at_4_bits = _errors(rows / scales, read * scales)
+        expected = at_8_bits * at_4_bits
         if expected < least:
             best, least = scales, expected
     return best
@@ -87,7 +89,7 @@ def _sizes(values: Tensor) -> Tensor:
 def _errors(rows: Tensor, weights: Tensor) -> tuple[float, float]:
     """Mean squared errors to expect of a product at 8 and 4 bits, its input at int8, but for a factor.
 
-    rows [n, channels], weights [out, channels]; groups that don't divide the channels are left out.
+    rows [n, channels], weights [out, channels]; one group where 32 doesn't divide the channels.
     """
     span = rows.amax(dim=1).clamp_min(0) - rows.amin(dim=1).clamp_max(0)
     of_rows = (span / 255).square().mean() * weights.square().sum() / len(weights)

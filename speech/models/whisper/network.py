@@ -27,10 +27,9 @@ UNSEEN = -1e9
 class Whisper(nn.Module):
     """The layers by their names in transformers, run for one clip.
 
-    token_factors: what rows of the token table are multiplied by, [hidden]; see `whisper.evening`.
-
     prompt_tokens: ids before the first that the model writes. The head has its own copy of the weights that
     it shares with the token embedding, so that each is a layer; `matrix_of` says that they are one matrix.
+    token_factors: what rows of the token table are multiplied by, [hidden]; see `whisper.evening`.
     """
 
     def __init__(self, model: Any, extractor: Any, prompt_tokens: int) -> None:
