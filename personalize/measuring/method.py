@@ -126,11 +126,13 @@ def backward(
     waveform: NDArray[np.float32],
     seed: int,
     watch: Callable[[str, nn.Module, Tensor, Tensor], Takes | None],
+    at_logits: Callable[[Tensor, Tensor], None] = lambda logits, log_p: None,
 ) -> int:
     """One forward pass, and a backward pass for each draw of labels from the posteriors; gives the frames.
 
     watch: called for every layer, as it runs, with its name, module, input and output; says who takes the
-    gradients, if anyone. `seed` alone decides which labels are drawn.
+    gradients, if anyone. at_logits: called after the forward pass with the logits and the log-posteriors of
+    what may be written, [frames, vocab]. `seed` alone decides which labels are drawn.
     """
 
     def watching(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
@@ -151,7 +153,10 @@ def backward(
     with own_inputs(setting.model), hooks(setting.model, watching), torch.enable_grad():
         # In float32: with fifty thousand tokens this is much of all memory.
         logits = setting.model.module(features.requires_grad_(), *written)[0]
-        logits = _allowed(logits, setting.model)
+        raw, logits = logits, _allowed(logits, setting.model)
+        with torch.no_grad():
+            at_logits(raw, logits.log_softmax(dim=-1))
+        del raw
         drawn = torch.multinomial(
             logits.detach().softmax(dim=-1).cpu(),
             setting.draws,

@@ -6,9 +6,12 @@ import torch
 from scipy.stats import spearmanr
 
 from myqasr.core.errors import UserError
+from myqasr.personalize.measuring.brute_force import divergence_of
 from myqasr.personalize.measuring.sensitivity import ProfileOptions, measure
 from myqasr.personalize.planning.plan import FLOAT32, LayerShape, QuantSpec
 from myqasr.personalize.rounding.reference import build_reference
+from myqasr.speech.models import load_model
+from tests.material.model_folders import save_model
 from tests.material.tiny_models import tiny_ctc
 
 SPECS = (
@@ -72,6 +75,35 @@ def test_costs_agree_with_brute_force_divergence(rounding):
     assert correlation > 0.9
     ratio = np.array(estimated) / np.maximum(true, 1e-15)
     assert 0.4 < np.median(ratio) < 2.5  # nats, not arbitrary units
+
+
+@pytest.fixture(params=["ctc", "whisper"])
+def recogniser(request, tmp_path):
+    if request.param == "ctc":
+        return sharpened()
+    save_model("whisper", tmp_path)
+    return load_model(str(tmp_path))
+
+
+def test_what_the_head_costs_is_what_it_does_not_what_a_few_draws_make_of_it(recogniser):
+    model = recogniser
+    waveforms = [speech_like(seed, 12_000) for seed in range(2)]
+    measured = measure(
+        model,
+        waveforms,
+        menu,
+        float32_scales,
+        "audio",
+        ProfileOptions(rounding="nearest", label_draws=1),
+    )
+    (head,) = [
+        each for each in measured.profile.layers if each.shape.name in ("lm_head", "proj_out")
+    ]
+    for label, cost in head.costs.items():
+        codes = measured.rounding.codes(head, QuantSpec.from_label(label))
+        found = [divergence_of(model, each, {head.shape.name: codes}, "cpu") for each in waveforms]
+        true = sum(nats for nats, _ in found) / sum(frames for _, frames in found)
+        assert cost == pytest.approx(true, rel=1e-3, abs=1e-12), label
 
 
 def test_same_clips_and_seed_give_the_same_profile():
