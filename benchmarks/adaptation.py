@@ -26,12 +26,12 @@ from myqasr.api import export, load_model, personalize_model
 from myqasr.cli.terminal.output import listening
 from myqasr.core.errors import UserError
 from myqasr.core.placing import write_bytes
+from myqasr.core.statistics import rate_difference
 from myqasr.core.storage import record_hash
 from myqasr.personalize.adapted import adapted_in
 from myqasr.personalize.adapting.adapt import Adaptation, AdaptOptions
 from myqasr.personalize.run_folder import RunFolder
 from myqasr.runtime_bench.measure import transcription
-from myqasr.runtime_bench.results.statistics import rate_difference
 from myqasr.runtime_bench.runners.base import open_system
 from myqasr.runtime_bench.runners.exported import exported_file
 from myqasr.speech.datasets import Clip, Recording

@@ -159,8 +159,8 @@ def personalize_model(
     )
     profiling.check_budget(folder, loaded, runtime, str(budget), rules)
     _tell(listener, recordings, skipped)
-    waveforms = [recording.waveform for recording in recordings]
-    loaded = languages.told(loaded, selection.language, waveforms, listener.say)
+    loaded = languages.told(loaded, selection.language, recordings, listener.say)
+    known = load_prior(None if prior is None else Path(prior), loaded)
     adaptation = None
     with folder.lock("`myqasr personalize`"):
         if teacher is not None:
@@ -169,7 +169,7 @@ def personalize_model(
                 listener.say, listener.progress,
             )  # fmt: skip
             instructor = None  # measuring needs the memory
-        known = load_prior(None if prior is None else Path(prior), loaded)
+            known = None if known is None else known.on(loaded)
         measured = measure_speaker(folder, loaded, recordings, options, known, target, listener)
         found = plan_speaker(
             folder, loaded, measured, budget=budget, target=target, prior=known, rules=rules,

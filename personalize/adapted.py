@@ -129,8 +129,7 @@ def taught_in(
     """
     instructor = model
     if teacher is not None:
-        waveforms = [recording.waveform for recording in recordings]
-        instructor = languages.told(teacher, language or model.language, waveforms, say)
+        instructor = languages.told(teacher, language or model.language, recordings, say)
     asked = replace(options, seed=seed)
     return adapted_in(run, model, recordings, instructor, asked, say, progress)
 

@@ -34,6 +34,10 @@ class Prior:
         """Short and its own, for what is made with it."""
         return f"{self.profile.audio_hash[:12]} x {len(self.clips)}"
 
+    def on(self, model: SpeechModel) -> "Prior":
+        """The same, said of a model that has since learned one person's speech."""
+        return replace(self, profile=replace(self.profile, weights_hash=model.weights_hash()))
+
     def waveforms(self) -> list[NDArray[np.float32]]:
         """The clips' samples, 16 kHz [samples] each; those that are gone are left out."""
         there = [

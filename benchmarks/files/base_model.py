@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 from transformers import Wav2Vec2Config, Wav2Vec2ForCTC
 
 from benchmarks.results import BUILD, run_command, save_result
+from myqasr.core.statistics import time_ratio
 from myqasr.personalize.run_folder import RunFolder
 from myqasr.runtime_bench.measure.bench import BenchOptions
 from myqasr.runtime_bench.measure.run_bench import exported_files, model_systems
 from myqasr.runtime_bench.results.protocol import TimingOptions, summarize, take_turns
-from myqasr.runtime_bench.results.statistics import time_ratio
 from myqasr.runtime_bench.runners.base import Runner, System, open_system
 from myqasr.runtime_bench.runners.exported import exported_file
 from myqasr.speech.audio import SAMPLE_RATE

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from benchmarks.results import BUILD, load_result, save_result
 from benchmarks.speakers import Waveform, embedded_users, load_speaker, reserved_speakers
 from myqasr.api import measure_speaker
+from myqasr.core.statistics import rate_difference
 from myqasr.exporters.export import check_file, export_options, export_plan, export_within_budget
 from myqasr.exporters.target import load_target
 from myqasr.personalize import profiling
@@ -36,7 +37,6 @@ from myqasr.personalize.planning.problem import Problem
 from myqasr.personalize.rounding.reference import build_reference
 from myqasr.personalize.run_folder import RunFolder
 from myqasr.runtime_bench.results.quality import agreement, token_flips
-from myqasr.runtime_bench.results.statistics import rate_difference
 from myqasr.runtime_bench.runners.base import System, open_system
 from myqasr.runtime_bench.runners.exported import TARGET_RUNNERS
 from myqasr.speech.audio import SAMPLE_RATE

@@ -7,8 +7,8 @@ from statistics import median
 from benchmarks.peers.clips import TestClip
 from benchmarks.peers.systems import CTRANSLATE2, FLOAT, WHISPER_CPP
 from benchmarks.peers.turns import Heard, Kept
+from myqasr.core.statistics import Interval, rate_difference, time_ratio
 from myqasr.runtime_bench.results.quality import agreement
-from myqasr.runtime_bench.results.statistics import Interval, rate_difference, time_ratio
 from myqasr.speech.normalizers import normalizer
 from myqasr.speech.scoring import ErrorCounts, utterance_word_errors
 

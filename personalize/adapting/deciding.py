@@ -7,36 +7,27 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from myqasr.core.statistics import Interval, rate_difference
 from myqasr.personalize.adapting.losses import Lesson, losses
 from myqasr.personalize.adapting.weights import adapted, differences
 from myqasr.speech.models.base import SpeechModel
 from myqasr.speech.scoring import ErrorCounts
 
 STRENGTHS = (0.25, 0.5, 0.75, 1.0)
-RESAMPLES = 10_000
-CONFIDENCE = 0.95
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """after - before, and its interval over resampled clips, in nats a token."""
-
-    value: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
     """strength: share of the way to the learned weights with the smallest held-back loss.
 
-    before, after: held-back nats a token of the float weights and of the chosen ones.
+    before, after: held-back nats a token of the float weights and of the chosen ones. change: between them,
+    and its bounds over resampled clips.
     """
 
     strength: float
     before: float
     after: float
-    change: Change
+    change: Interval
 
     @property
     def is_better(self) -> bool:
@@ -67,14 +58,9 @@ def rate(found: NDArray[np.float64]) -> float:
     return float(nats / tokens)
 
 
-def change(before: NDArray[np.float64], after: NDArray[np.float64]) -> Change:
-    """Of the same clips, [clips, 2] each: paired bootstrap (Bisani and Ney, ICASSP 2004)."""
-    picks = np.random.default_rng(0).integers(0, len(before), (RESAMPLES, len(before)))
-    tokens = before[picks, 1].sum(axis=1)
-    drawn = (after[picks, 0] - before[picks, 0]).sum(axis=1) / tokens
-    tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(drawn, [tail, 1 - tail])
-    return Change(rate(after) - rate(before), float(low), float(high))
+def change(before: NDArray[np.float64], after: NDArray[np.float64]) -> Interval:
+    """Of the same clips, [clips, 2] each, in nats a token."""
+    return rate_difference(after[:, 0], before[:, 0], before[:, 1])
 
 
 def words_stay(before: ErrorCounts, after: ErrorCounts) -> bool:

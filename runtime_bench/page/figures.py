@@ -1,6 +1,6 @@
 """Figures as people read them, the same on the page and in the terminal. No torch in here."""
 
-from myqasr.runtime_bench.results.statistics import Interval
+from myqasr.core.statistics import Interval
 from myqasr.speech.scoring import ErrorCounts
 
 

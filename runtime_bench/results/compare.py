@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from myqasr.core.errors import UserError
+from myqasr.core.statistics import Interval, quotient, time_ratio
 from myqasr.core.storage import sha256_of
 from myqasr.runtime_bench.results.quality import labelled_errors, wer_difference
 from myqasr.runtime_bench.results.report import (
@@ -17,7 +18,6 @@ from myqasr.runtime_bench.results.report import (
     latest_reports,
     load_report,
 )
-from myqasr.runtime_bench.results.statistics import Interval, quotient, time_ratio
 
 MAX_RATIO_ERROR = 0.1
 """A time ratio whose bounds are further than this from it isn't valid."""

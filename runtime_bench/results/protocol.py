@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from myqasr.core.errors import UserError
-from myqasr.runtime_bench.results.statistics import quantile, trimmed_mean
+from myqasr.core.statistics import quantile, trimmed_mean
 
 
 @dataclass(frozen=True, slots=True)

