@@ -1,7 +1,8 @@
 """Does a model that learned one person's speech from a teacher's text hear that person better?
 
 python -m benchmarks.adaptation [--model whisper-tiny.en?window=10] [--teacher whisper-base]
-    [--speakers libri-1272,...] [--rows float,adapted,teacher,other,file,plain] [--tune 36] [--test 24]
+    [--speakers libri-1272,...] [--rows float,adapted,teacher,other,everyone,file,plain]
+    [--tune 30] [--test 30]
 
 Needs the extras of both models and $MYQASR_SPEECH or ../shared/speech. The first clips of a speaker are
 learned from, unlabelled; the following ones are tested on. Rows are done one after the other for all
@@ -14,9 +15,10 @@ import json
 import shlex
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from benchmarks.peers.clips import manifest_rows
@@ -30,6 +32,7 @@ from myqasr.core.statistics import rate_difference
 from myqasr.core.storage import record_hash
 from myqasr.personalize.adapted import adapted_in
 from myqasr.personalize.adapting.adapt import Adaptation, AdaptOptions
+from myqasr.personalize.adapting.weights import copied
 from myqasr.personalize.run_folder import RunFolder
 from myqasr.runtime_bench.measure import transcription
 from myqasr.runtime_bench.runners.base import open_system
@@ -41,9 +44,14 @@ from myqasr.speech.recordings import cut_at_pauses
 from myqasr.speech.scoring import utterance_word_errors
 from tools.training.training_data import load_16khz, speech_folder
 
-SPEAKERS = ("1272", "84", "1462", "174", "652", "2086", "1673", "2412")
-ROWS = ("float", "adapted", "teacher", "other", "file", "plain")
-"""Float; adapted float; the teacher; the next speaker's adapted float; the adapted and the unadapted file."""
+SPEAKERS = (
+    *("1272", "cv-372293e65cda", "1462", "cv-b87dd0680063", "84", "cv-3f8c120d55b1"),
+    *("174", "cv-d00446e08c60", "652", "2086", "1673", "2412"),
+)
+"""All reserved speakers with three minutes or more: eight of LibriSpeech, four of Common Voice."""
+ROWS = ("float", "adapted", "teacher", "other", "everyone", "file", "plain")
+"""Float; adapted float; the teacher; the next speaker's adapted float; the mean of all other speakers'
+adapted weights; the adapted and the unadapted file."""
 SECONDS = (1.0, 29.5)
 TARGET = "xnnpack"
 
@@ -128,7 +136,22 @@ class Bench:
         if row in ("adapted", "other"):
             whose = self.names[(self.names.index(name) + (row == "other")) % len(self.names)]
             return self.adapted(whose)[0].transcribe
+        if row == "everyone":
+            return self.mean([other for other in self.names if other != name]).transcribe
         return self.file(name, adapted=row == "file")
+
+    def mean(self, names: Sequence[str]) -> SpeechModel:
+        """The model with the mean of what these speakers taught it."""
+        float_model = self.model(self.options.model)
+        module = copied(float_model.module)
+        with torch.no_grad():
+            for name in names:
+                learned = dict(self.adapted(name)[0].module.named_parameters())
+                for weight, (key, before) in zip(
+                    module.parameters(), float_model.module.named_parameters(), strict=True
+                ):
+                    weight.add_((learned[key] - before) / len(names))
+        return replace(float_model, module=module)
 
     def file(self, name: str, adapted: bool) -> Hear:
         """An exported file on its runtime, personalised with or without the teacher."""
@@ -161,6 +184,7 @@ def texts_of(bench: Bench, row: str, name: str) -> list[str]:
             "teacher": [options.teacher],
             "adapted": learned,
             "other": [*learned, *bench.names],
+            "everyone": [*learned, *bench.names],
             "file": [*learned, options.budget],
             "plain": [options.model, options.tune, options.budget],
         }[row]
@@ -211,8 +235,17 @@ def figures(bench: Bench, heard: dict[str, dict[str, list[str]]]) -> dict[str, o
         "rows": {
             row: over_speakers(rates, row) for row in ROWS if all(row in r for r in rates.values())
         },
+        "own_over_other": against_others(rates),
         "speakers": speakers,
     }
+
+
+def against_others(rates: dict[str, dict[str, float]]) -> list[float] | None:
+    """WER of speakers' own adapted weights over that of another speaker's, with bounds."""
+    if not all({"adapted", "other"} <= set(each) for each in rates.values()):
+        return None
+    own, others = (np.array([each[row] for each in rates.values()]) for row in ("adapted", "other"))
+    return list(ratio(own, others))
 
 
 def over_speakers(rates: dict[str, dict[str, float]], row: str) -> dict[str, object]:
@@ -249,8 +282,8 @@ def parsed(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--teacher", default="whisper-base")
     parser.add_argument("--speakers", default=",".join(SPEAKERS), help="as in the manifests")
     parser.add_argument("--rows", default=",".join(ROWS), help="float first")
-    parser.add_argument("--tune", type=int, default=36, help="clips to learn from")
-    parser.add_argument("--test", type=int, default=24, help="clips to test on, at most")
+    parser.add_argument("--tune", type=int, default=30, help="clips to learn from")
+    parser.add_argument("--test", type=int, default=30, help="clips to test on, at most")
     parser.add_argument("--budget", default="0.25x", help="of the files")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--normalizer", choices=NORMALIZERS, default="whisper-english")

@@ -10,6 +10,7 @@ NAMES = {
     "adapted": "adapted float",
     "teacher": "the teacher",
     "other": "another speaker's adapted float",
+    "everyone": "mean of all others' adapted weights",
     "file": "adapted file",
     "plain": "unadapted file",
 }
@@ -37,11 +38,22 @@ def adaptation(figures: Figures) -> str:
             f"to learn from, up to {figures['test_clips']} others to test on; files of "
             f"{figures['budget']} of float; words after normalizer {figures['normalizer']}.",
             table(header, rows),
+            _own(figures.get("own_over_other")),
             table(
                 ["speaker", "words", *columns, "adapted - float, points (95 %)", *learned],
                 by_speaker,
             ),
         ]
+    )
+
+
+def _own(bounds: list[float] | None) -> str:
+    if bounds is None:
+        return ""
+    value, low, high = bounds
+    return (
+        f"WER of one's own adapted weights over another speaker's: {value:.3f} "
+        f"({low:.3f} to {high:.3f}, 95 % over speakers)."
     )
 
 
