@@ -22,7 +22,6 @@ from myqasr.personalize.adapting.labelling import (
     doubt,
     label,
     second_hearing,
-    word_difference,
 )
 from myqasr.personalize.adapting.learning import Learning, Schedule, Weights, learn
 from myqasr.personalize.adapting.losses import Lesson, check_student, fits
@@ -30,7 +29,7 @@ from myqasr.personalize.adapting.spelling import spelled_by
 from myqasr.personalize.adapting.weights import Differences, adapted, differences
 from myqasr.speech.datasets import Recording, audio_hash
 from myqasr.speech.models.base import SpeechModel
-from myqasr.speech.scoring import ErrorCounts
+from myqasr.speech.scoring import NO_ERRORS, ErrorCounts, utterance_word_errors
 
 LEAST_LESSONS = 5
 LEAST_HELD_BACK = 2
@@ -146,8 +145,8 @@ def adapt(
         epochs=trial.best_epoch,
         history=trial.history,
         choice=choice if better else replace(choice, strength=0.0),
-        words_before=before,
-        words_after=after,
+        words_before=sum(before, NO_ERRORS),
+        words_after=sum(after, NO_ERRORS),
         retrained=better and options.retrain,
         took_seconds=round(time.monotonic() - begun, 1),
     )
@@ -221,12 +220,12 @@ def _second(lesson: Lesson, itself: bool, model: SpeechModel) -> Lesson:
 
 def _words(
     student: SpeechModel, labels: Sequence[Label], unseen: Sequence[Lesson]
-) -> tuple[ErrorCounts, ErrorCounts]:
-    """Words that differ from the teacher's, as the student was and as it is now."""
+) -> tuple[list[ErrorCounts], list[ErrorCounts]]:
+    """Words of each clip that differ from the teacher's, as the student was and as it is now."""
     texts = [each.text for each in labels]
-    before = word_difference(texts, [each.own for each in labels])
-    after = word_difference(texts, [student.transcribe(lesson.waveform) for lesson in unseen])
-    return before, after
+    before = utterance_word_errors(texts, [each.own for each in labels])
+    now = [student.transcribe(lesson.waveform) for lesson in unseen]
+    return before, utterance_word_errors(texts, now)
 
 
 def _retrained(

@@ -10,7 +10,7 @@ from myqasr.core.errors import ModelError, UserError
 from myqasr.core.storage import to_json
 from myqasr.personalize.adapting.adapt import AdaptOptions, Keeping, adapt, split
 from myqasr.personalize.adapting.augmenting import Augmentation, at_speed, augmented
-from myqasr.personalize.adapting.deciding import change, choose
+from myqasr.personalize.adapting.deciding import change, choose, words_stay
 from myqasr.personalize.adapting.describe import in_words
 from myqasr.personalize.adapting.keeping import LearningFile
 from myqasr.personalize.adapting.labelling import Doubts, Label, doubt, heard_by, word_difference
@@ -22,6 +22,7 @@ from myqasr.speech.datasets import choose_clips, find_clips
 from myqasr.speech.decoding import Autoregression, Tokens, best_tokens, collapse, ids_to_text
 from myqasr.speech.models import load_model
 from myqasr.speech.models.base import SpeechModel
+from myqasr.speech.scoring import ErrorCounts
 from tests.conftest import USERS
 from tests.material.model_folders import save_model
 from tests.material.tiny_models import TOKENS, noise, tiny_ctc
@@ -85,6 +86,15 @@ def test_the_float_weights_stay_where_learning_does_not_help(teacher, recordings
     assert found.adapted_hash is None
     assert found.choice.strength == 0
     assert "the float weights stay" in in_words(found)[1]
+
+
+def test_one_word_of_few_clips_does_not_undo_what_was_learned_and_a_worse_text_does():
+    def counts(*errors: int) -> list[ErrorCounts]:
+        return [ErrorCounts(each, 0, 0, 9) for each in errors]
+
+    assert words_stay(counts(1, 0, 0), counts(1, 1, 0))
+    assert words_stay(counts(3, 2, 1), counts(1, 1, 1))
+    assert not words_stay(counts(1, 0, 1), counts(4, 3, 4))
 
 
 def test_same_seed_same_weights_and_another_seed_other_ones(whisper):
