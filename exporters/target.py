@@ -22,6 +22,7 @@ TARGETS = {
     "executorch": "myqasr.exporters.executorch.portable",
     "litert": "myqasr.exporters.tflite.litert",
     "tflite-runtime": "myqasr.exporters.tflite.tflite_runtime",
+    "onnx": "myqasr.exporters.onnx.onnxruntime",
     "coreml": "myqasr.exporters.coreml.ios18",
     "coreml-ios16": "myqasr.exporters.coreml.ios16",
     "coreml-pte": "myqasr.exporters.coreml.pte",
