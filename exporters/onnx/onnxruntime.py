@@ -27,6 +27,7 @@ from myqasr.exporters.target import ExportOptions, StoredLayer, Target
 from myqasr.personalize.planning.plan import FLOAT16, FLOAT32, LayerShape, QuantSpec
 
 if TYPE_CHECKING:
+    from myqasr.exporters.manifest import Artifact
     from myqasr.personalize.rounding.codes import LayerCodes
     from myqasr.speech.models.base import SpeechModel
 
@@ -122,6 +123,15 @@ def read(path: Path) -> tuple[StoredLayer, ...]:
     return read_layers(path)
 
 
+def companions(
+    model: "SpeechModel", codes: "dict[str, LayerCodes]", path: Path, artifact: "Artifact"
+) -> str:
+    """The folder for sherpa-onnx, where it can run the model."""
+    from myqasr.exporters.onnx.sherpa import write_sherpa_folder
+
+    return write_sherpa_folder(model, path)
+
+
 TARGET = Target(
     name=NAME,
     suffix=SUFFIX,
@@ -136,4 +146,5 @@ TARGET = Target(
     needs=("onnx", "onnxscript", "onnxruntime"),
     extra="onnx",
     wrote_by=("onnx", "onnxscript"),
+    companions=companions,
 )
