@@ -1,8 +1,9 @@
 """What stands for a layer in an ONNX graph, at the planned precision, with the given integers unchanged.
 
-Linear layers with int8 activations and the rows of quantised token tables are functions of the file, in
-standard operators: whoever reads the graph sees one node for a layer, and runtimes take it apart when they load
-it. The arithmetic of the first is `personalize.rounding.kernels.quantize_per_row`'s: ONNX's own
+Linear layers with int8 activations, the rows of quantised token tables and quantised kernels of convolutions are
+functions of the file, in standard operators: whoever reads the graph sees one node for them, and runtimes take it
+apart when they load it. Kernels are then float: DequantizeLinear would do, but optimizers of the runtime take it
+for more than it is, and 4-bit tensors aren't in its format for mobile builds. The arithmetic of the first is `personalize.rounding.kernels.quantize_per_row`'s: ONNX's own
 DynamicQuantizeLinear has one grid for a whole tensor, here every row has its own.
 """
 
@@ -11,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from onnx import FunctionProto, NodeProto, TensorProto, helper, numpy_helper, parser
 from torch import Tensor
 
@@ -20,7 +20,7 @@ from myqasr.personalize.planning.plan import QuantSpec
 from myqasr.personalize.rounding.codes import LayerCodes
 from myqasr.personalize.rounding.kernels import LEAST_SPAN
 
-WEIGHT, SCALES = ":weight", ":scales"
+WEIGHT, SCALES, SHAPE = ":weight", ":scales", ":shape"
 """End the names of a layer's constants; before them stands the layer's name."""
 DOMAIN, CONTRIB = "myqasr", "com.microsoft"
 EXACT = 1
@@ -91,25 +91,30 @@ Int8Rows (ids, codes, scales) => (rows)
 }}
 """
 
+_HALVES = """
+   sixteen = Constant <value = uint8 {16}> ()
+   eight = Constant <value_float = 8.0> ()
+   upper = Div (bytes, sixteen)
+   shifted = Mul (upper, sixteen)
+   lower = Sub (bytes, shifted)
+   first = Unsqueeze (lower, last)
+   second = Unsqueeze (upper, last)
+   pairs = Concat <axis = -1> (first, second)
+   ordered = Reshape (pairs, sizes)
+   real = Cast <to = 1> (ordered)
+   signed = Sub (real, eight)
+"""
+"""Codes out of bytes that hold two each, the first in the lower half."""
+
 _INT4_ROWS = f"""
 <domain: "{DOMAIN}", opset_import: ["" : 21]>
 Int4Rows (ids, codes, scales) => (rows)
 {{
    last = Constant <value_ints = [-1]> ()
-   sixteen = Constant <value = uint8 {{16}}> ()
-   eight = Constant <value_float = 8.0> ()
+   sizes = Constant <value_ints = [0, 0, 0, -1]> ()
    flat = Constant <value_ints = [0, 0, -1]> ()
-   found = Gather (codes, ids)
-   upper = Div (found, sixteen)
-   shifted = Mul (upper, sixteen)
-   lower = Sub (found, shifted)
-   first = Unsqueeze (lower, last)
-   second = Unsqueeze (upper, last)
-   pairs = Concat <axis = -1> (first, second)
-   by_block = Constant <value_ints = [0, 0, 0, -1]> ()
-   blocks = Reshape (pairs, by_block)
-   real = Cast <to = 1> (blocks)
-   signed = Sub (real, eight)
+   bytes = Gather (codes, ids)
+   {_HALVES}
    of_blocks = Gather (scales, ids)
    columns = Unsqueeze (of_blocks, last)
    scaled = Mul (signed, columns)
@@ -117,12 +122,30 @@ Int4Rows (ids, codes, scales) => (rows)
 }}
 """
 
+_INT4_KERNELS = f"""
+<domain: "{DOMAIN}", opset_import: ["" : 21]>
+Int4Kernels (bytes, scales, sizes) => (kernels)
+{{
+   last = Constant <value_ints = [-1]> ()
+   {_HALVES}
+   kernels = Mul (signed, scales)
+}}
+"""
+
+_INT8_KERNELS = f"""
+<domain: "{DOMAIN}", opset_import: ["" : 21]>
+Int8Kernels (codes, scales) => (kernels)
+{{
+   real = Cast <to = 1> (codes)
+   kernels = Mul (real, scales)
+}}
+"""
 
 @functools.cache
 def functions() -> dict[str, FunctionProto]:
     """Operators of ours by name, as files hold them."""
-    made = [parser.parse_function(text) for text in (_INT8_LINEAR, _INT8_ROWS, _INT4_ROWS)]
-    return {each.name: each for each in made}
+    texts = (_INT8_LINEAR, _INT8_ROWS, _INT4_ROWS, _INT8_KERNELS, _INT4_KERNELS)
+    return {each.name: each for each in map(parser.parse_function, texts)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,12 +199,10 @@ def layer_nodes(node: NodeProto, layer: Layer) -> list[NodeProto]:
     if spec.scheme == "float":
         first, kernel = _float_weight(layer, weight)
     else:
-        # Not DequantizeLinear, which optimizers of the runtime take for more than it is.
-        real, kernel = f"{layer.name}:real", f"{layer.name}:float"
-        first = [
-            helper.make_node("Cast", [weight], [real], to=TensorProto.FLOAT),
-            helper.make_node("Mul", [real, scales], [kernel]),
-        ]
+        kernel, inputs = f"{layer.name}:float", [weight, scales]
+        if spec.bits == 4:
+            inputs.append(layer.name + SHAPE)
+        first = [helper.make_node(f"Int{spec.bits}Kernels", inputs, [kernel], domain=DOMAIN)]
     made = _node("Conv", layer, [node.input[0], kernel, *node.input[2:]], target)
     made.attribute.extend(node.attribute)
     return [*first, made]
@@ -199,16 +220,13 @@ def layer_constants(layer: Layer) -> list[TensorProto]:
         stored = numpy_helper.from_array(data.reshape(*scales.shape, -1), name)
         return [stored, numpy_helper.from_array(scales, layer.name + SCALES)]
     # Beside a convolution's kernels [out, in, taps] they are multiplied, beside rows looked up.
-    shape = [-1, *[1] * (codes.ndim - 1)] if codes.ndim > 2 else [-1]
-    by_channel = numpy_helper.from_array(scales.reshape(shape), layer.name + SCALES)
+    beside = [-1, *[1] * (codes.ndim - 1)] if codes.ndim > 2 else [-1]
+    by_channel = numpy_helper.from_array(scales.reshape(beside), layer.name + SCALES)
     if spec.bits == 8:
         return [numpy_helper.from_array(codes, name), by_channel]
-    return [_int4_tensor(name, codes), by_channel]
-
-
-def _int4_tensor(name: str, codes: NDArray[np.int8]) -> TensorProto:
-    data = packing.pack(packing.to_twos_complement(codes, 4), 4, first="low")
-    return helper.make_tensor(name, TensorProto.INT4, codes.shape, data.tobytes(), raw=True)
+    halves = packing.pack(packing.to_offset(codes, 4), 4, first="low").reshape(len(codes), -1)
+    shape = numpy_helper.from_array(np.array(codes.shape, np.int64), layer.name + SHAPE)
+    return [numpy_helper.from_array(halves, name), by_channel, shape]
 
 
 def _float_weight(layer: Layer, weight: str) -> tuple[list[NodeProto], str]:

@@ -23,7 +23,7 @@ A model with one method is one file; one that writes token by token is a folder 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from myqasr.exporters.target import ExportOptions, StoredLayer, Target
+from myqasr.exporters.target import ExportOptions, StoredLayer, Target, needs_extra
 from myqasr.personalize.planning.plan import FLOAT16, FLOAT32, LayerShape, QuantSpec
 
 if TYPE_CHECKING:
@@ -43,10 +43,9 @@ def menu(shape: LayerShape) -> tuple[QuantSpec, ...]:
         return (FLOAT32,)
     row = shape.row_weights
     if shape.kind == "conv1d":
-        return (QuantSpec(4), QuantSpec(8), FLOAT16, FLOAT32)
-    grouped = tuple(
-        QuantSpec(4, "int", group) for group in GROUP_SIZES if row % group == 0 and group < row
-    )
+        halves = (QuantSpec(4),) if row % 2 == 0 else ()
+        return (*halves, QuantSpec(8), FLOAT16, FLOAT32)
+    grouped = tuple(QuantSpec(4, "int", group) for group in GROUP_SIZES if row % group == 0)
     whole = QuantSpec(8) if shape.kind == "embedding" else QuantSpec(8, activation="int8-dynamic")
     return (*grouped, whole, FLOAT16, FLOAT32)
 
@@ -61,8 +60,8 @@ _NODES = {
     ("linear", "int", 8): (112, 5),
     ("linear", "float", 16): (155, 7),
     ("linear", "float", 32): (122, 5),
-    ("conv1d", "int", 4): (246, 9),
-    ("conv1d", "int", 8): (246, 9),
+    ("conv1d", "int", 4): (276, 9),
+    ("conv1d", "int", 8): (230, 7),
     ("conv1d", "float", 16): (192, 5),
     ("conv1d", "float", 32): (157, 3),
     ("embedding", "int", 4): (107, 5),
@@ -109,16 +108,19 @@ def write(
     Raises UserError when codes and model don't fit, or a layer's precision isn't on its menu.
     """
     from myqasr.exporters.checks import check_layers, check_menu
-    from myqasr.exporters.onnx.write import write_model
 
     check_layers(model, codes)
     check_menu(model, codes, menu, NAME)
-    return write_model(model, codes, path, options)
+    with needs_extra(NAME):
+        from myqasr.exporters.onnx.write import write_model
+
+        return write_model(model, codes, path, options)
 
 
 def read(path: Path) -> tuple[StoredLayer, ...]:
     """Every weight-bearing layer, in the order it runs; from the file or folder alone."""
-    from myqasr.exporters.onnx.read import read_layers
+    with needs_extra(NAME):
+        from myqasr.exporters.onnx.read import read_layers
 
     return read_layers(path)
 

@@ -13,12 +13,12 @@ from torch import Tensor
 
 from myqasr.core import packing
 from myqasr.core.reading import reading
-from myqasr.exporters.onnx.layers import SCALES, WEIGHT
+from myqasr.exporters.onnx.layers import SCALES, SHAPE, WEIGHT
 from myqasr.exporters.target import StoredLayer
 from myqasr.personalize.planning.plan import QuantSpec
 from myqasr.personalize.rounding.codes import LayerCodes
 
-_EXPANDING = ("Cast", "Transpose", "Mul")
+_EXPANDING = ("Cast", "Transpose", "Int8Kernels", "Int4Kernels")
 """Operators between a stored weight and what computes with it."""
 
 
@@ -44,6 +44,7 @@ class _Stored:
 
     weight: TensorProto
     scales: TensorProto | None
+    shape: TensorProto | None
 
     @property
     def payload_bytes(self) -> int:
@@ -70,8 +71,9 @@ class _Graph:
     def _behind(self, name: str) -> _Stored | None:
         """The weight that a value is made of, if it is one's."""
         if name in self.constants and name.endswith(WEIGHT):
-            scales = self.constants.get(name.removesuffix(WEIGHT) + SCALES)
-            return _Stored(self.constants[name], scales)
+            layer = name.removesuffix(WEIGHT)
+            scales, shape = (self.constants.get(layer + each) for each in (SCALES, SHAPE))
+            return _Stored(self.constants[name], scales, shape)
         maker = self.makers.get(name)
         if maker is None or maker.op_type not in _EXPANDING:
             return None
@@ -88,18 +90,16 @@ def _stored_layer(node: NodeProto, stored: _Stored) -> StoredLayer:
     scales = torch.from_numpy(numpy_helper.to_array(stored.scales).copy())
     settings = {each.name: helper.get_attribute_value(each) for each in node.attribute}
     group = None
-    if weight.data_type == TensorProto.UINT8:  # [out, groups, bytes], low nibble first
-        out, groups, held = weight.dims
-        bits, group = 4, 2 * held
+    if weight.data_type == TensorProto.UINT8:  # two codes in a byte, the first in the lower half
+        bits, count = 4, 2 * len(weight.raw_data)
+        codes_of = packing.unpack(np.frombuffer(weight.raw_data, np.uint8), bits, count)
+        found = packing.from_offset(codes_of, bits).reshape(weight.dims[0], -1)
+        if stored.shape is not None:
+            found, scales = found.reshape(numpy_helper.to_array(stored.shape)), scales.reshape(-1, 1)
+        else:
+            group = 2 * weight.dims[2]
         if node.op_type == "MatMulNBits" and (settings["bits"], settings["block_size"]) != (4, group):
             raise ValueError(f"{node.name}: its node speaks of other codes than there are")
-        flat = packing.from_offset(packing.unpack(_bytes(weight), 4, out * groups * group), 4)
-        found = flat.reshape(out, -1)
-    elif weight.data_type == TensorProto.INT4:
-        bits, scales = 4, scales.reshape(-1, 1)
-        count = int(np.prod(weight.dims))
-        flat = packing.from_twos_complement(packing.unpack(_bytes(weight), 4, count), 4)
-        found = flat.reshape(weight.dims)
     elif weight.data_type == TensorProto.INT8:
         bits, scales = 8, scales.reshape(-1, 1)
         found = numpy_helper.to_array(weight).copy()
@@ -111,10 +111,6 @@ def _stored_layer(node: NodeProto, stored: _Stored) -> StoredLayer:
     how = "" if level is None else f", accuracy level {level}"
     kernel = f"{node.op_type} int{bits}, activations {spec.activation}{how}"
     return StoredLayer(kernel, LayerCodes(spec, _tensor(found), scales), stored.payload_bytes)
-
-
-def _bytes(tensor: TensorProto) -> NDArray[np.uint8]:
-    return np.frombuffer(tensor.raw_data, np.uint8)
 
 
 def _tensor(array: NDArray[np.int8]) -> Tensor:

@@ -24,7 +24,7 @@ from myqasr.speech.models.base import SpeechModel
 
 OPSET = 21
 IR_VERSION = 10
-"""Of ONNX 1.16, the first with 4-bit tensors: no older runtime could take our files."""
+"""What ONNX 1.16 has, as that set of operators."""
 _LINEAR = "...k,nk->...n"
 _LAYERS = {"Einsum": 1, "Conv": 1, "Gather": 0}
 """Operator that can be a layer -> which of its inputs is the weight."""
