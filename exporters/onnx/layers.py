@@ -1,10 +1,12 @@
 """What stands for a layer in an ONNX graph, at the planned precision, with the given integers unchanged.
 
-Linear layers with int8 activations, the rows of quantised token tables and quantised kernels of convolutions are
-functions of the file, in standard operators: whoever reads the graph sees one node for them, and runtimes take it
-apart when they load it. Kernels are then float: DequantizeLinear would do, but optimizers of the runtime take it
-for more than it is, and 4-bit tensors aren't in its format for mobile builds. The arithmetic of the first is `personalize.rounding.kernels.quantize_per_row`'s: ONNX's own
-DynamicQuantizeLinear has one grid for a whole tensor, here every row has its own.
+Linear layers with int8 activations, the rows of quantised token tables and quantised kernels of
+convolutions are functions of the file, in standard operators: whoever reads the graph sees one node for
+them, and runtimes take it apart when they load it. The arithmetic of the first is that of
+`personalize.rounding.kernels.quantize_per_row`: ONNX's own DynamicQuantizeLinear has one grid for a whole
+tensor, here every row has its own. Kernels become float. DequantizeLinear would say the same, but
+optimizers of the runtime take it for more than it is, and 4-bit tensors aren't in its format for mobile
+builds.
 """
 
 import functools
@@ -141,6 +143,7 @@ Int8Kernels (codes, scales) => (kernels)
 }}
 """
 
+
 @functools.cache
 def functions() -> dict[str, FunctionProto]:
     """Operators of ours by name, as files hold them."""
@@ -165,45 +168,59 @@ class Layer:
         """Its precision."""
         return self.codes.spec
 
+    def constant(self, what: str) -> str:
+        """Name of its WEIGHT, SCALES or SHAPE in the graph."""
+        return self.constants_of + what
+
 
 def layer_nodes(node: NodeProto, layer: Layer) -> list[NodeProto]:
     """What computes a layer in place of its float node, whose inputs and result it has."""
+    how = {"Einsum": _linear, "Gather": _lookup, "Conv": _convolution}
+    return how[node.op_type](node, layer)
+
+
+def _linear(node: NodeProto, layer: Layer) -> list[NodeProto]:
     spec, target = layer.spec, node.output[0]
-    weight, scales = layer.constants_of + WEIGHT, layer.constants_of + SCALES
-    if node.op_type == "Einsum":
-        if spec.scheme == "float":
-            first, matrix = _float_weight(layer, weight)
-            columns = f"{layer.name}:columns"
-            turned = helper.make_node("Transpose", [matrix], [columns], perm=[1, 0])
-            product = _node("MatMul", layer, [node.input[0], columns], target)
-            return [*first, turned, product]
-        inputs = [node.input[0], weight, scales]
-        if spec.bits == 8:
-            return [_node("Int8Linear", layer, inputs, target, DOMAIN)]
-        out, row = layer.weight.shape
-        return [
-            _node(
-                "MatMulNBits", layer, inputs, target, CONTRIB, K=int(row), N=int(out),
-                bits=spec.bits, block_size=spec.group_size, accuracy_level=EXACT,
-            )
-        ]  # fmt: skip
-    if node.op_type == "Gather":
-        ids = node.input[1]
-        if spec.scheme == "int":
-            return [_node(f"Int{spec.bits}Rows", layer, [ids, weight, scales], target, DOMAIN)]
-        if spec.bits == 32:
-            return [_node("Gather", layer, [weight, ids], target)]
-        rows = f"{layer.name}:rows"
-        cast = helper.make_node("Cast", [rows], [target], to=TensorProto.FLOAT)
-        return [_node("Gather", layer, [weight, ids], rows), cast]
     if spec.scheme == "float":
-        first, kernel = _float_weight(layer, weight)
+        first, matrix = _float_weight(layer)
+        columns = f"{layer.name}:columns"
+        turned = helper.make_node("Transpose", [matrix], [columns], perm=[1, 0])
+        return [*first, turned, _node("MatMul", layer, [node.input[0], columns], target)]
+    inputs = [node.input[0], layer.constant(WEIGHT), layer.constant(SCALES)]
+    if spec.bits == 8:
+        return [_node("Int8Linear", layer, inputs, target, DOMAIN)]
+    out, row = layer.weight.shape
+    return [
+        _node(
+            "MatMulNBits", layer, inputs, target, CONTRIB, K=int(row), N=int(out),
+            bits=spec.bits, block_size=spec.group_size, accuracy_level=EXACT,
+        )
+    ]  # fmt: skip
+
+
+def _lookup(node: NodeProto, layer: Layer) -> list[NodeProto]:
+    spec, ids, target = layer.spec, node.input[1], node.output[0]
+    weight = layer.constant(WEIGHT)
+    if spec.scheme == "int":
+        inputs = [ids, weight, layer.constant(SCALES)]
+        return [_node(f"Int{spec.bits}Rows", layer, inputs, target, DOMAIN)]
+    if spec.bits == 32:
+        return [_node("Gather", layer, [weight, ids], target)]
+    rows = f"{layer.name}:rows"
+    cast = helper.make_node("Cast", [rows], [target], to=TensorProto.FLOAT)
+    return [_node("Gather", layer, [weight, ids], rows), cast]
+
+
+def _convolution(node: NodeProto, layer: Layer) -> list[NodeProto]:
+    spec = layer.spec
+    if spec.scheme == "float":
+        first, kernel = _float_weight(layer)
     else:
-        kernel, inputs = f"{layer.name}:float", [weight, scales]
-        if spec.bits == 4:
-            inputs.append(layer.name + SHAPE)
+        kernel = f"{layer.name}:float"
+        constants = (WEIGHT, SCALES, SHAPE) if spec.bits == 4 else (WEIGHT, SCALES)
+        inputs = [layer.constant(each) for each in constants]
         first = [helper.make_node(f"Int{spec.bits}Kernels", inputs, [kernel], domain=DOMAIN)]
-    made = _node("Conv", layer, [node.input[0], kernel, *node.input[2:]], target)
+    made = _node("Conv", layer, [node.input[0], kernel, *node.input[2:]], node.output[0])
     made.attribute.extend(node.attribute)
     return [*first, made]
 
@@ -229,8 +246,9 @@ def layer_constants(layer: Layer) -> list[TensorProto]:
     return [numpy_helper.from_array(halves, name), by_channel, shape]
 
 
-def _float_weight(layer: Layer, weight: str) -> tuple[list[NodeProto], str]:
+def _float_weight(layer: Layer) -> tuple[list[NodeProto], str]:
     """What makes a stored weight float32, and the name of that."""
+    weight = layer.constant(WEIGHT)
     if layer.spec.bits == 32:
         return [], weight
     expanded = f"{layer.name}:float"

@@ -2,8 +2,8 @@
 
 How it computes, seen on the runtime (CPU); a reference must do the same:
 
-- int4 in groups of linear layers: MatMulNBits at `accuracy_level` 1, activations float32. Left to itself, or
-  with int4 stored for DequantizeLinear to make float, the runtime may round activations to int8 (43 to 47 dB).
+- int4 in groups of linear layers: MatMulNBits at `accuracy_level` 1, activations float32. At level 4,
+  which it chooses itself for int4 behind DequantizeLinear, the runtime rounds them to int8 (43 to 47 dB).
 - int8-a8d: integer products (MatMulInteger), activations int8 with a grid for every row, found at run time in
   standard operators; what XNNPACK computes, to its reference. On x86 without VNNI the kernel for unsigned
   times signed bytes saturates unless the session sets `session.x64quantprecision` to 1, as our runner does;
@@ -11,10 +11,10 @@ How it computes, seen on the runtime (CPU); a reference must do the same:
 - int4 and int8 of convolutions, fp16: the weight is made float as the file is loaded or run; activations are
   float32. Token tables are read row by row, and one that is the head's matrix, too, lies in the file once.
 
-Left out: 8 bits in MatMulNBits (right, but one row takes it thirty times as long as 4 bits where activations
-stay float: it expands the weights at every call), 2 bits in it (the same), DynamicQuantizeLinear (one grid
-for all rows of a tensor: not what `-a8d` is), QDQ with stored ranges, groups of scales in float16 (activations
-would have to be float16, too).
+Left out: 8 bits in MatMulNBits (right, but one row takes it thirty times as long as 4 bits where
+activations stay float: it expands the weights at every call), 2 bits in it (the same),
+DynamicQuantizeLinear (one grid for all rows of a tensor: not what `-a8d` is), QDQ with stored ranges,
+scales in float16 (activations would have to be float16, too).
 
 A model with one method is one file; one that writes token by token is a folder with `encode.onnx` and
 `decode.onnx`.

@@ -95,16 +95,24 @@ def _stored_layer(node: NodeProto, stored: _Stored) -> StoredLayer:
         codes_of = packing.unpack(np.frombuffer(weight.raw_data, np.uint8), bits, count)
         found = packing.from_offset(codes_of, bits).reshape(weight.dims[0], -1)
         if stored.shape is not None:
-            found, scales = found.reshape(numpy_helper.to_array(stored.shape)), scales.reshape(-1, 1)
+            found, scales = (
+                found.reshape(numpy_helper.to_array(stored.shape)),
+                scales.reshape(-1, 1),
+            )
         else:
             group = 2 * weight.dims[2]
-        if node.op_type == "MatMulNBits" and (settings["bits"], settings["block_size"]) != (4, group):
+        if node.op_type == "MatMulNBits" and (settings["bits"], settings["block_size"]) != (
+            4,
+            group,
+        ):
             raise ValueError(f"{node.name}: its node speaks of other codes than there are")
     elif weight.data_type == TensorProto.INT8:
         bits, scales = 8, scales.reshape(-1, 1)
         found = numpy_helper.to_array(weight).copy()
     else:
-        raise ValueError(f"{node.name}: weights of type {TensorProto.DataType.Name(weight.data_type)}")
+        raise ValueError(
+            f"{node.name}: weights of type {TensorProto.DataType.Name(weight.data_type)}"
+        )
     dynamic = node.op_type == "Int8Linear"
     spec = QuantSpec(bits, "int", group, "int8-dynamic" if dynamic else "float")
     level = settings.get("accuracy_level")

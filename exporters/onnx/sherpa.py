@@ -1,9 +1,9 @@
 """The folder that sherpa-onnx loads: our file under the name it knows, its tokens, a recording to try.
 
-sherpa-onnx takes CTC models on waveforms as `OfflineRecognizer.from_omnilingual_asr_ctc`, without metadata; it
-shifts and scales each clip to zero mean and unit variance itself (seen in 2.0.1), so that only models that want
-that can be given to it. It finds the blank by its name, writes a space for "▁", and takes a frame for 20 ms:
-its time stamps are off for models with others.
+sherpa-onnx takes CTC models on waveforms as `OfflineRecognizer.from_omnilingual_asr_ctc`, without
+metadata. It shifts and scales each clip to zero mean and unit variance itself (seen in 2.0.1), so that
+only models that want that can be given to it. It finds the blank by its name, writes a space for "▁", and
+takes a frame for 20 ms: its time stamps are off for models with other frames.
 """
 
 import os

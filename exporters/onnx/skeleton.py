@@ -74,7 +74,7 @@ def _skeleton(model_id: str, method: Method, wanted: dict[str, str]) -> Skeleton
     shift = len(casts)
     nodes = [*casts, *graph.node]
     for field, values in (("initializer", stored), ("node", nodes)):
-        graph.ClearField(field)  # type: ignore[arg-type]
+        graph.ClearField(field)
         getattr(graph, field).extend(values)
     return Skeleton(proto, {place + shift: name for place, name in layers.items()})
 

@@ -36,8 +36,8 @@ def write_model(
     for name, file in files.items():
         if file.ByteSize() > MOST_BYTES:
             raise UserError(
-                f"{model.model_id}: {name} takes {file.ByteSize():,} bytes, an ONNX file holds {MOST_BYTES:,}; "
-                "ask for a smaller --budget"
+                f"{model.model_id}: {name} takes {file.ByteSize():,} bytes, an ONNX file holds "
+                f"{MOST_BYTES:,}; ask for a smaller --budget"
             )
     if len(files) == 1:
         (only,) = files.values()
@@ -84,7 +84,7 @@ def _layers(model: SpeechModel, codes: dict[str, LayerCodes]) -> dict[str, Layer
         if owner != name and not _same_stored(codes[owner], codes[name]):
             owner = name
         weight = module.weight
-        found[name] = Layer(name, weight.detach(), codes[name], owner)  # type: ignore[union-attr, operator]
+        found[name] = Layer(name, weight.detach(), codes[name], owner)  # type: ignore[operator]
     return found
 
 

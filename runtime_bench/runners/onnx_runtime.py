@@ -1,7 +1,7 @@
 """Exported .onnx files in ONNX Runtime, on the CPU."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,25 +57,29 @@ class OnnxWriter(Runner):
     def logits(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """Logits [tokens written, vocab] of greedy decoding of features [samples], a whole window."""
         with _running(features):
-            names = [each.name for each in self.encode.get_outputs()]
-            heard = self.encode.run(names, {"waveform": features[None]})
-            inputs = dict(zip(names, heard, strict=True))
-            for each in self.decode.get_inputs():
-                if each.name.startswith(CACHE):
-                    inputs[each.name] = np.zeros(each.shape, np.float32)
-            results = [each.name for each in self.decode.get_outputs()]
+            return greedy_logits(self.steps(features), self.how)
 
-            def next_logits(token: int, position: int) -> NDArray[np.float32]:
-                inputs["token"] = np.array([[token]], np.int64)
-                inputs["position"] = np.array([position], np.int64)
-                found = dict(zip(results, self.decode.run(results, inputs), strict=True))
-                for name, row in found.items():
-                    if name.startswith(ROW):
-                        inputs[name.replace(ROW, CACHE)][:, position] = row[:, 0]
-                logits: NDArray[np.float32] = found["logits"][0]
-                return logits
+    def steps(self, features: NDArray[np.float32]) -> Callable[[int, int], NDArray[np.float32]]:
+        """From a token and its position to the logits [vocab] of the next: what `greedy_logits` asks."""
+        names = [each.name for each in self.encode.get_outputs()]
+        heard = self.encode.run(names, {"waveform": features[None]})
+        inputs = dict(zip(names, heard, strict=True))
+        for each in self.decode.get_inputs():
+            if each.name.startswith(CACHE):
+                inputs[each.name] = np.zeros(each.shape, np.float32)
+        results = [each.name for each in self.decode.get_outputs()]
 
-            return greedy_logits(next_logits, self.how)
+        def next_logits(token: int, position: int) -> NDArray[np.float32]:
+            inputs["token"] = np.array([[token]], np.int64)
+            inputs["position"] = np.array([position], np.int64)
+            found = dict(zip(results, self.decode.run(results, inputs), strict=True))
+            for name, row in found.items():
+                if name.startswith(ROW):
+                    inputs[name.replace(ROW, CACHE)][:, position] = row[:, 0]
+            logits: NDArray[np.float32] = found["logits"][0]
+            return logits
+
+        return next_logits
 
 
 def open_runner(system: System, threads: int) -> Runner:
@@ -84,16 +88,23 @@ def open_runner(system: System, threads: int) -> Runner:
     if not path.exists():
         raise UserError(f"{system.source} does not exist")
     if how is None:
-        return OnnxRunner("ONNX Runtime", threads, _session(system, path, threads))
-    encode, decode = (_session(system, path / f"{name}.onnx", threads) for name in ("encode", "decode"))
+        return OnnxRunner("ONNX Runtime", threads, _opened(system, path, threads))
+    encode, decode = (
+        _opened(system, path / f"{name}.onnx", threads) for name in ("encode", "decode")
+    )
     return OnnxWriter("ONNX Runtime", threads, encode, decode, how)
 
 
-def _session(system: System, path: Path, threads: int) -> Any:
+def session(path: Path, threads: int) -> Any:
+    """A file in the runtime, with exact products on every processor."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = _ERRORS
     options.add_session_config_entry(EXACT_PRODUCTS, "1")
+    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+
+def _opened(system: System, path: Path, threads: int) -> Any:
     with reading(system.source, "can't be loaded by ONNX Runtime", "export it again"):
-        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        return session(path, threads)

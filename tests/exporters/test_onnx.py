@@ -1,4 +1,4 @@
-"""ONNX files beyond what every target is tested for: Whisper, what else loads them, what happens without onnx."""
+"""ONNX files beyond what every target is tested for: Whisper, what else loads them, a missing onnx."""
 
 import functools
 import subprocess
