@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from benchmarks.peers.clips import Speaker, load_speaker
 from benchmarks.peers.onnx_int8 import HALVES, write_float, write_onnx
-from benchmarks.peers.workers.mel import log_mel
+from benchmarks.peers.workers.onnx_runtime import Steps, listener
 from benchmarks.results import BUILD, save_result
 from myqasr.api import export, personalize_model
 from myqasr.core.storage import size_of
@@ -40,8 +40,6 @@ INT8, NBITS, OURS = "quantize_dynamic", "MatMulNBits quantiser", "myqasr"
 NORMALIZER = "whisper-english"
 BLOCK = 32
 
-Steps = Callable[[int, int], NDArray[np.float32]]
-"""From a token and its position to the logits of the next."""
 Listen = Callable[[NDArray[np.float32]], Steps]
 """From a waveform [samples] to what writes it down."""
 
@@ -78,27 +76,7 @@ def rival(model: SpeechModel, folder: Path) -> Listen:
     """ONNX Runtime's own files, with their own caches."""
     encoder, decoder = (session(folder / half, 1) for half in HALVES)
     filters: Any = model.module.features.mel.weight  # type: ignore[union-attr]
-    mel = filters.detach().numpy()
-    inputs = decoder.get_inputs()
-    kept = [each.name for each in inputs if each.name.startswith(("key", "value"))]
-    heads, _, size = next(each.shape for each in inputs if each.name == kept[0])
-    names = [each.name for each in encoder.get_outputs()]
-
-    def listen(waveform: NDArray[np.float32]) -> Steps:
-        audio = encoder.run(None, {"mel": log_mel(waveform, mel)[None]})
-        state = dict(zip(names, audio, strict=True))
-        state |= {name: np.zeros((heads, 0, size), np.float32) for name in kept}
-
-        def following(token: int, position: int) -> NDArray[np.float32]:
-            fed = {"token": np.array([[token]]), "position": np.array([position]), **state}
-            logits, *longer = decoder.run(None, fed)
-            state.update(zip(kept, longer, strict=True))
-            row: NDArray[np.float32] = logits[0]
-            return row
-
-        return following
-
-    return listen
+    return listener(encoder, decoder, filters.detach().numpy())
 
 
 def ours(model: SpeechModel, path: Path) -> Listen:

@@ -12,24 +12,24 @@ import torch
 
 from myqasr.core.errors import NotInstalledError, UserError
 from myqasr.core.storage import size_of
-from myqasr.exporters.audit import compare
 from myqasr.exporters.export import export_options
-from myqasr.exporters.onnx.onnxruntime import TARGET
+from myqasr.exporters.manifest import load_artifact
+from myqasr.exporters.onnx.onnxruntime import NAME, TARGET
 from myqasr.exporters.onnx.sherpa import token_lines, why_not, write_sherpa_folder
 from myqasr.exporters.target import ExportOptions
 from myqasr.personalize.planning.plan import FLOAT32, QuantSpec
 from myqasr.personalize.rounding.codes import LayerCodes
 from myqasr.personalize.rounding.reference import build_reference
 from myqasr.runtime_bench.results.quality import signal_to_noise_db
-from myqasr.runtime_bench.runners.base import Runner, System, open_system
-from myqasr.speech.decoding import Tokens, comparable
+from myqasr.speech.decoding import Tokens
 from myqasr.speech.models import load_model
 from myqasr.speech.models.base import SpeechModel
+from tests.conftest import invoke
 from tests.material.model_folders import save_model
 from tests.material.tiny_models import layer_shapes, noise, random_codes, random_specs, tiny_ctc
+from tests.material.token_files import opened, worst_db, write
 
 OPTIONS = ExportOptions(650, 32_000)
-WAVEFORMS = tuple(0.1 * noise(20_000, seed=seed)[0].numpy() for seed in (0, 1))
 
 
 @pytest.fixture(scope="module")
@@ -44,25 +44,10 @@ def loaded(folder: Path) -> SpeechModel:
     return load_model(str(folder))
 
 
-def write(model: SpeechModel, codes: dict[str, LayerCodes], path: Path) -> None:
-    order = TARGET.write(model, codes, path, export_options(model, 2.0))
-    assert set(order) == set(model.layers())
-    assert compare(TARGET.read(path), codes, order, model) == []
-
-
-def opened(model: SpeechModel, path: Path) -> Runner:
-    return open_system(
-        System("file", TARGET.runner, str(path), autoregression=model.tokens.autoregression), 1
-    )
-
-
-def worst_db(model: SpeechModel, runner: Runner, codes: dict[str, LayerCodes]) -> float:
-    """Agreement with the reference up to the first token that differs, and that one does."""
-    reference, found = build_reference(model, codes, half_activations=False), []
-    for waveform in WAVEFORMS:  # the second finds the first one's caches
-        pair = reference.logits(waveform), runner.logits(model.features(waveform)[0].numpy())
-        found.append(signal_to_noise_db(*comparable(*pair, model.tokens.autoregression)))
-    return min(found)
+@functools.cache
+def tiny() -> SpeechModel:
+    """Traced once."""
+    return tiny_ctc(0)
 
 
 ENTRIES = [
@@ -87,9 +72,9 @@ def test_both_files_of_a_whisper_compute_what_the_plan_says(
     }
     assert spec in specs.values()
     codes, path = random_codes(model, TARGET, specs), tmp_path / "a.onnx"
-    write(model, codes, path)
+    write(model, NAME, codes, path)
     assert {each.name for each in path.iterdir()} == {"encode.onnx", "decode.onnx"}
-    assert worst_db(model, opened(model, path), codes) > floor_db
+    assert worst_db(model, opened(model, NAME, path), codes) > floor_db
 
 
 def test_every_precision_of_an_embedding_is_probed(folder):
@@ -107,15 +92,15 @@ def test_head_and_token_embedding_lie_in_the_file_once_and_both_read_them(
     (embedding,) = (name for name, shape in shapes.items() if shape.kind == "embedding")
     specs |= {"proj_out": QuantSpec.from_label(head), embedding: QuantSpec.from_label(table)}
     codes, path = random_codes(model, TARGET, specs), tmp_path / "a.onnx"
-    write(model, codes, path)
-    assert worst_db(model, opened(model, path), codes) > 40
+    write(model, NAME, codes, path)
+    assert worst_db(model, opened(model, NAME, path), codes) > 40
     held = onnx.load(path / "decode.onnx").graph.initializer
     matrix = shapes[embedding].weights * specs["proj_out"].bits // 8
     assert [len(each.raw_data) for each in held].count(matrix) == 1
     foretold = sum(TARGET.layer_bytes(shapes[name], spec) for name, spec in specs.items())
     rest = size_of(path) - foretold
     plain = dict.fromkeys(shapes, FLOAT32)
-    write(model, random_codes(model, TARGET, plain), tmp_path / "b.onnx")
+    write(model, NAME, random_codes(model, TARGET, plain), tmp_path / "b.onnx")
     foretold = sum(TARGET.layer_bytes(shapes[name], spec) for name, spec in plain.items())
     assert abs(rest - (size_of(tmp_path / "b.onnx") - foretold)) < 8_000
 
@@ -124,15 +109,15 @@ def test_matrices_of_different_precisions_are_each_in_the_file(folder, tmp_path)
     model, shapes = loaded(folder), layer_shapes(loaded(folder))
     specs = dict.fromkeys(shapes, FLOAT32) | {"proj_out": QuantSpec.from_label("int4-g32")}
     codes, path = random_codes(model, TARGET, specs), tmp_path / "a.onnx"
-    write(model, codes, path)
-    assert worst_db(model, opened(model, path), codes) > 100
+    write(model, NAME, codes, path)
+    assert worst_db(model, opened(model, NAME, path), codes) > 100
 
 
 def test_audio_that_is_not_a_window_is_refused_and_the_next_clip_is_still_right(folder, tmp_path):
     model, path = loaded(folder), tmp_path / "a.onnx"
     codes = {layer: LayerCodes(FLOAT32) for layer in model.layers()}
-    write(model, codes, path)
-    runner = opened(model, path)
+    write(model, NAME, codes, path)
+    runner = opened(model, NAME, path)
     with pytest.raises(UserError, match="can't run 7777 samples"):
         runner.logits(np.zeros(7_777, np.float32))
     assert worst_db(model, runner, codes) > 100
@@ -141,15 +126,15 @@ def test_audio_that_is_not_a_window_is_refused_and_the_next_clip_is_still_right(
 @pytest.mark.parametrize("lost", ["encode.onnx", "decode.onnx"])
 def test_a_folder_that_lost_a_file_is_refused_by_name(lost, folder, tmp_path):
     model, path = loaded(folder), tmp_path / "a.onnx"
-    write(model, {layer: LayerCodes(FLOAT32) for layer in model.layers()}, path)
+    write(model, NAME, {layer: LayerCodes(FLOAT32) for layer in model.layers()}, path)
     (path / lost).unlink()
     with pytest.raises(UserError, match=r"a\.onnx can't be loaded by ONNX Runtime"):
-        opened(model, path)
+        opened(model, NAME, path)
 
 
 def test_quiet_rows_and_silence_are_rounded_as_the_reference_does(tmp_path):
     """A row of zeros has no grid: dividing by its span makes the whole clip nan."""
-    model, path = tiny_ctc(0), tmp_path / "a.onnx"
+    model, path = tiny(), tmp_path / "a.onnx"
     spec = QuantSpec.from_label("int8-a8d")
     specs = {
         name: spec if shape.kind == "linear" else FLOAT32
@@ -157,7 +142,7 @@ def test_quiet_rows_and_silence_are_rounded_as_the_reference_does(tmp_path):
     }
     codes = random_codes(model, TARGET, specs)
     TARGET.write(model, codes, path, OPTIONS)
-    runner, reference = opened(model, path), build_reference(model, codes)
+    runner, reference = opened(model, NAME, path), build_reference(model, codes)
     for loudness in (0.0, 1e-30, 1e-12, 1e4):
         waveform = (loudness * noise(6_400)[0]).numpy()
         with torch.inference_mode():
@@ -167,7 +152,7 @@ def test_quiet_rows_and_silence_are_rounded_as_the_reference_does(tmp_path):
 
 def test_activations_of_4_bit_layers_stay_float_because_the_file_says_so(tmp_path):
     """The same file with the runtime's other accuracy level rounds them, which nobody measured."""
-    model, path = tiny_ctc(0), tmp_path / "a.onnx"
+    model, path = tiny(), tmp_path / "a.onnx"
     spec = QuantSpec.from_label("int4-g32")
     specs = {
         name: spec if spec in TARGET.menu(shape) else FLOAT32
@@ -176,7 +161,7 @@ def test_activations_of_4_bit_layers_stay_float_because_the_file_says_so(tmp_pat
     codes = random_codes(model, TARGET, specs)
     TARGET.write(model, codes, path, OPTIONS)
     waveform = noise(16_000)[0].numpy()
-    right = opened(model, path).logits(waveform)
+    right = opened(model, NAME, path).logits(waveform)
     file = onnx.load(path)
     for node in file.graph.node:
         for attribute in node.attribute:
@@ -184,13 +169,13 @@ def test_activations_of_4_bit_layers_stay_float_because_the_file_says_so(tmp_pat
                 assert attribute.i == 1
                 attribute.i = 4
     onnx.save(file, path)
-    assert signal_to_noise_db(right, opened(model, path).logits(waveform)) < 60
+    assert signal_to_noise_db(right, opened(model, NAME, path).logits(waveform)) < 60
 
 
 def test_the_format_of_mobile_builds_computes_the_same(tmp_path):
     import onnxruntime
 
-    model, path, small = tiny_ctc(0), tmp_path / "a.onnx", tmp_path / "a.ort"
+    model, path, small = tiny(), tmp_path / "a.onnx", tmp_path / "a.ort"
     codes = random_codes(model, TARGET, random_specs(model, TARGET, 0))
     TARGET.write(model, codes, path, OPTIONS)
     options = onnxruntime.SessionOptions()
@@ -199,8 +184,8 @@ def test_the_format_of_mobile_builds_computes_the_same(tmp_path):
     options.add_session_config_entry("session.save_model_format", "ORT")
     onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     waveform = noise(16_000)[0].numpy()
-    expected = opened(model, path).logits(waveform)
-    found = opened(model, small).logits(waveform)
+    expected = opened(model, NAME, path).logits(waveform)
+    found = opened(model, NAME, small).logits(waveform)
     assert signal_to_noise_db(expected, found) > 60
 
 
@@ -250,6 +235,23 @@ def test_models_that_sherpa_onnx_would_get_wrong_have_no_folder(folder, tmp_path
     assert "Whisper" in why_not(loaded(folder))
     said = write_sherpa_folder(loaded(folder), tmp_path / "a.onnx")
     assert said.startswith("No folder for sherpa-onnx") and not list(tmp_path.iterdir())
+
+
+def test_the_whole_chain_makes_a_folder_of_a_whisper_within_its_budget(
+    folder, tune_clips, tmp_path
+):
+    run = tmp_path / "alice"
+    asked = ("--budget", "0.4x", "--target", NAME, "--clips", 2, "--out", run)
+    for command in (("personalize", folder, tune_clips, *asked), ("export", run)):
+        done = invoke(*command)
+        assert done.exit_code == 0, done.output
+    path = run / "exports" / "alice.onnx"
+    _, artifact = load_artifact(path)
+    assert size_of(path) == artifact.size_bytes <= artifact.budget_bytes
+    assert abs(artifact.size_bytes - artifact.predicted_bytes) < 8_000
+    for command in (("inspect", path), ("transcribe", path, next(tune_clips.iterdir()))):
+        done = invoke(*command)
+        assert done.exit_code == 0, done.output
 
 
 @pytest.mark.parametrize("package", ["onnx", "onnxscript"])
