@@ -71,6 +71,9 @@ _NODES = {
 }
 """Kind, scheme, bits -> measured bytes of nodes and of constants' heads, and how often they hold its name."""
 
+_CONTAINER_BYTES, _AROUND_BYTES = 2_000, 440
+"""Of a graph without layers: so much, and around each so much; at most 3 kB off on every kind of model."""
+
 
 def layer_bytes(shape: LayerShape, spec: QuantSpec) -> int:
     """Weights, scales and bias as they lie in the file, and the layer's nodes."""
@@ -89,9 +92,9 @@ def layer_bytes(shape: LayerShape, spec: QuantSpec) -> int:
 
 def overhead_bytes(model: "SpeechModel") -> int:
     """Estimate of container and float rest; an export measures it exactly."""
-    from myqasr.exporters.checks import float_rest_bytes
+    from myqasr.exporters.checks import halved_rest_bytes
 
-    return float_rest_bytes(model, halved=True)
+    return halved_rest_bytes(model) + _CONTAINER_BYTES + _AROUND_BYTES * len(model.layers())
 
 
 def write(

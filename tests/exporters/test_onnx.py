@@ -241,7 +241,7 @@ def test_the_whole_chain_makes_a_folder_of_a_whisper_within_its_budget(
     folder, tune_clips, tmp_path
 ):
     run = tmp_path / "alice"
-    asked = ("--budget", "0.4x", "--target", NAME, "--clips", 2, "--out", run)
+    asked = ("--budget", "1.2MB", "--target", NAME, "--clips", 2, "--out", run)
     for command in (("personalize", folder, tune_clips, *asked), ("export", run)):
         done = invoke(*command)
         assert done.exit_code == 0, done.output
