@@ -75,6 +75,16 @@ def float_rest_bytes(model: SpeechModel, halved: bool = False) -> int:
 
     halved: those that `fits_half` lie in the file as float16.
     """
+    outside = _outside(model)
+    return _bytes_of(outside, halved) + _CONTAINER_BYTES + 500 * len(outside)
+
+
+def halved_rest_bytes(model: SpeechModel) -> int:
+    """Bytes of all parameters outside the quantisable layers, as float16 where that holds them exactly."""
+    return _bytes_of(_outside(model), True)
+
+
+def _outside(model: SpeechModel) -> list[Tensor]:
     inside = {
         id(tensor)
         for module in model.layers().values()
@@ -82,6 +92,8 @@ def float_rest_bytes(model: SpeechModel, halved: bool = False) -> int:
         if tensor is not None
     }
     rest = [tensor for tensor in model.module.state_dict(keep_vars=True).values()]
-    outside = [tensor for tensor in rest if id(tensor) not in inside]
-    sizes = (tensor.nbytes // (2 if halved and fits_half(tensor) else 1) for tensor in outside)
-    return sum(sizes) + _CONTAINER_BYTES + 500 * len(outside)
+    return [tensor for tensor in rest if id(tensor) not in inside]
+
+
+def _bytes_of(tensors: list[Tensor], halved: bool) -> int:
+    return sum(tensor.nbytes // (2 if halved and fits_half(tensor) else 1) for tensor in tensors)

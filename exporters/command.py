@@ -1,13 +1,33 @@
-"""All that one export command writes: the files of several targets, one after the other."""
+"""All that a command writes: a run's files for several targets, and files to hold a personalised one against.
+
+The latter are float, the same bits everywhere, and the published method's.
+"""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
-from myqasr.exporters.export import Written, export_run, versions_for
-from myqasr.exporters.target import load_target
+from myqasr.exporters.export import (
+    Written,
+    export_options,
+    export_plan,
+    export_run,
+    manifest,
+    versions_for,
+)
+from myqasr.exporters.manifest import save_artifact
+from myqasr.exporters.target import Target, load_target
 from myqasr.exporters.unfinished import Progress
 from myqasr.personalize.adapted import run_model
+from myqasr.personalize.measuring.sensitivity import Measurement, ProfileOptions, measure
 from myqasr.personalize.planning.budget import format_bytes
+from myqasr.personalize.planning.exact import uniform_plan
+from myqasr.personalize.planning.plan import PlanRules
+from myqasr.personalize.profiling import plan_for
+from myqasr.personalize.rounding.observe import Waveforms
 from myqasr.personalize.run_folder import RunFolder
+from myqasr.speech.models import load_model
+
+UNIFORM_BITS = {"float": 32, "uniform 8 bit": 8, "uniform 4 bit": 4}
 
 
 def export_targets(
@@ -44,3 +64,57 @@ def export_targets(
             written.append(file)
         progress.discard()
         return written
+
+
+def export_controls(
+    model_source: str,
+    speaker: Measurement,
+    target: Target,
+    folder: Path,
+    max_seconds: float,
+    say: Callable[[str], None] = lambda text: None,
+) -> dict[str, Written]:
+    """Write one file per entry of UNIFORM_BITS with a manifest beside them; by the same names."""
+    written = {}
+    for name, bits in UNIFORM_BITS.items():
+        say(f"writing {name}")
+        model = load_model(model_source)
+        plan = uniform_plan(
+            speaker.profile,
+            target.name,
+            target.offer,
+            target.overhead_bytes(model),
+            bits,
+        )
+        path = folder / f"{plan.method}{target.suffix}"
+        options = export_options(model, max_seconds)
+        written[name] = export_plan(model, speaker, plan, target, path, options)
+        entry = manifest(model, speaker.profile.weights_hash, written[name].artifact)
+        save_artifact(folder, entry)
+    return written
+
+
+def export_published(
+    model_source: str,
+    waveforms: Waveforms,
+    budget_bytes: int,
+    overhead_bytes: int,
+    target: Target,
+    folder: Path,
+    max_seconds: float,
+) -> Written:
+    """Write what myQASR does with the same clips and bytes: layers ranked by the median of what they give, a
+    bit less for each in turn until it fits, weights rounded to nearest (Fish, Michieli and Ozay, 2023).
+
+    waveforms: the speaker's, [samples] each. overhead_bytes: of a file outside the layers, as measured.
+    Raises BudgetError when nothing that the method can choose fits.
+    """
+    model = load_model(model_source)
+    options = ProfileOptions(method="median", rounding="nearest")
+    ranking = measure(model, waveforms, target.menu, target.scale_dtype, "", options)
+    rules = PlanRules(allocation="sweep")
+    plan = plan_for(ranking.profile, target, budget_bytes, overhead_bytes, rules)
+    path = folder / f"published{target.suffix}"
+    written = export_plan(model, ranking, plan, target, path, export_options(model, max_seconds))
+    save_artifact(folder, manifest(model, ranking.profile.weights_hash, written.artifact))
+    return written

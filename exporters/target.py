@@ -22,6 +22,7 @@ TARGETS = {
     "executorch": "myqasr.exporters.executorch.portable",
     "litert": "myqasr.exporters.tflite.litert",
     "tflite-runtime": "myqasr.exporters.tflite.tflite_runtime",
+    "onnx": "myqasr.exporters.onnx.onnxruntime",
     "coreml": "myqasr.exporters.coreml.ios18",
     "coreml-ios16": "myqasr.exporters.coreml.ios16",
     "coreml-pte": "myqasr.exporters.coreml.pte",
@@ -75,8 +76,8 @@ class Target(PlanTarget):
     needs: packages beyond ours that writing and reading import; extra: ours that installs them. wrote_by:
     distributions whose versions a manifest names beside those of every target. half_activations: fp16 layers
     round inputs and results, too; elsewhere only weights are stored so. lists_lengths: files may take listed
-    lengths only. companions(model, codes, path, artifact): writes what goes with a file that can't be run
-    here; returns a line that says what it is for.
+    lengths only. companions(model, codes, path, artifact): writes what goes with a file, for a machine that
+    it can't be run on here or for another program; returns a line that says what it is for.
     """
 
     suffix: str

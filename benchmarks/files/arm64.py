@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from benchmarks.results import BUILD, RESULTS, ROOT, load_result, save_result
 from myqasr.api import plan_speaker
 from myqasr.core.placing import write_bytes
-from myqasr.exporters.controls import export_controls
+from myqasr.exporters.command import export_controls
 from myqasr.exporters.export import export_run
 from myqasr.exporters.target import load_target
 from myqasr.personalize.run_folder import RunFolder

@@ -18,7 +18,7 @@ from typing import Any
 from benchmarks.files.base_model import PRECISIONS, make_model
 from benchmarks.results import BUILD, RESULTS, load_result, run_command, save_result
 from myqasr.core.errors import UserError
-from myqasr.exporters.controls import export_controls
+from myqasr.exporters.command import export_controls
 from myqasr.exporters.manifest import load_manifest
 from myqasr.exporters.target import load_target
 from myqasr.personalize.run_folder import RunFolder

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from benchmarks.results import BUILD, ROOT, save_result
-from myqasr.exporters.controls import export_controls
+from myqasr.exporters.command import export_controls
 from myqasr.exporters.target import load_target
 from myqasr.personalize.run_folder import RunFolder
 from myqasr.runtime_bench.measure.bench import BenchOptions

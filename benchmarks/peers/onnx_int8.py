@@ -87,30 +87,10 @@ def write_onnx(model: str, folder: Path) -> None:
     """Export both halves and quantise them."""
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    # The weights as they were published: evening them out is ours.
-    with mock.patch("myqasr.speech.models.whisper.load.even"):
-        module: Any = load_model(model).module
-    count = len(module.decoder.layers)
-    heard = [f"{what}_{i}" for i in range(count) for what in ("heard_key", "heard_value")]
-    kept = [f"{what}_{i}" for i in range(count) for what in ("key", "value")]
-    mel = torch.zeros(1, MELS, FRAMES)
-    with torch.no_grad(), tempfile.TemporaryDirectory() as place:
-        encoder = Encoder(module)
-        given = encoder(mel)
-        _export(encoder, (mel,), Path(place) / ENCODER, ["mel"], heard, {})
-        heads, _, size = given[1].shape
-        cache = tuple(torch.zeros(heads, 3, size) for _ in kept)
-        longer = [f"new_{name}" for name in kept]
-        _export(
-            Decoder(module),
-            (torch.tensor([[0]]), torch.tensor([3]), *cache, *given),
-            Path(place) / DECODER,
-            ["token", "position", *kept, *heard],
-            ["logits", *longer],
-            {name: {1: "places"} for name in kept} | {name: {1: "more"} for name in longer},
-        )
+    with tempfile.TemporaryDirectory() as place:
+        write_float(model, Path(place))
         folder.mkdir(parents=True, exist_ok=True)
-        for file in (ENCODER, DECODER):
+        for file in HALVES:
             quantize_dynamic(
                 Path(place) / file,
                 folder / file,
@@ -118,6 +98,32 @@ def write_onnx(model: str, folder: Path) -> None:
                 per_channel=True,
                 weight_type=QuantType.QInt8,
             )
+
+
+def write_float(model: str, folder: Path) -> None:
+    """Export both halves in float, under the names of those that are quantised."""
+    # The weights as they were published: evening them out is ours.
+    with mock.patch("myqasr.speech.models.whisper.load.even"):
+        module: Any = load_model(model).module
+    count = len(module.decoder.layers)
+    heard = [f"{what}_{i}" for i in range(count) for what in ("heard_key", "heard_value")]
+    kept = [f"{what}_{i}" for i in range(count) for what in ("key", "value")]
+    mel = torch.zeros(1, MELS, FRAMES)
+    with torch.no_grad():
+        encoder = Encoder(module)
+        given = encoder(mel)
+        _export(encoder, (mel,), folder / ENCODER, ["mel"], heard, {})
+        heads, _, size = given[1].shape
+        cache = tuple(torch.zeros(heads, 3, size) for _ in kept)
+        longer = [f"new_{name}" for name in kept]
+        _export(
+            Decoder(module),
+            (torch.tensor([[0]]), torch.tensor([3]), *cache, *given),
+            folder / DECODER,
+            ["token", "position", *kept, *heard],
+            ["logits", *longer],
+            {name: {1: "places"} for name in kept} | {name: {1: "more"} for name in longer},
+        )
 
 
 def _export(

@@ -14,6 +14,7 @@ from benchmarks.render.decisions import (
     solving,
 )
 from benchmarks.render.demo import demo, users
+from benchmarks.render.onnx import onnx
 from benchmarks.render.peers import peers
 from benchmarks.render.recognisers import containers, recognisers
 from benchmarks.render.runners import runners
@@ -235,6 +236,7 @@ SECTIONS: dict[str, tuple[str, Callable[[Figures], str]]] = {
     "adaptation": ("Whisper tiny.en after learning one person's speech", adaptation),
     "peers_tiny_en": ("Whisper tiny.en beside whisper.cpp, CTranslate2 and ONNX Runtime", peers),
     "peers_base": ("Whisper base beside whisper.cpp, CTranslate2 and ONNX Runtime", peers),
+    "onnx": ("Whisper tiny.en for ONNX Runtime, beside its own quantisers", onnx),
     "recognisers_tiny_en": (
         "Plans for Whisper tiny.en: at equal bytes, and as expected",
         recognisers,

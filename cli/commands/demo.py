@@ -29,7 +29,7 @@ def run(
     """Measure one user, write float, uniform, published and personalised files, bench them in one run."""
     from myqasr.api import personalize_model
     from myqasr.cli.terminal.bench_table import print_report
-    from myqasr.exporters.controls import export_controls, export_published
+    from myqasr.exporters.command import export_controls, export_published
     from myqasr.exporters.export import export_run
     from myqasr.exporters.target import load_target
     from myqasr.personalize.adapted import run_model

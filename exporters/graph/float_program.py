@@ -61,7 +61,7 @@ def float_programs(model: SpeechModel, options: ExportOptions) -> dict[str, Expo
         programs = {}
         for name, method in methods(model, options).items():
             with quiet():
-                program = decomposed(_trace(model.model_id, method))
+                program = decomposed(trace(model.model_id, method))
             simplify(program, *(method.varying or (1, 1)))
             _name_as_in_model(method.module, program)
             programs[name] = program
@@ -121,8 +121,11 @@ def _name_as_in_model(part: nn.Module, program: ExportedProgram) -> None:
     }
 
 
-def _trace(model_id: str, method: Method) -> ExportedProgram:
-    """Export with a dynamic length of the first input, where it has one."""
+def trace(model_id: str, method: Method) -> ExportedProgram:
+    """A method as torch draws it, not decomposed; the length of its first input varies where it may.
+
+    Raises UserError when the model can't take all of the lengths.
+    """
     shapes: list[dict[int, Dim] | None] = [None for _ in method.example]
     if method.varying is not None:
         shapes[0] = {1: Dim("length", min=method.varying[0], max=method.varying[1])}

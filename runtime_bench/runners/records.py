@@ -76,6 +76,7 @@ _RECORDS = (
         lambda: ENVIRONMENTS["tflite-runtime"][0].partition("==")[2],
         needs=(lambda: environment_python("tflite-runtime"),),
     ),
+    RunnerRecord("onnxruntime", f"{_HERE}.onnx_runtime", _package("onnxruntime")),
     RunnerRecord(
         "coreml",
         f"{_HERE}.coreml.reference",

@@ -11,6 +11,7 @@ from myqasr.core.errors import UserError
 from myqasr.exporters.audit import compare
 from myqasr.exporters.executorch.portable import NAME as PORTABLE
 from myqasr.exporters.executorch.xnnpack import NAME as XNNPACK
+from myqasr.exporters.onnx.onnxruntime import NAME as ONNX
 from myqasr.exporters.target import TARGETS, ExportOptions, all_targets, load_target
 from myqasr.personalize.planning.plan import FLOAT32, LayerShape, QuantSpec
 from myqasr.personalize.rounding.codes import LayerCodes
@@ -44,6 +45,16 @@ ENTRIES = [
     (PORTABLE, "linear", "fp16", 50.0),
     (PORTABLE, "conv1d", "int8", 100.0),
     (PORTABLE, "conv1d", "int4", 100.0),
+    (ONNX, "linear", "int4-g32", 100.0),
+    (ONNX, "linear", "int4-g64", 100.0),
+    (ONNX, "linear", "int4-g128", 100.0),
+    (ONNX, "linear", "int8-a8d", 60.0),
+    (ONNX, "linear", "fp16", 100.0),
+    (ONNX, "linear", "fp32", 100.0),
+    (ONNX, "conv1d", "int4", 100.0),
+    (ONNX, "conv1d", "int8", 100.0),
+    (ONNX, "conv1d", "fp16", 100.0),
+    (ONNX, "conv1d", "fp32", 100.0),
 ]
 """Target, layer kind, precision, and the least decibels between runtime and reference."""
 
@@ -55,7 +66,7 @@ KERNEL_WORDS = {
 }
 
 
-EXECUTORCH = [name for name in TARGETS if TARGET_RUNNERS[name] == "executorch"]
+PROBED = [name for name in TARGETS if TARGET_RUNNERS[name] in ("executorch", "onnxruntime")]
 """Targets whose whole menus are tried here; others have tests of their own."""
 
 FILES = [target.name for target in all_targets() if not target.when_asked]
@@ -98,7 +109,7 @@ def test_every_precision_on_the_menu_computes_what_it_promises(
     reference = build_reference(model, codes, load_target(target_name).half_activations)
     worst = min(
         signal_to_noise_db(
-            run_module(reference, noise(n, seed=1)), run_file(path, noise(n, seed=1))
+            run_module(reference, noise(n, seed=1)), run_file(path, noise(n, seed=1), target_name)
         )
         for n in LENGTHS
     )
@@ -106,7 +117,7 @@ def test_every_precision_on_the_menu_computes_what_it_promises(
     assert worst > floor_db
 
 
-@pytest.mark.parametrize("name", EXECUTORCH)
+@pytest.mark.parametrize("name", PROBED)
 def test_the_probe_covers_the_whole_menu(name):
     probed = {(kind, label) for target, kind, label, _ in ENTRIES if target == name}
     linear = LayerShape("l", "linear", (64, 128), True)
@@ -144,6 +155,8 @@ def test_mixed_plan_comes_back_from_the_file_bit_for_bit(name, seed, tmp_path):
         ("litert", "int8-a8d"),
         ("litert", "int4-g32-a8d"),
         ("tflite-runtime", "int4-a8s"),
+        (ONNX, "int8-a8d"),
+        (ONNX, "int4-g32"),
     ],
 )
 def test_one_changed_code_in_the_file_is_seen_and_the_layer_named(name, label, tmp_path):
@@ -229,7 +242,7 @@ def test_precision_outside_the_menu_is_refused_naming_the_layer(name, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("name", [XNNPACK, "litert"])
+@pytest.mark.parametrize("name", [XNNPACK, "litert", ONNX])
 @pytest.mark.parametrize("keep", [0, 10, 5_000, -1])
 def test_truncated_or_foreign_file_is_named(name, keep, tmp_path):
     target, model = load_target(name), traced_once(0)

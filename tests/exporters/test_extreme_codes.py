@@ -28,7 +28,7 @@ LAYERS = {
     "same": lambda: nn.Conv1d(CHANNELS, CHANNELS, 16, padding="same", groups=4),
     "even": lambda: nn.Conv1d(CHANNELS, CHANNELS, 16, padding=8, groups=4),
 }
-TARGETS = ("xnnpack", "executorch", "litert", "tflite-runtime")
+TARGETS = ("xnnpack", "executorch", "litert", "tflite-runtime", "onnx")
 RIGHT_DB = 35.0
 """A channel may be so quiet that it fills few codes of a stored range. A misread code gives 7 dB."""
 

@@ -11,26 +11,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from myqasr.core.errors import UserError
-from myqasr.exporters.audit import compare
 from myqasr.exporters.export import export_options
 from myqasr.exporters.manifest import load_artifact
 from myqasr.exporters.target import load_target
 from myqasr.exporters.tflite import container, litert, tflite_runtime
 from myqasr.personalize.planning.plan import FLOAT32, QuantSpec
 from myqasr.personalize.rounding.codes import LayerCodes
-from myqasr.personalize.rounding.reference import build_reference
 from myqasr.runtime_bench.devices.tflite_worker import Greedy
-from myqasr.runtime_bench.results.quality import signal_to_noise_db
-from myqasr.runtime_bench.runners.base import Runner, System, open_system
-from myqasr.speech.decoding import Autoregression, comparable, greedy_logits
+from myqasr.speech.decoding import Autoregression, greedy_logits
 from myqasr.speech.models import load_model
 from myqasr.speech.models.base import SpeechModel
 from tests.conftest import invoke
 from tests.material.model_folders import save_model
-from tests.material.tiny_models import layer_shapes, noise, random_codes, random_specs
+from tests.material.tiny_models import layer_shapes, random_codes, random_specs
+from tests.material.token_files import opened, worst_db, write
 
 LITERT, OLD = litert.NAME, tflite_runtime.NAME
-WAVEFORMS = tuple(0.1 * noise(20_000, seed=seed)[0].numpy() for seed in (0, 1))
 
 pytestmark = pytest.mark.usefixtures("tflite_runtime")
 
@@ -45,30 +41,6 @@ def folder(tmp_path_factory) -> Path:
 @functools.cache
 def loaded(folder: Path) -> SpeechModel:
     return load_model(str(folder))
-
-
-def write(model: SpeechModel, name: str, codes: dict[str, LayerCodes], path: Path) -> None:
-    """A file that is what the plan says, by its own bytes."""
-    target = load_target(name)
-    order = target.write(model, codes, path, export_options(model, 2.0))
-    assert set(order) == set(model.layers())
-    assert compare(target.read(path), codes, order, model) == []
-
-
-def opened(model: SpeechModel, name: str, path: Path) -> Runner:
-    how = model.tokens.autoregression
-    return open_system(System("file", name, str(path), autoregression=how), 1)
-
-
-def worst_db(model: SpeechModel, runner: Runner, codes: dict[str, LayerCodes]) -> float:
-    """Agreement with the reference up to the first token that differs, and that one does."""
-    how, found = model.tokens.autoregression, []
-    reference = build_reference(model, codes, half_activations=False)
-    for waveform in WAVEFORMS:  # the second finds the first one's caches
-        expected = reference.logits(waveform)
-        logits = runner.logits(model.features(waveform)[0].numpy())
-        found.append(signal_to_noise_db(*comparable(expected, logits, how)))
-    return min(found)
 
 
 ENTRIES = [

@@ -15,7 +15,7 @@ ORDER = (
     *("speech.models.whisper", "personalize.planning", "personalize.rounding"),
     *("personalize.measuring", "personalize.adapting", "personalize"),
     *("exporters", "exporters.graph", "exporters.executorch", "exporters.tflite"),
-    *("exporters.coreml", "runtime_bench.devices", "runtime_bench.results"),
+    *("exporters.onnx", "exporters.coreml", "runtime_bench.devices", "runtime_bench.results"),
     *("runtime_bench.runners", "runtime_bench.runners.coreml", "runtime_bench.measure"),
     *("runtime_bench.page", "runtime_bench.diagnose", "runtime_bench"),
     *("api", "cli.terminal", "cli.commands", "cli"),
@@ -48,6 +48,7 @@ TORCH_FREE = [
     "myqasr.runtime_bench.results.coreml_report",
     "myqasr.exporters.tflite.litert",
     "myqasr.exporters.tflite.tflite_runtime",
+    "myqasr.exporters.onnx.onnxruntime",
     "myqasr.runtime_bench.devices.environments",
 ]
 

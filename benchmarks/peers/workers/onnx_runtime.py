@@ -1,7 +1,8 @@
 """ONNX Runtime, greedy, with the cache as inputs and outputs of the decoder."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import onnxruntime
@@ -9,6 +10,9 @@ import onnxruntime
 from benchmarks.peers.workers.mel import log_mel
 from benchmarks.peers.workers.serve import Recogniser, Waveform, load_tokens, serve
 from myqasr.speech.decoding import greedy_logits, greedy_text
+
+Steps: TypeAlias = Callable[[int, int], Waveform]
+"""From a token and its position to the logits [vocab] of the next."""
 
 
 def load(settings: dict[str, Any]) -> Recogniser:
@@ -24,12 +28,22 @@ def load(settings: dict[str, Any]) -> Recogniser:
     tokens, filters = load_tokens(settings["tokens"]), np.load(settings["filters"])
     how = tokens.autoregression
     assert how is not None
+    listen = listener(encoder, decoder, filters)
+
+    def text(waveform: Waveform) -> str:
+        return greedy_text(greedy_logits(listen(waveform), how), tokens)
+
+    return Recogniser(text, f"onnxruntime {onnxruntime.__version__}")
+
+
+def listener(encoder: Any, decoder: Any, filters: Waveform) -> Callable[[Waveform], Steps]:
+    """From a waveform [samples] to what writes it down. filters: mel, [mels, bins]."""
     inputs = decoder.get_inputs()
     kept = [each.name for each in inputs if each.name.startswith(("key", "value"))]
     heads, _, size = next(each.shape for each in inputs if each.name == kept[0])
     heard = [each.name for each in encoder.get_outputs()]
 
-    def text(waveform: Waveform) -> str:
+    def listen(waveform: Waveform) -> Steps:
         audio = encoder.run(None, {"mel": log_mel(waveform, filters)[None]})
         state = dict(zip(heard, audio, strict=True))
         state |= {name: np.zeros((heads, 0, size), np.float32) for name in kept}
@@ -41,9 +55,9 @@ def load(settings: dict[str, Any]) -> Recogniser:
             row: Waveform = logits[0]
             return row
 
-        return greedy_text(greedy_logits(following, how), tokens)
+        return following
 
-    return Recogniser(text, f"onnxruntime {onnxruntime.__version__}")
+    return listen
 
 
 if __name__ == "__main__":
