@@ -30,6 +30,7 @@ from myqasr.personalize.planning.exact import plan_mean_bits
 from myqasr.personalize.planning.plan import Plan, Profile
 from myqasr.personalize.profiling import plan_for, save_plan, with_overhead
 from myqasr.personalize.rounding.codes import LayerCodes
+from myqasr.personalize.rounding.observe import layer_shape
 from myqasr.personalize.run_folder import MeasuredOverhead, RunFolder
 from myqasr.speech.models.base import SAMPLE_RATE, SpeechModel
 
@@ -228,7 +229,12 @@ def check_file(
     model: SpeechModel,
 ) -> None:
     """Read the file back; raises UserError naming the layers that differ from their codes."""
-    mismatches = compare(target.read(path), codes, order, model)
+    theirs = target.of_runtime or (lambda shape: False)
+    modules = model.layers()
+    held = {
+        name: each for name, each in codes.items() if not theirs(layer_shape(name, modules[name]))
+    }
+    mismatches = compare(target.read(path), held, order, model)
     if mismatches:
         shown = "; ".join(f"{m.layer}: {m.reason}" for m in mismatches[:3])
         more = f"; and {len(mismatches) - 3} more" if len(mismatches) > 3 else ""

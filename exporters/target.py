@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from myqasr.core.errors import NotInstalledError, UserError
+from myqasr.personalize.planning.plan import LayerShape
 from myqasr.personalize.planning.target import PlanTarget, TargetGroup
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ TARGETS = {
     "coreml": "myqasr.exporters.coreml.ios18",
     "coreml-ios16": "myqasr.exporters.coreml.ios16",
     "coreml-pte": "myqasr.exporters.coreml.pte",
+    "whisper-cpp": "myqasr.exporters.ggml.whisper_cpp",
 }
 """Target name -> module whose `TARGET` is the `Target`; a new one is its module and a line here."""
 
@@ -75,7 +77,9 @@ class Target(PlanTarget):
     needs: packages beyond ours that writing and reading import; extra: ours that installs them. wrote_by:
     distributions whose versions a manifest names beside those of every target. half_activations: fp16 layers
     round inputs and results, too; elsewhere only weights are stored so. lists_lengths: files may take listed
-    lengths only. companions(model, codes, path, artifact): writes what goes with a file that can't be run
+    lengths only. suits(model): the same function with such weights as the runtime can have, or a UserError for
+    a model that it doesn't run; see `suited`. of_runtime: layers that it has itself, which no file holds.
+    probe: the kilobyte model that `doctor` tries it with, where the usual one isn't for it. companions(model, codes, path, artifact): writes what goes with a file that can't be run
     here; returns a line that says what it is for.
     """
 
@@ -88,7 +92,14 @@ class Target(PlanTarget):
     wrote_by: tuple[str, ...] = ()
     half_activations: bool = False
     lists_lengths: bool = False
+    suits: "Callable[[SpeechModel], SpeechModel] | None" = None
+    of_runtime: Callable[[LayerShape], bool] | None = None
+    probe: "Callable[[], SpeechModel] | None" = None
     companions: "Callable[[SpeechModel, dict[str, LayerCodes], Path, Artifact], str] | None" = None
+
+    def suited(self, model: "SpeechModel") -> "SpeechModel":
+        """The model to measure for this target; most targets take any."""
+        return model if self.suits is None else self.suits(model)
 
 
 def all_targets() -> tuple[Target, ...]:

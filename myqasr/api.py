@@ -148,11 +148,7 @@ def personalize_model(
     folder = RunFolder(Path(out))
     check_place(folder.exports / f"{folder.name}{runtime.suffix}")
     options = replace(options, device=pick_device(options.device))
-    loaded = (
-        model
-        if isinstance(model, SpeechModel)
-        else models.load_model(str(model), selection.language)
-    )
+    loaded = runtime.suited(models.as_loaded(model, selection.language))
     instructor = adapting.teacher_of(teacher, loaded) if teacher is not None else None
     recordings, skipped = recordings_for(
         audio, languages.asked_of_data(selection, audio, loaded), clips, loaded

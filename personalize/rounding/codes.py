@@ -16,6 +16,8 @@ from myqasr.core.tensors import load_metadata, load_tensors, save_tensors
 from myqasr.personalize.planning.plan import LayerProfile, QuantSpec
 
 MIN_SCALE = 2.0**-24
+UNSIGNED = ("lut", "q1")
+"""Schemes whose codes are uint8."""
 AGAIN = "run `myqasr personalize` again"
 
 
@@ -31,11 +33,12 @@ class ActivationRange:
 class LayerCodes:
     """One layer as stored.
 
-    codes: int8, shaped like the weight; None for float layers (the float weight is stored). Of a palette:
-        uint8 indices.
+    codes: int8, shaped like the weight; None for float layers (the float weight is stored). Of a palette, and
+        of integers with a least value (`q1`): uint8.
     scales: float32 [out_channels, groups], groups = 1 when per channel; already rounded to what the
         target stores. real weight = codes * scales. Symmetric: no zero points. Of a palette: its entries,
-        rising, [palettes, 2^bits]; each palette serves as many neighbouring output channels.
+        rising, [palettes, 2^bits]; each palette serves as many neighbouring output channels. Of `q1`: with
+        the least value, [out_channels, groups, 2]; real weight = code * scale + least.
     input_range, output_range: only with `int8-static` activations.
     """
 
@@ -52,8 +55,12 @@ class LayerCodes:
         if self.spec.scheme == "lut":
             indices = self.codes.reshape(len(self.scales), -1).long()
             return self.scales.gather(1, indices).reshape(weight.shape)
-        out_channels, groups = self.scales.shape
-        grouped = self.codes.reshape(out_channels, groups, -1).float() * self.scales[:, :, None]
+        out_channels, groups = self.scales.shape[:2]
+        grouped = self.codes.reshape(out_channels, groups, -1).float()
+        if self.spec.scheme == "q1":
+            grouped = grouped * self.scales[:, :, :1] + self.scales[:, :, 1:]
+        else:
+            grouped = grouped * self.scales[:, :, None]
         return grouped.reshape(weight.shape)
 
     def to(self, device: str) -> "LayerCodes":
@@ -138,7 +145,7 @@ def save_rounding(rounding: Rounding, key: str, path: Path) -> None:
             even = codes.numel() % 2 == 0
             spec = QuantSpec.from_label(label)
             narrow = spec.bits <= 4 and even
-            if narrow and spec.scheme == "lut":
+            if narrow and spec.scheme in UNSIGNED:
                 codes = codes.to(torch.int8) - 8  # noqa: PLW2901
             tensors[f"{place}:nibbles" if narrow else f"{place}:codes"] = (
                 packed(codes) if narrow else codes.contiguous()
@@ -162,7 +169,7 @@ def load_rounding(path: Path, key: str) -> Rounding:
             name, label = place.rsplit(":", 1)
             if f"{place}:nibbles" in tensors:
                 codes = unpacked(tensors[f"{place}:nibbles"])
-                if QuantSpec.from_label(label).scheme == "lut":
+                if QuantSpec.from_label(label).scheme in UNSIGNED:
                     codes = (codes + 8).to(torch.uint8)
             else:
                 codes = tensors[f"{place}:codes"]

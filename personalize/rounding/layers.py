@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from myqasr.core.errors import UserError
 from myqasr.personalize.planning.plan import LayerProfile, LayerShape, QuantSpec
-from myqasr.personalize.rounding import gptq
+from myqasr.personalize.rounding import blocks, gptq
 from myqasr.personalize.rounding.codes import MIN_SCALE, LayerCodes, Precisions, Rounding
 from myqasr.personalize.rounding.observe import Moments, Observed
 from myqasr.personalize.rounding.palettes import Sorted, nearest_indices
@@ -84,6 +84,8 @@ def code_limits(spec: QuantSpec) -> tuple[int, int]:
     8 bits keep to -127: int8 kernels rely on a negatable code. So do 4 bits with a scale for every channel:
     the built-in kernels of LiteRT (without its delegate) compute noise from -8.
     """
+    if spec.in_blocks:
+        return blocks.code_range(spec)
     largest = 2 ** (spec.bits - 1) - 1
     negatable = spec.bits == 8 or (spec.bits == 4 and spec.group_size is None)
     return (-largest if negatable else -largest - 1), largest
@@ -96,7 +98,7 @@ def round_weight(
     search: ScaleSearch = SCALES["mse"],
     importance: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Codes (int8, shaped like `weight`) and scales (float32 [out_channels, groups]).
+    """Codes and scales as `LayerCodes` has them.
 
     weight: float32 [out, in] or [out, in / groups, kernel]; every output channel is a row. Groups split
     the row as it lies in memory. importance: of every weight of a row [row], for a search by inputs.
@@ -116,8 +118,8 @@ def round_weight(
             counts = importance.expand_as(some).reshape(-1, group)
         parts.append(_round_groups(some.reshape(-1, group), spec, scale_dtype, search, counts))
     codes = torch.cat([part[0] for part in parts]).reshape(weight.shape)
-    scales = torch.cat([part[1] for part in parts]).reshape(weight.shape[0], -1)
-    return codes, scales
+    scales = torch.cat([part[1] for part in parts])
+    return codes, scales.reshape(weight.shape[0], -1, *scales.shape[1:])
 
 
 def _round_groups(
@@ -129,6 +131,11 @@ def _round_groups(
 ) -> tuple[Tensor, Tensor]:
     """Codes and scales of [n, group] weights that share one scale per row."""
     bits = spec.bits
+    if spec.in_blocks:
+        points = max(1, search.points // (4 if bits == 8 else 2))
+        return blocks.round_blocks(
+            groups, spec, lambda rounded: search.error(groups, rounded, importance), points
+        )
     low, high = code_limits(spec)
     peak = groups.abs().amax(dim=1, keepdim=True)
     best_error = torch.full_like(peak, torch.inf)
@@ -240,7 +247,7 @@ def _rounded(
 
     known: codes and scales made for other inputs.
     """
-    integers = [spec for spec in specs if spec.scheme == "int"]
+    integers = [spec for spec in specs if spec.scheme not in ("lut", "float")]
     found = _integers(weight, integers, scale_dtype, root, search, importance, known)
     by_group: dict[int | None, list[QuantSpec]] = {}
     for spec in specs:
@@ -271,11 +278,14 @@ def _integers(
     }
     if root is None or not specs:
         return found
-    grids = [(found[spec.label][1], code_limits(spec)) for spec in specs]
+    grids = []
+    for spec in specs:
+        scales, least = blocks.parts(spec, found[spec.label][1])
+        grids.append(gptq.Grid(scales, code_limits(spec), least))
     made_up = gptq.codes_on_grids(weight.flatten(1), grids, root)
     return {
-        label: (codes.reshape(weight.shape), scales)
-        for (label, (_, scales)), codes in zip(found.items(), made_up, strict=True)
+        label: (codes.to(nearest.dtype).reshape(weight.shape), scales)
+        for (label, (nearest, scales)), codes in zip(found.items(), made_up, strict=True)
     }
 
 

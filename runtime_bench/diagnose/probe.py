@@ -62,7 +62,7 @@ def probe_model() -> SpeechModel:
 def write_probe(name: str, folder: Path) -> Probe:
     """Write a target's file and read it back; raises UserError when it isn't what was asked for."""
     target = load_target(name)
-    model = probe_model()
+    model = probe_model() if target.probe is None else target.probe()
     codes = {}
     for layer, module in model.layers().items():
         shape = layer_shape(layer, module)
