@@ -82,7 +82,7 @@ def export_run(
             f"{target.name} files take any length; --lengths is for {', '.join(listing)}"
         )
     options = export_options(model, max_seconds, lengths)
-    path = run.exports / f"{run.name}{target.suffix}"
+    path = run.exports / target.file_name(run.name)
     plan = run.load_plan(target.name, speaker.profile)
     check_place(path)
     if progress is not None and progress.is_written(plan, path):

@@ -146,7 +146,7 @@ def personalize_model(
     """
     runtime = load_target(target)
     folder = RunFolder(Path(out))
-    check_place(folder.exports / f"{folder.name}{runtime.suffix}")
+    check_place(folder.exports / runtime.file_name(folder.name))
     options = replace(options, device=pick_device(options.device))
     loaded = runtime.suited(models.as_loaded(model, selection.language))
     instructor = adapting.teacher_of(teacher, loaded) if teacher is not None else None

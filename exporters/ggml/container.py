@@ -131,8 +131,7 @@ def front(sizes: Sizes, filters: NDArray[np.float32], symbols: Sequence[str]) ->
 def _vocabulary(symbols: Sequence[str]) -> bytes:
     values = {symbol: byte for byte, symbol in enumerate(byte_alphabet())}
     tokens = [
-        bytes(values[each] for each in symbol if each in values)
-        for symbol in symbols[:TEXT_TOKENS]
+        bytes(values[each] for each in symbol if each in values) for symbol in symbols[:TEXT_TOKENS]
     ]
     listed = (struct.pack("<I", len(token)) + token for token in tokens)
     return struct.pack("<i", len(tokens)) + b"".join(listed)

@@ -125,5 +125,3 @@ def _shapes(vocabulary: int) -> dict[str, tuple[int, ...]]:
         for part, shape in (("fc1", (4 * WIDTH, WIDTH)), ("fc2", (WIDTH, 4 * WIDTH))):
             found[f"{layer}.{part}.weight"], found[f"{layer}.{part}.bias"] = shape, shape[:1]
     return found
-
-

@@ -22,7 +22,7 @@ F32, F16 = 0, 1
 
 @dataclass(frozen=True, slots=True)
 class BlockType:
-    """name: as ggml has it. number: in a tensor's header. file_type: in the file's. stored: as plans say it."""
+    """name: as ggml has it. number: in a tensor's header; file_type: in the file's. stored: in plans."""
 
     name: str
     number: int
@@ -43,15 +43,15 @@ class BlockType:
 
     def pack(self, codes: Codes, scales: Floats) -> bytes:
         """Blocks of codes [n, 32] and scales [n], or scales and least values [n, 2]."""
-        parts = [_half(scales)]
+        parts: list[Bytes] = [_half(scales)]
         if self.stored.bits == 8:
-            parts.append(np.ascontiguousarray(codes).view(np.uint8))
+            parts.append(np.ascontiguousarray(codes, np.int8).view(np.uint8))
         else:
-            raised = (codes.astype(np.int16) + self.middle).astype(np.uint8)
+            raised: Bytes = (codes.astype(np.int16) + self.middle).astype(np.uint8)
             if self.stored.bits == 5:
                 parts.append(np.packbits(raised >> 4, axis=1, bitorder="little"))
-            low = raised & 15
-            parts.append(low[:, :16] | low[:, 16:] << 4)
+            low: Bytes = (raised & 15).astype(np.uint8)
+            parts.append(low[:, :16] | (low[:, 16:] << 4).astype(np.uint8))
         return np.concatenate(parts, axis=1).tobytes()
 
     def unpack(self, data: bytes | memoryview) -> tuple[Codes, Floats]:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from myqasr.speech.models.base import SpeechModel
 
 NAME = "whisper-cpp"
-SUFFIX = ".ggml.bin"
+PREFIX, SUFFIX = "ggml-", ".bin"
 
 MEL, TRANSFORM = "features.mel", "features.transform"
 TABLE_LAYER, HEAD = "decoder.embed_tokens", "proj_out"
@@ -82,7 +82,7 @@ def overhead_bytes(model: "SpeechModel") -> int:
     from myqasr.exporters.ggml.container import float_tensor
 
     layers = {f"{name}.{part}" for name in model.layers() for part in ("weight", "bias")}
-    total = len(_front(model, F16)) - 4 * model.layers()[MEL].weight.numel()  # type: ignore[union-attr,operator]
+    total = len(_front(model, F16)) - 4 * model.layers()[MEL].weight.numel()  # type: ignore[operator]
     for name, values in model.module.state_dict().items():
         if _lies_there(name):
             tensor = float_tensor(name, values.numpy())
@@ -101,6 +101,13 @@ def suits(model: "SpeechModel") -> "SpeechModel":
     if not module.decoder.embed_tokens.matrix_of:
         raise ModelError(
             f"{NAME} has one matrix for the head and the table of tokens; those of {model.model_id} differ"
+        )
+    width = module.decoder.embed_tokens.embedding_dim
+    inner = {len(layer.fc1.weight) for layer in (*module.encoder.layers, *module.decoder.layers)}
+    if inner != {4 * width}:
+        raise ModelError(
+            f"{NAME} wants feed-forward layers four times as wide as the model, {4 * width}; those of "
+            f"{model.model_id} are {', '.join(map(str, sorted(inner)))}"
         )
     return with_published_table(model)
 
@@ -144,12 +151,19 @@ def _front(model: "SpeechModel", number: int) -> bytes:
     from myqasr.exporters.ggml.container import Sizes, front
 
     module: Any = model.module
-    sizes: list[int] = [len(module.decoder.embed_tokens.weight)]
-    for half in (module.encoder, module.decoder):
-        heads = half.layers[0].self_attn.num_heads
-        sizes += [*half.embed_positions.weight.shape, heads, len(half.layers)]
     filters = module.features.mel.weight.numpy()
-    return front(Sizes(*sizes, len(filters), FILE_TYPES[number]), filters, model.tokens.symbols)
+    halves = (
+        number
+        for half in (module.encoder, module.decoder)
+        for number in (
+            *half.embed_positions.weight.shape,
+            half.layers[0].self_attn.num_heads,
+            len(half.layers),
+        )
+    )
+    tokens = len(module.decoder.embed_tokens.weight)
+    sizes = Sizes(*(tokens, *halves, len(filters), FILE_TYPES[number]))
+    return front(sizes, filters, model.tokens.symbols)
 
 
 def _lies_there(name: str) -> bool:
@@ -229,6 +243,7 @@ def probe() -> "SpeechModel":
 
 TARGET = Target(
     name=NAME,
+    prefix=PREFIX,
     suffix=SUFFIX,
     menu=menu,
     layer_bytes=layer_bytes,

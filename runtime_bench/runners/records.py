@@ -76,6 +76,7 @@ _RECORDS = (
         lambda: ENVIRONMENTS["tflite-runtime"][0].partition("==")[2],
         needs=(lambda: environment_python("tflite-runtime"),),
     ),
+    RunnerRecord("whisper-cpp", f"{_HERE}.whisper_cpp", _package("pywhispercpp")),
     RunnerRecord(
         "coreml",
         f"{_HERE}.coreml.reference",

@@ -75,8 +75,8 @@ def load_model(source: str, language: str | None = None) -> SpeechModel:
     source: `default` for the embedded model; `whisper-tiny.en` or `whisper-base` from the extras of those
     names; a local folder with config.json, or as faster-whisper downloads it; OpenAI's `.pt`; a hub id; or
     `torchaudio:` and the name of a pipeline. After it, for Whisper: `?language=de` says what is spoken, to a
-    multilingual one; `?window=10` has it take 10 s of audio at a time instead of 30; `?table=published` leaves
-    its table of tokens as it is, for runtimes that need it so; `&` joins them.
+    multilingual one; `?window=10` has it take 10 s of audio at a time instead of 30; `?table=published`
+    leaves its table of tokens as it is, for runtimes that need it so; `&` joins them.
     `?language=deu` also chooses among the vocabularies of MMS; `language` does where `source` doesn't.
     Raises UserError when it is not a model, not a supported class, has weights that aren't finite, or
     isn't what its `sha256.json` says, if it has one.
