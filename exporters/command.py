@@ -3,8 +3,8 @@
 from collections.abc import Callable, Sequence
 
 from myqasr.exporters.export import Written, export_run, versions_for
+from myqasr.exporters.manifest import Progress
 from myqasr.exporters.target import load_target
-from myqasr.exporters.unfinished import Progress
 from myqasr.personalize.adapted import run_model
 from myqasr.personalize.planning.budget import format_bytes
 from myqasr.personalize.run_folder import RunFolder

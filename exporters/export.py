@@ -20,11 +20,11 @@ from myqasr.exporters.manifest import (
     Artifact,
     InputSpec,
     Manifest,
+    Progress,
     load_artifact,
     save_artifact,
 )
 from myqasr.exporters.target import ExportOptions, Target, all_targets, load_target
-from myqasr.exporters.unfinished import Progress
 from myqasr.personalize.measuring.sensitivity import Measurement, round_plan
 from myqasr.personalize.planning.exact import plan_mean_bits
 from myqasr.personalize.planning.plan import Plan, Profile

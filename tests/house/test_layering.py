@@ -15,7 +15,7 @@ ORDER = (
     *("speech.models.whisper", "personalize.planning", "personalize.rounding"),
     *("personalize.measuring", "personalize.adapting", "personalize"),
     *("exporters", "exporters.graph", "exporters.executorch", "exporters.tflite"),
-    *("exporters.coreml", "runtime_bench.devices", "runtime_bench.results"),
+    *("exporters.coreml", "exporters.ggml", "runtime_bench.devices", "runtime_bench.results"),
     *("runtime_bench.runners", "runtime_bench.runners.coreml", "runtime_bench.measure"),
     *("runtime_bench.page", "runtime_bench.diagnose", "runtime_bench"),
     *("api", "cli.terminal", "cli.commands", "cli"),
@@ -49,6 +49,8 @@ TORCH_FREE = [
     "myqasr.exporters.tflite.litert",
     "myqasr.exporters.tflite.tflite_runtime",
     "myqasr.runtime_bench.devices.environments",
+    "myqasr.exporters.ggml.whisper_cpp",
+    "myqasr.runtime_bench.devices.whisper_worker",
 ]
 
 
