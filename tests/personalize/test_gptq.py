@@ -10,14 +10,21 @@ from myqasr.core.errors import UserError
 from myqasr.exporters.target import measured_together
 from myqasr.personalize.measuring.sensitivity import ProfileOptions, measure
 from myqasr.personalize.planning.plan import LayerProfile, LayerShape, QuantSpec
+from myqasr.personalize.rounding.blocks import parts
 from myqasr.personalize.rounding.codes import (
+    LayerCodes,
     Rounding,
     load_rounding,
     packed,
     save_rounding,
     unpacked,
 )
-from myqasr.personalize.rounding.gptq import inverse_root, made_up_codes
+from myqasr.personalize.rounding.gptq import (
+    Grid,
+    codes_on_grids,
+    inverse_root,
+    made_up_codes,
+)
 from myqasr.personalize.rounding.layers import code_limits, round_weight
 from myqasr.personalize.rounding.reference import build_reference
 from myqasr.speech.audio import load_audio
@@ -54,6 +61,25 @@ def test_outputs_are_closer_to_the_float_layer_than_by_rounding_to_nearest(seed,
     def output_error(chosen: torch.Tensor) -> float:
         grouped = chosen.reshape(8, scales.shape[1], -1) * scales[:, :, None]
         return float((inputs @ (grouped.reshape(8, -1) - weight).T).square().sum())
+
+    assert output_error(codes) < output_error(nearest)
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 2**31), label=st.sampled_from(["q4_0", "q4_1", "q5_0", "q5_1"]))
+def test_blocks_with_negative_scales_or_least_values_are_made_up_for_too(seed, label):
+    inputs, spec = heard(seed), QuantSpec.from_label(label)
+    weight = torch.randn(8, 96, generator=torch.Generator().manual_seed(seed + 1)) + 0.5
+    nearest, scales = round_weight(weight, spec, "float16")
+    root = inverse_root(inputs.T @ inputs)
+    held, least = parts(spec, scales)
+    plain = Grid(torch.full((8, 3), 0.1), (-8, 7))  # another grid beside it changes nothing
+    codes, beside = codes_on_grids(weight, [Grid(held, code_limits(spec), least), plain], root)
+    assert torch.equal(beside, codes_on_grids(weight, [plain], root)[0])
+
+    def output_error(chosen: torch.Tensor) -> float:
+        rounded = LayerCodes(spec, chosen, scales).dequantized(weight)
+        return float((inputs @ (rounded - weight).T).square().sum())
 
     assert output_error(codes) < output_error(nearest)
 
