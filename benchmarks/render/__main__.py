@@ -14,7 +14,7 @@ from benchmarks.render.decisions import (
     solving,
 )
 from benchmarks.render.demo import demo, users
-from benchmarks.render.peers import peers
+from benchmarks.render.peers import ggml_files, peers
 from benchmarks.render.recognisers import containers, recognisers
 from benchmarks.render.runners import runners
 from benchmarks.render.tables import table
@@ -235,6 +235,7 @@ SECTIONS: dict[str, tuple[str, Callable[[Figures], str]]] = {
     "adaptation": ("Whisper tiny.en after learning one person's speech", adaptation),
     "peers_tiny_en": ("Whisper tiny.en beside whisper.cpp, CTranslate2 and ONNX Runtime", peers),
     "peers_base": ("Whisper base beside whisper.cpp, CTranslate2 and ONNX Runtime", peers),
+    "ggml_tiny_en": ("Our files for whisper.cpp beside its own quantiser's", ggml_files),
     "recognisers_tiny_en": (
         "Plans for Whisper tiny.en: at equal bytes, and as expected",
         recognisers,
