@@ -17,9 +17,6 @@ from myqasr.personalize.rounding.codes import MIN_SCALE
 LEAST_KEPT = 0.6
 """Share of the range at the far end of the search; below, what is clipped costs more than is gained."""
 
-CodesOf = Callable[[Tensor, Tensor], Tensor]
-"""Scale and least value [n, 1] -> codes [n, 32] as floats."""
-
 
 def code_range(spec: QuantSpec) -> tuple[int, int]:
     """Smallest and largest code of a spec in blocks."""
