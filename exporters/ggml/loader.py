@@ -31,7 +31,7 @@ from myqasr.exporters.ggml.types import BLOCK_TYPES, FILE_TYPES, bytes_of
 from myqasr.speech.decoding import byte_alphabet
 
 SECONDS = 60
-WIDTH, MELS, POSITIONS = 64, 80, 32
+WIDTH, MELS, POSITIONS = 256, 80, 32
 
 
 @dataclass(frozen=True, slots=True)

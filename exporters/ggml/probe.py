@@ -12,21 +12,21 @@ TOKENS = 8
 POSITION_GAIN = 20
 
 
-def small_whisper() -> SpeechModel:
-    """Two layers, 64 wide; it writes bytes, a second of audio at a time."""
+def small_whisper(width: int = 64) -> SpeechModel:
+    """Two layers so wide; it writes bytes, a second of audio at a time."""
     symbols = (*byte_alphabet(), "", "")
     start, end = len(symbols) - 2, len(symbols) - 1
     extractor = WhisperFeatureExtractor(chunk_length=SECONDS)
     torch.manual_seed(0)
     config = WhisperConfig(
         vocab_size=len(symbols),
-        d_model=64,
+        d_model=width,
         encoder_layers=1,
         decoder_layers=1,
         encoder_attention_heads=2,
         decoder_attention_heads=2,
-        encoder_ffn_dim=256,
-        decoder_ffn_dim=256,
+        encoder_ffn_dim=4 * width,
+        decoder_ffn_dim=4 * width,
         max_source_positions=extractor.n_samples // (2 * extractor.hop_length),
         max_target_positions=32,
         pad_token_id=end,

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from myqasr.personalize.planning.plan import BLOCK, FLOAT16, QuantSpec
+from myqasr.exporters.ggml import superblocks
+from myqasr.personalize.planning.plan import BLOCK, FLOAT16, SUPERBLOCK, QuantSpec
 
 Codes = NDArray[np.int8] | NDArray[np.uint8]
 Floats = NDArray[np.float32]
@@ -31,8 +32,10 @@ class BlockType:
 
     @property
     def block_bytes(self) -> int:
-        """Of 32 weights."""
+        """Of so many weights as share a scale: 32, or 256 of k-quants."""
         spec = self.stored
+        if spec.scheme == "qk":
+            return superblocks.BYTES[spec.bits]
         return (2 if spec.scheme == "q0" else 4) + BLOCK * spec.bits // 8
 
     @property
@@ -42,7 +45,12 @@ class BlockType:
         return 2 ** (spec.bits - 1) if spec.scheme == "q0" and spec.bits < 8 else 0
 
     def pack(self, codes: Codes, scales: Floats) -> bytes:
-        """Blocks of codes [n, 32] and scales [n], or scales and least values [n, 2]."""
+        """Blocks of codes [n, 32] and scales [n], or scales and least values [n, 2]; of k-quants [n, 256]
+
+        and [n, 18] or [n, 17] as `LayerCodes` has them.
+        """
+        if self.stored.scheme == "qk":
+            return superblocks.pack(self.stored.bits, codes, scales)
         parts: list[Bytes] = [_half(scales)]
         if self.stored.bits == 8:
             parts.append(np.ascontiguousarray(codes, np.int8).view(np.uint8))
@@ -57,6 +65,8 @@ class BlockType:
     def unpack(self, data: bytes | memoryview) -> tuple[Codes, Floats]:
         """Inverse of `pack`, to the bit."""
         spec = self.stored
+        if spec.scheme == "qk":
+            return superblocks.unpack(spec.bits, data)
         blocks = np.frombuffer(data, np.uint8).reshape(-1, self.block_bytes)
         width = 2 if spec.scheme == "q0" else 4
         scales = blocks[:, :width].copy().view(np.float16).astype(np.float32)
@@ -80,9 +90,12 @@ def _half(scales: Floats) -> Bytes:
 
 BLOCK_TYPES = (
     BlockType("q4_0", 2, 2002, QuantSpec(4, "q0", BLOCK)),
+    BlockType("q4_K", 12, 2012, QuantSpec(4, "qk", SUPERBLOCK)),
     BlockType("q4_1", 3, 2003, QuantSpec(4, "q1", BLOCK)),
     BlockType("q5_0", 6, 2008, QuantSpec(5, "q0", BLOCK)),
+    BlockType("q5_K", 13, 2013, QuantSpec(5, "qk", SUPERBLOCK)),
     BlockType("q5_1", 7, 2009, QuantSpec(5, "q1", BLOCK)),
+    BlockType("q6_K", 14, 2014, QuantSpec(6, "qk", SUPERBLOCK)),
     BlockType("q8_0", 8, 2007, QuantSpec(8, "q0", BLOCK)),
 )
 """File types of quantised files carry the version of the formats, 2, in their thousands."""
@@ -103,5 +116,6 @@ def number_of(spec: QuantSpec) -> int:
 def bytes_of(number: int, weights: int) -> int:
     """So many weights at a type."""
     if number in BY_NUMBER:
-        return weights // BLOCK * BY_NUMBER[number].block_bytes
+        kind = BY_NUMBER[number]
+        return weights // (kind.stored.group_size or BLOCK) * kind.block_bytes
     return weights * (4 if number == F32 else 2)

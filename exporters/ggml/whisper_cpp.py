@@ -4,12 +4,13 @@
   header's type, and refuses a file that mixes (`exporters.ggml.loader` tries it on any other version). So a
   plan has one precision for all of them, and the budget picks it. Convolutions are float16 and norms, biases
   and positions float32 in every file; float32 matrices aren't usable on a CPU.
-- Its kernels round what a matrix is multiplied with to int8 in blocks of 32 (`-a8b`), also for codes with a
-  least value; for float16, to float16. The table of tokens is looked up row by row and made float.
+- Its kernels round what a matrix is multiplied with to int8 in blocks of 32, of 256 for k-quants (`-a8b`),
+  also for codes with a least value; for float16, to float16. The table of tokens is looked up row by row and
+  made float.
 - The table is the head's matrix, too, and lies there once. There is no place for what undoes its evening
   (`speech.models.whisper.evening`), so the model is measured with the table as it was published.
 - The Fourier transform is the runtime's own; the mel filters are the file's.
-- Left out: k-quants, whose rows are cut into 256 (tiny has 384).
+- K-quants (q4_K, q5_K, q6_K) cut rows into 256: base has them, tiny, whose rows are 384 long, hasn't.
 """
 
 from dataclasses import replace
@@ -40,10 +41,10 @@ def menu(shape: LayerShape) -> tuple[QuantSpec, ...]:
     """Precisions that whisper.cpp runs for this layer, float16 last."""
     if shape.fixed:
         return (FLOAT32,)
-    if shape.kind not in ("linear", "embedding") or shape.row_weights % BLOCK:
+    if shape.kind not in ("linear", "embedding"):
         return (FLOAT16,)
-    taken = loader().types
-    stored = (each.stored for each in BLOCK_TYPES if each.name in taken)
+    taken = (each.stored for each in BLOCK_TYPES if each.name in loader().types)
+    stored = (spec for spec in taken if shape.row_weights % (spec.group_size or 1) == 0)
     return (*(_computed(spec, shape.kind == "embedding") for spec in stored), FLOAT16)
 
 
@@ -188,7 +189,8 @@ def _tensors(model: "SpeechModel", codes: "dict[str, LayerCodes]") -> "Iterator[
             data = values.half().numpy().tobytes()
         else:
             scales = layer.scales.flatten(0, 1).numpy()
-            data = BY_NUMBER[number].pack(layer.codes.reshape(-1, BLOCK).numpy(), scales)
+            size = layer.spec.group_size or BLOCK
+            data = BY_NUMBER[number].pack(layer.codes.reshape(-1, size).numpy(), scales)
         yield Tensor(tensor.name, tensor.shape, number, data)
 
 

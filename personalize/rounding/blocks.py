@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from myqasr.personalize.planning.plan import BLOCK, QuantSpec
-from myqasr.personalize.rounding.codes import MIN_SCALE
+from myqasr.personalize.planning.plan import BLOCK, SUPERBLOCK, QuantSpec
+from myqasr.personalize.rounding.codes import MIN_SCALE, unsigned
 
 LEAST_KEPT = 0.6
 """Share of the range at the far end of the search; below, what is clipped costs more than is gained."""
@@ -20,15 +20,10 @@ LEAST_KEPT = 0.6
 
 def code_range(spec: QuantSpec) -> tuple[int, int]:
     """Smallest and largest code of a spec in blocks."""
-    if spec.scheme == "q1":
+    if unsigned(spec):
         return 0, 2**spec.bits - 1
     largest = 2 ** (spec.bits - 1) - 1
     return (-largest if spec.bits == 8 else -largest - 1), largest
-
-
-def parts(spec: QuantSpec, scales: Tensor) -> tuple[Tensor, Tensor | None]:
-    """Scales and least values, each [out, groups], of what `LayerCodes.scales` holds; none with `q0`."""
-    return (scales[..., 0], scales[..., 1]) if spec.scheme == "q1" else (scales, None)
 
 
 def round_blocks(
@@ -122,3 +117,15 @@ def quantize_blocks(x: Tensor) -> Tensor:
     steps = torch.where(peak > 0, 127 / peak, 0.0)  # codes per unit
     scales = (peak / 127).half().to(x.dtype)
     return (blocks * steps).round_().mul_(scales).flatten(-2)
+
+
+def quantize_superblocks(x: Tensor) -> Tensor:
+    """The same for k-quants: int8 with a float32 scale for every 256 values (ggml's q8_K).
+
+    The value furthest from zero is code -127, whatever its sign.
+    """
+    blocks = x.unflatten(-1, (-1, SUPERBLOCK))
+    furthest = blocks.gather(-1, blocks.abs().argmax(dim=-1, keepdim=True))
+    steps = torch.where(furthest != 0, -127 / furthest, 0.0)  # codes per unit
+    scales = torch.where(furthest != 0, 1 / steps, 0.0)
+    return (blocks * steps).round_().clamp_max_(127).mul_(scales).flatten(-2)

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from myqasr.core.errors import UserError
 from myqasr.personalize.planning.plan import LayerKind
-from myqasr.personalize.rounding.blocks import quantize_blocks
+from myqasr.personalize.rounding.blocks import quantize_blocks, quantize_superblocks
 from myqasr.personalize.rounding.codes import ActivationRange, LayerCodes
 from myqasr.speech.models.base import TokenEmbedding
 
@@ -107,7 +107,7 @@ def kernel_input(x: Tensor, codes: LayerCodes) -> Tensor:
     if spec.activation == "int8-dynamic":
         return quantize_per_row(x)
     if spec.activation == "int8-blocks":
-        return quantize_blocks(x)
+        return quantize_superblocks(x) if spec.scheme == "qk" else quantize_blocks(x)
     if spec.activation == "int8-static":
         if codes.input_range is None:
             raise UserError(f"{spec.label} needs stored activation ranges")

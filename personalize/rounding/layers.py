@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from myqasr.core.errors import UserError
 from myqasr.personalize.planning.plan import LayerProfile, LayerShape, QuantSpec
-from myqasr.personalize.rounding import blocks, gptq
-from myqasr.personalize.rounding.codes import MIN_SCALE, LayerCodes, Precisions, Rounding
+from myqasr.personalize.rounding import blocks, gptq, superblocks
+from myqasr.personalize.rounding.codes import MIN_SCALE, LayerCodes, Precisions, Rounding, grid
 from myqasr.personalize.rounding.observe import Moments, Observed
 from myqasr.personalize.rounding.palettes import Sorted, nearest_indices
 from myqasr.speech.models.base import SpeechModel
@@ -133,7 +133,8 @@ def _round_groups(
     bits = spec.bits
     if spec.in_blocks:
         points = max(1, search.points // (4 if bits == 8 else 2))
-        return blocks.round_blocks(
+        of_scheme = superblocks.round_blocks if spec.scheme == "qk" else blocks.round_blocks
+        return of_scheme(
             groups, spec, lambda rounded: search.error(groups, rounded, importance), points
         )
     low, high = code_limits(spec)
@@ -280,7 +281,7 @@ def _integers(
         return found
     grids = []
     for spec in specs:
-        scales, least = blocks.parts(spec, found[spec.label][1])
+        scales, least = grid(spec, found[spec.label][1])
         grids.append(gptq.Grid(scales, code_limits(spec), least))
     made_up = gptq.codes_on_grids(weight.flatten(1), grids, root)
     return {

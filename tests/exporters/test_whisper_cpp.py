@@ -2,7 +2,6 @@
 
 import dataclasses
 import importlib.util
-import itertools
 
 import numpy as np
 import pytest
@@ -22,7 +21,8 @@ from myqasr.exporters.target import target_for_file
 from myqasr.personalize.planning.exact import size_limits, uniform_plan
 from myqasr.personalize.planning.plan import LayerProfile, PlanRules, Profile, QuantSpec
 from myqasr.personalize.profiling import plan_for
-from myqasr.personalize.rounding.blocks import quantize_blocks
+from myqasr.personalize.rounding.blocks import quantize_blocks, quantize_superblocks
+from myqasr.personalize.rounding.codes import LayerCodes
 from myqasr.personalize.rounding.layers import round_layer
 from myqasr.personalize.rounding.observe import layer_shape
 from myqasr.personalize.rounding.reference import build_reference
@@ -36,6 +36,8 @@ on_the_runtime = pytest.mark.skipif(
 )
 FLOORS_DB = {"q4_0": 46, "q4_1": 46, "q5_0": 46, "q5_1": 46, "q8_0": 50, "fp16": 60}
 """Least decibels between runtime and reference; without its rounding of inputs they are 44 to 45."""
+OF_WIDE_DB = {"q4_K": 40, "q5_K": 40, "q6_K": 40}
+"""The same for types that want rows of 256; in so wide a model the others, too, are at 45."""
 
 
 @pytest.fixture(scope="module")
@@ -73,8 +75,11 @@ def opened(model, path):
 
 
 @on_the_runtime
-@pytest.mark.parametrize("label", FLOORS_DB)
-def test_every_type_computes_what_it_promises_and_weighs_what_was_foretold(label, model, tmp_path):
+@pytest.mark.parametrize(("label", "floor_db"), [*FLOORS_DB.items(), *OF_WIDE_DB.items()])
+def test_every_type_computes_what_it_promises_and_weighs_what_was_foretold(
+    label, floor_db, model, tmp_path
+):
+    model = small_whisper(256) if label in OF_WIDE_DB else model
     specs = specs_at(model, label)
     assert specs[HEAD].stored.label == label
     codes = codes_at(model, specs)
@@ -89,13 +94,15 @@ def test_every_type_computes_what_it_promises_and_weighs_what_was_foretold(label
     runner.close()
     expected = build_reference(model, codes).logits(waveform)
     pair = comparable(expected, found, model.tokens.autoregression)
-    assert signal_to_noise_db(*pair) > FLOORS_DB[label]
+    found_db = signal_to_noise_db(*pair)
+    print(f"{label}: {found_db:.1f} dB")
+    assert found_db > floor_db
 
 
 def test_every_type_on_the_menu_is_probed(model):
-    menus = [TARGET.menu(shape) for shape in layer_shapes(model).values()]
-    labels = {spec.stored.label for spec in itertools.chain(*menus)}
-    assert labels == {*FLOORS_DB, "fp32"}  # the mel filters are the only float32
+    for whisper, probed in ((model, {*FLOORS_DB}), (small_whisper(256), {*FLOORS_DB, *OF_WIDE_DB})):
+        menu = TARGET.menu(layer_shapes(whisper)[HEAD])
+        assert {spec.stored.label for spec in menu} == probed
 
 
 @on_the_runtime
@@ -233,21 +240,47 @@ def test_a_run_with_an_evened_table_is_told_which_model_to_take(model, tmp_path)
         written(evened, {}, tmp_path)
 
 
-SCALES = st.floats(-60_000, 60_000, width=16)
+@on_the_runtime
+@settings(deadline=None)
+@given(seed=st.integers(0, 2**31), kind=st.sampled_from(BLOCK_TYPES))
+def test_blocks_are_read_as_the_library_reads_them_and_written_back_to_the_bit(seed, kind):
+    """Random bytes: every code, and scales that no search would find."""
+    import ctypes
+
+    import _pywhispercpp
+
+    data = np.random.default_rng(seed).integers(0, 256, (8, kind.block_bytes), dtype=np.uint8)
+    codes, scales = kind.unpack(data.tobytes())
+    whole = np.isfinite(scales).reshape(len(scales), -1).all(axis=1)
+    data, codes, scales = data[whole], codes[whole], scales[whole]
+    assert kind.pack(codes, scales) == data.tobytes()
+    expected = np.zeros(codes.shape, np.float32)
+    read = getattr(ctypes.CDLL(_pywhispercpp.__file__), f"dequantize_row_{kind.name}")
+    read.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64]
+    read(data.ctypes.data, expected.ctypes.data, expected.size)
+    held = LayerCodes(kind.stored, torch.from_numpy(codes), torch.from_numpy(scales)[:, None])
+    found = held.dequantized(torch.zeros(codes.shape)).numpy()
+    assert np.allclose(found, expected, rtol=1e-6, atol=1e-6 * np.abs(expected).max(initial=0))
 
 
-@given(data=st.data(), kind=st.sampled_from(BLOCK_TYPES))
-def test_blocks_come_back_from_their_bytes_to_the_bit(data, kind):
-    unsigned = kind.stored.scheme == "q1"
-    low = 0 if unsigned else -(2 ** (kind.stored.bits - 1))
-    numbers = st.integers(low, low + 2**kind.stored.bits - 1)
-    codes = data.draw(arrays(np.uint8 if unsigned else np.int8, (3, 32), elements=numbers))
-    scales = data.draw(arrays(np.float32, (3, 2) if unsigned else (3,), elements=SCALES))
-    packed = kind.pack(codes, scales)
-    assert len(packed) == 3 * kind.block_bytes
-    again = kind.unpack(packed)
-    assert again[0].dtype == codes.dtype and np.array_equal(again[0], codes)
-    assert again[1].tobytes() == scales.tobytes()
+@on_the_runtime
+@settings(deadline=None)
+@given(arrays(np.float32, (2, 256), elements=st.floats(-100, 100, width=16)))
+def test_inputs_of_k_quants_are_rounded_as_the_library_rounds_them(rows):
+    import ctypes
+
+    import _pywhispercpp
+
+    rounded = ctypes.CDLL(_pywhispercpp.__file__).quantize_row_q8_K_ref
+    rounded.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64]
+    out = np.zeros((2, 4 + 256 + 32), np.uint8)  # scale, codes, their sums by 16
+    rounded(rows.ctypes.data, out.ctypes.data, rows.size)
+    expected = out[:, 4:260].copy().view(np.int8) * out[:, :4].copy().view(np.float32)
+    found = quantize_superblocks(torch.from_numpy(rows)).numpy()
+    steps = np.abs(rows).max(1, keepdims=True) / 127
+    halves = np.abs(np.abs(rows) / np.maximum(steps, 1e-30) % 1 - 0.5) < 1e-3
+    assert np.allclose(found[~halves], expected[~halves], rtol=1e-5, atol=0)
+    assert (np.abs(found - expected) <= steps * 1.001).all()
 
 
 @on_the_runtime
@@ -263,7 +296,7 @@ def test_inputs_are_rounded_as_the_library_rounds_them(rows):
     chunk.argtypes = [ctypes.c_int, *[ctypes.c_void_p] * 2, *[ctypes.c_int64] * 3, ctypes.c_void_p]
     out = np.zeros(2 * 34, np.uint8)
     chunk(8, rows.ctypes.data, out.ctypes.data, 0, 2, 32, None)
-    codes, scales = BLOCK_TYPES[-1].unpack(out.tobytes())
+    codes, scales = BY_SPEC[QuantSpec(8, "q0", 32)].unpack(out.tobytes())
     expected = codes * scales[:, None]
     found = quantize_blocks(torch.from_numpy(rows)).numpy()
     ratios = np.abs(rows) / np.maximum(np.abs(rows).max(1, keepdims=True), 1e-30) * 127

@@ -10,10 +10,10 @@ from myqasr.core.errors import UserError
 from myqasr.exporters.target import measured_together
 from myqasr.personalize.measuring.sensitivity import ProfileOptions, measure
 from myqasr.personalize.planning.plan import LayerProfile, LayerShape, QuantSpec
-from myqasr.personalize.rounding.blocks import parts
 from myqasr.personalize.rounding.codes import (
     LayerCodes,
     Rounding,
+    grid,
     load_rounding,
     packed,
     save_rounding,
@@ -66,14 +66,19 @@ def test_outputs_are_closer_to_the_float_layer_than_by_rounding_to_nearest(seed,
 
 
 @settings(max_examples=20, deadline=None)
-@given(seed=st.integers(0, 2**31), label=st.sampled_from(["q4_0", "q4_1", "q5_0", "q5_1"]))
+@given(
+    seed=st.integers(0, 2**31),
+    label=st.sampled_from(["q4_0", "q4_1", "q5_0", "q5_1", "q4_K", "q6_K"]),
+)
 def test_blocks_with_negative_scales_or_least_values_are_made_up_for_too(seed, label):
-    inputs, spec = heard(seed), QuantSpec.from_label(label)
-    weight = torch.randn(8, 96, generator=torch.Generator().manual_seed(seed + 1)) + 0.5
+    spec = QuantSpec.from_label(label)
+    columns = 256 if spec.scheme == "qk" else 96
+    inputs = heard(seed, columns)
+    weight = torch.randn(8, columns, generator=torch.Generator().manual_seed(seed + 1)) + 0.5
     nearest, scales = round_weight(weight, spec, "float16")
     root = inverse_root(inputs.T @ inputs)
-    held, least = parts(spec, scales)
-    plain = Grid(torch.full((8, 3), 0.1), (-8, 7))  # another grid beside it changes nothing
+    held, least = grid(spec, scales)
+    plain = Grid(torch.full((8, 1), 0.1), (-8, 7))  # another grid beside it changes nothing
     codes, beside = codes_on_grids(weight, [Grid(held, code_limits(spec), least), plain], root)
     assert torch.equal(beside, codes_on_grids(weight, [plain], root)[0])
 

@@ -11,6 +11,7 @@ from myqasr.personalize.rounding.codes import (
     ActivationRange,
     LayerCodes,
     activation_range,
+    grid,
     load_codes,
     save_codes,
 )
@@ -49,6 +50,7 @@ def test_codes_fit_their_bits_and_rounding_beats_no_search(
 
 
 BLOCKED = [QuantSpec.from_label(label) for label in ("q4_0", "q4_1", "q5_0", "q5_1", "q8_0")]
+K_QUANTS = [QuantSpec.from_label(label) for label in ("q4_K", "q5_K", "q6_K")]
 
 
 @settings(max_examples=60, deadline=None)
@@ -78,6 +80,32 @@ def test_ggmls_blocks_are_storable_and_lose_no_more_than_its_own_rounding(
         return float((rounded - weight).square().sum())
 
     assert error((codes, scales)) <= error(plain) * 1.0001
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 2**31),
+    spec=st.sampled_from(K_QUANTS),
+    magnitude=st.floats(0.03, 1e3),  # below, float16 has few steps for scales of scales
+    shift=st.floats(-3, 3),
+)
+def test_k_quants_are_storable_and_lose_about_what_their_bits_say(seed, spec, magnitude, shift):
+    generator = torch.Generator().manual_seed(seed)
+    weight = (torch.randn(4, 512, generator=generator) + shift) * magnitude
+    weight[0, :256] = 0
+    weight[1, 32:64] *= 1e-4  # a block that is small beside the others
+    codes, scales = round_weight(weight, spec, "float16")
+    low, high = code_limits(spec)
+    assert low <= int(codes.min()) and int(codes.max()) <= high
+    steps = 1 if spec.bits == 6 else 2
+    whole, most = scales[..., steps:], 127 if spec.bits == 6 else 63
+    assert torch.equal(scales[..., :steps].half().float(), scales[..., :steps])
+    assert torch.equal(whole, whole.round()) and whole.abs().max() <= most
+    assert (grid(spec, scales)[0] != 0).all()  # what codes are divided by
+    rounded = LayerCodes(spec, codes, scales).dequantized(weight)
+    span = weight.unflatten(1, (-1, 256)).abs().amax(2, keepdim=True)
+    error = (rounded - weight).unflatten(1, (-1, 256)).abs()
+    assert (error <= span * 2.0 ** (1 - spec.bits) + 1e-5).all()
 
 
 @pytest.mark.parametrize("sign", [1.0, -1.0])
