@@ -70,6 +70,8 @@ def _formats() -> dict[str, BlockFormat]:
     found = {"f16": BlockFormat("f16", F16, FILE_TYPES[F16], 64, f16)}
     for kind in reversed(BLOCK_TYPES):
         spec = kind.stored
+        if spec.scheme == "qk":
+            continue
         choose = from_least if spec.scheme == "q1" else furthest_lowest
         rounded = symmetric if spec.bits == 8 else choose
 
@@ -82,7 +84,7 @@ def _formats() -> dict[str, BlockFormat]:
 
 
 FORMATS = _formats()
-"""Name -> format."""
+"""Name -> format; without k-quants, whose scales ggml searches for in its own way."""
 
 
 def _blocks(weights: Floats) -> Floats:
