@@ -7,7 +7,16 @@ import pytest
 from transformers import WhisperForConditionalGeneration
 
 from myqasr.exporters.ggml.container import read_file
+from myqasr.personalize.adapted import run_model
+from myqasr.personalize.rounding.codes import load_codes
+from myqasr.personalize.rounding.reference import build_reference
+from myqasr.personalize.run_folder import RunFolder
 from myqasr.runtime_bench.diagnose import doctor
+from myqasr.runtime_bench.measure.transcription import model_inputs
+from myqasr.runtime_bench.results.quality import signal_to_noise_db
+from myqasr.runtime_bench.runners.base import open_system
+from myqasr.runtime_bench.runners.exported import exported_file
+from myqasr.speech.audio import load_audio
 from tests.conftest import invoke
 from tests.material.model_folders import WHISPER
 from tools.random_whisper import save_whisper
@@ -50,19 +59,38 @@ def test_recordings_become_a_file_under_the_budget_with_its_manifest_beside_it(r
     assert shown.exit_code == 0 and "whisper-cpp q" in shown.output
 
 
-def test_the_file_is_benched_beside_its_reference_and_begins_as_it_does(run, test_clips, tmp_path):
+def test_the_file_is_benched_in_its_own_process(run, test_clips):
     done = invoke(
-        "bench", run, "--data", test_clips, "--limit", 2, "--runs", 1, "--seconds", 0, "--threads", 1,
+        "bench", run, "--data", test_clips, "--limit", 1, "--runs", 1, "--seconds", 0, "--threads", 1,
         "--json",
     )  # fmt: skip
     assert done.exit_code == 0, done.output
     report = json.loads(done.stdout)
     systems = {system["runner"]: system for system in report["systems"]}
-    ours, reference = systems["whisper-cpp"], systems["torch-reference"]
-    assert ours["description"].startswith("whisper.cpp (pywhispercpp ")
-    for text, expected in zip(ours["transcripts"], reference["transcripts"], strict=True):
-        assert text[:3] == expected[:3] != ""  # random weights: further on a token may be another
+    ours = systems["whisper-cpp"]
+    assert (
+        ours["description"].startswith("whisper.cpp (pywhispercpp ")
+        and "torch-reference" in systems
+    )
+    assert ours["transcripts"][0] and ours["size_bytes"]
     assert ours["startup"]["peak_rss_bytes"] > ours["startup"]["baseline_rss_bytes"] > 0
+
+
+def test_the_runtime_computes_the_plan_whose_codes_lie_in_the_run(run, test_clips):
+    """Without the kernels' rounding of inputs the reference is 39 dB away."""
+    folder = RunFolder(run)
+    model = run_model(folder)
+    codes, _ = load_codes(folder.codes("whisper-cpp"))
+    waveform = load_audio(sorted(test_clips.iterdir())[0])
+    exported = exported_file(run / "exports" / "ggml-alice.bin")
+    runner = open_system(exported.system, 1)
+    (features,) = model_inputs(waveform, exported.audio)
+    found = runner.logits(features)
+    runner.close()
+    expected = build_reference(model, codes).logits(waveform)
+    assert (
+        signal_to_noise_db(expected[0], found[0]) > 50
+    )  # later rows follow other tokens, if close
 
 
 def test_a_damaged_file_is_refused_by_its_hash(run, tune_clips, tmp_path):
