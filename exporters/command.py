@@ -14,9 +14,8 @@ from myqasr.exporters.export import (
     manifest,
     versions_for,
 )
-from myqasr.exporters.manifest import save_artifact
+from myqasr.exporters.manifest import Progress, save_artifact
 from myqasr.exporters.target import Target, load_target
-from myqasr.exporters.unfinished import Progress
 from myqasr.personalize.adapted import run_model
 from myqasr.personalize.measuring.sensitivity import Measurement, ProfileOptions, measure
 from myqasr.personalize.planning.budget import format_bytes
@@ -86,7 +85,7 @@ def export_controls(
             target.overhead_bytes(model),
             bits,
         )
-        path = folder / f"{plan.method}{target.suffix}"
+        path = folder / target.file_name(plan.method)
         options = export_options(model, max_seconds)
         written[name] = export_plan(model, speaker, plan, target, path, options)
         entry = manifest(model, speaker.profile.weights_hash, written[name].artifact)
@@ -114,7 +113,7 @@ def export_published(
     ranking = measure(model, waveforms, target.menu, target.scale_dtype, "", options)
     rules = PlanRules(allocation="sweep")
     plan = plan_for(ranking.profile, target, budget_bytes, overhead_bytes, rules)
-    path = folder / f"published{target.suffix}"
+    path = folder / target.file_name("published")
     written = export_plan(model, ranking, plan, target, path, export_options(model, max_seconds))
     save_artifact(folder, manifest(model, ranking.profile.weights_hash, written.artifact))
     return written

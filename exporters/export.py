@@ -20,16 +20,17 @@ from myqasr.exporters.manifest import (
     Artifact,
     InputSpec,
     Manifest,
+    Progress,
     load_artifact,
     save_artifact,
 )
 from myqasr.exporters.target import ExportOptions, Target, all_targets, load_target
-from myqasr.exporters.unfinished import Progress
 from myqasr.personalize.measuring.sensitivity import Measurement, round_plan
 from myqasr.personalize.planning.exact import plan_mean_bits
 from myqasr.personalize.planning.plan import Plan, Profile
 from myqasr.personalize.profiling import plan_for, save_plan, with_overhead
 from myqasr.personalize.rounding.codes import LayerCodes
+from myqasr.personalize.rounding.observe import layer_shape
 from myqasr.personalize.run_folder import MeasuredOverhead, RunFolder
 from myqasr.speech.models.base import SAMPLE_RATE, SpeechModel
 
@@ -81,7 +82,7 @@ def export_run(
             f"{target.name} files take any length; --lengths is for {', '.join(listing)}"
         )
     options = export_options(model, max_seconds, lengths)
-    path = run.exports / f"{run.name}{target.suffix}"
+    path = run.exports / target.file_name(run.name)
     plan = run.load_plan(target.name, speaker.profile)
     check_place(path)
     if progress is not None and progress.is_written(plan, path):
@@ -228,7 +229,12 @@ def check_file(
     model: SpeechModel,
 ) -> None:
     """Read the file back; raises UserError naming the layers that differ from their codes."""
-    mismatches = compare(target.read(path), codes, order, model)
+    theirs = target.of_runtime or (lambda shape: False)
+    modules = model.layers()
+    held = {
+        name: each for name, each in codes.items() if not theirs(layer_shape(name, modules[name]))
+    }
+    mismatches = compare(target.read(path), held, order, model)
     if mismatches:
         shown = "; ".join(f"{m.layer}: {m.reason}" for m in mismatches[:3])
         more = f"; and {len(mismatches) - 3} more" if len(mismatches) > 3 else ""

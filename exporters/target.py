@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from myqasr.core.errors import NotInstalledError, UserError
+from myqasr.personalize.planning.plan import LayerShape
 from myqasr.personalize.planning.target import PlanTarget, TargetGroup
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ TARGETS = {
     "coreml": "myqasr.exporters.coreml.ios18",
     "coreml-ios16": "myqasr.exporters.coreml.ios16",
     "coreml-pte": "myqasr.exporters.coreml.pte",
+    "whisper-cpp": "myqasr.exporters.ggml.whisper_cpp",
 }
 """Target name -> module whose `TARGET` is the `Target`; a new one is its module and a line here."""
 
@@ -69,27 +71,43 @@ class Mismatch:
 class Target(PlanTarget):
     """Everything that the rest of the program asks of a target: its module's `TARGET`.
 
-    suffix: how its files end. runner: the one that runs them, see `runtime_bench`. write(model, codes,
-    path, options): writes the file whole or not at all; returns layer names in the order the stored program
-    runs them. read(path): every weight-bearing layer of a file, in program order, from the file alone.
+    suffix: how its files end; prefix: how their names begin. runner: the one that runs them, see
+    `runtime_bench`. write(model, codes, path, options): writes the file whole or not at all; returns layer
+    names in the order the stored program runs them. read(path): every weight-bearing layer of a file, in
+    program order, from the file alone.
 
-    needs: packages beyond ours that writing and reading import; extra: ours that installs them. wrote_by:
-    distributions whose versions a manifest names beside those of every target. half_activations: fp16 layers
-    round inputs and results, too; elsewhere only weights are stored so. lists_lengths: files may take listed
-    lengths only. companions(model, codes, path, artifact): writes what goes with a file, for a machine that
-    it can't be run on here or for another program; returns a line that says what it is for.
+    needs: packages beyond ours that writing, reading or running import; extra: ours that installs them.
+    wrote_by: distributions whose versions a manifest names beside those of every target. half_activations:
+    fp16 layers round inputs and results, too; elsewhere only weights are stored so. lists_lengths: files may
+    take listed lengths only. suits(model): the same function with such weights as the runtime can have, or a
+    UserError for a model that it doesn't run; what is measured is its answer. of_runtime: layers that the
+    runtime has itself, which no file holds. probe: the kilobyte model that `doctor` tries it with, where the
+    usual one isn't for it. companions(model, codes, path, artifact): writes what goes with a file, for a
+    machine that it can't be run on here or for another program; returns a line that says what it is for.
     """
 
     suffix: str
     runner: str
     write: "Callable[[SpeechModel, dict[str, LayerCodes], Path, ExportOptions], tuple[str, ...]]"
     read: Callable[[Path], tuple[StoredLayer, ...]]
+    prefix: str = ""
     needs: tuple[str, ...] = ()
     extra: str | None = None
     wrote_by: tuple[str, ...] = ()
     half_activations: bool = False
     lists_lengths: bool = False
+    suits: "Callable[[SpeechModel], SpeechModel] | None" = None
+    of_runtime: Callable[[LayerShape], bool] | None = None
+    probe: "Callable[[], SpeechModel] | None" = None
     companions: "Callable[[SpeechModel, dict[str, LayerCodes], Path, Artifact], str] | None" = None
+
+    def file_name(self, stem: str) -> str:
+        """Of a file that people call `stem`."""
+        return f"{self.prefix}{stem}{self.suffix}"
+
+    def suited(self, model: "SpeechModel") -> "SpeechModel":
+        """The model to measure for this target; most targets take any."""
+        return model if self.suits is None else self.suits(model)
 
 
 def all_targets() -> tuple[Target, ...]:
@@ -138,8 +156,12 @@ def remedy(error: ImportError) -> str:
 def target_for_file(path: Path) -> Target:
     """The target whose files end like this one; raises UserError listing the endings."""
     targets = all_targets()
-    fitting = [target for target in targets if path.name.endswith(target.suffix)]
+    fitting = [
+        target
+        for target in targets
+        if path.name.endswith(target.suffix) and path.name.startswith(target.prefix)
+    ]
     if not fitting:
-        endings = ", ".join(f"{target.suffix} ({target.name})" for target in targets)
-        raise UserError(f"{path} ends like no target's file; known: {endings}")
+        endings = ", ".join(f"{target.file_name('*')} ({target.name})" for target in targets)
+        raise UserError(f"{path} is named like no target's file; known: {endings}")
     return max(fitting, key=lambda target: len(target.suffix))

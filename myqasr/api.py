@@ -146,13 +146,9 @@ def personalize_model(
     """
     runtime = load_target(target)
     folder = RunFolder(Path(out))
-    check_place(folder.exports / f"{folder.name}{runtime.suffix}")
+    check_place(folder.exports / runtime.file_name(folder.name))
     options = replace(options, device=pick_device(options.device))
-    loaded = (
-        model
-        if isinstance(model, SpeechModel)
-        else models.load_model(str(model), selection.language)
-    )
+    loaded = runtime.suited(models.as_loaded(model, selection.language))
     instructor = adapting.teacher_of(teacher, loaded) if teacher is not None else None
     recordings, skipped = recordings_for(
         audio, languages.asked_of_data(selection, audio, loaded), clips, loaded

@@ -199,7 +199,7 @@ def curve(
 
 
 def allowed_offer(profile: Profile, target: PlanTarget, rules: PlanRules) -> Offer:
-    """The target's offer without what the user ruled out; fp32 stays, so that every layer has a choice.
+    """The target's offer without what the user ruled out; fp32 stays, and what is all that a layer can have.
 
     Precisions that are named are of the layers that decide: one that follows takes what it must.
 
@@ -218,11 +218,13 @@ def allowed_offer(profile: Profile, target: PlanTarget, rules: PlanRules) -> Off
     allowed = {*(rules.precisions or known), FLOAT32.label}
 
     def menu(shape: LayerShape) -> tuple[QuantSpec, ...]:
-        follows = target.one_copy and shape.matrix_of
+        whole = target.menu(shape)
+        free = len(whole) == 1 or (target.one_copy and shape.matrix_of)
         return tuple(
             spec
-            for spec in target.menu(shape)
-            if (follows or spec.label in allowed) and spec.bits >= rules.least_bits(shape.name)
+            for spec in whole
+            if (free or spec.label in allowed)
+            and (spec.bits >= rules.least_bits(shape.name) or len(whole) == 1)
         )
 
     _refuse_unmeasured(profile, target, menu)

@@ -1,7 +1,7 @@
-"""ggml's block formats: 32 weights of a row share one float16 scale (ggml-quants.c, `quantize_row_*_ref`).
+"""How ggml's own quantiser chooses codes: blocks of 32 rounded to nearest (`quantize_row_*_ref`).
 
-The 4 and 5 bit ones put the weight that is furthest from zero on the lowest code, whatever its sign; so codes
-are unsigned, and the scale may be negative.
+Those with a scale only, but for q8_0, put the weight that is furthest from zero on the lowest code, whatever
+its sign. How blocks lie in a file: `exporters.ggml.types`.
 """
 
 from collections.abc import Callable
@@ -10,10 +10,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-BLOCK = 32
+from myqasr.exporters.ggml.types import BLOCK_TYPES, F16, FILE_TYPES
+from myqasr.personalize.planning.plan import BLOCK
 
 Floats = NDArray[np.float32]
 Bytes = NDArray[np.uint8]
+Pairs = tuple[NDArray[np.int8] | Bytes, Floats]
+"""Codes [block, 32], and scales [block], or with least values [block, 2]."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,26 +34,31 @@ class BlockFormat:
     encode: Callable[[Floats], bytes]
 
 
-def q4_0(weights: Floats) -> bytes:
-    """Scale, then 16 bytes: weight i in the low half of byte i, weight i + 16 in the high half."""
-    scales, codes = _furthest_lowest(weights, 8)
-    return np.concatenate((_half(scales), _halves(codes)), axis=1).tobytes()
+def furthest_lowest(weights: Floats, bits: int) -> Pairs:
+    """q4_0 and q5_0."""
+    blocks, levels = _blocks(weights), 2 ** (bits - 1)
+    places = np.abs(blocks).argmax(axis=1)
+    scales = blocks[np.arange(len(blocks)), places] / np.float32(-levels)
+    shifted = blocks * _inverse(scales)[:, None] + np.float32(levels + 0.5)
+    return np.minimum(shifted.astype(np.int8), 2 * levels - 1) - np.int8(levels), scales
 
 
-def q5_0(weights: Floats) -> bytes:
-    """Scale, the fifth bits as one little-endian integer, then the other four as in q4_0."""
-    scales, codes = _furthest_lowest(weights, 16)
-    fifth = np.packbits(codes >> 4, axis=1, bitorder="little")
-    return np.concatenate((_half(scales), fifth, _halves(codes & 15)), axis=1).tobytes()
+def from_least(weights: Floats, bits: int) -> Pairs:
+    """q4_1 and q5_1."""
+    blocks, largest = _blocks(weights), 2**bits - 1
+    least = blocks.min(axis=1)
+    scales = (blocks.max(axis=1) - least) / np.float32(largest)
+    shifted = (blocks - least[:, None]) * _inverse(scales)[:, None] + np.float32(0.5)
+    codes = np.minimum(shifted.astype(np.int8), largest).astype(np.uint8)
+    return codes, np.stack((scales, least), axis=1)
 
 
-def q8_0(weights: Floats) -> bytes:
-    """Scale, then 32 signed bytes."""
+def symmetric(weights: Floats, bits: int) -> Pairs:
+    """q8_0."""
     blocks = _blocks(weights)
-    scales = np.abs(blocks).max(axis=1) / np.float32(127)
+    scales = np.abs(blocks).max(axis=1) / np.float32(2 ** (bits - 1) - 1)
     ratios = blocks * _inverse(scales)[:, None]
-    codes = np.trunc(ratios + np.copysign(np.float32(0.5), ratios)).astype(np.int8)
-    return np.concatenate((_half(scales), codes.view(np.uint8)), axis=1).tobytes()
+    return np.trunc(ratios + np.copysign(np.float32(0.5), ratios)).astype(np.int8), scales
 
 
 def f16(weights: Floats) -> bytes:
@@ -58,25 +66,25 @@ def f16(weights: Floats) -> bytes:
     return weights.astype(np.float16).tobytes()
 
 
-FORMATS = {
-    each.name: each
-    for each in (
-        BlockFormat("f16", 1, 1, 64, f16),
-        BlockFormat("q8_0", 8, 2007, 34, q8_0),
-        BlockFormat("q5_0", 6, 2008, 22, q5_0),
-        BlockFormat("q4_0", 2, 2002, 18, q4_0),
-    )
-}
-"""Name -> format. File types of quantised files carry the version of the formats, 2, in their thousands."""
+def _formats() -> dict[str, BlockFormat]:
+    found = {"f16": BlockFormat("f16", F16, FILE_TYPES[F16], 64, f16)}
+    for kind in reversed(BLOCK_TYPES):
+        spec = kind.stored
+        if spec.scheme == "qk":
+            continue
+        choose = from_least if spec.scheme == "q1" else furthest_lowest
+        rounded = symmetric if spec.bits == 8 else choose
+
+        def encode(weights: Floats, kind=kind, rounded=rounded, bits=spec.bits) -> bytes:
+            return kind.pack(*rounded(weights, bits))
+
+        form = BlockFormat(kind.name, kind.number, kind.file_type, kind.block_bytes, encode)
+        found[kind.name] = form
+    return found
 
 
-def _furthest_lowest(weights: Floats, levels: int) -> tuple[Floats, Bytes]:
-    """Scales [block] and codes [block, 32] of 0 to 2 * levels - 1, `levels` being zero."""
-    blocks = _blocks(weights)
-    places = np.abs(blocks).argmax(axis=1)
-    scales = blocks[np.arange(len(blocks)), places] / np.float32(-levels)
-    shifted = blocks * _inverse(scales)[:, None] + np.float32(levels + 0.5)
-    return scales, np.minimum(shifted.astype(np.int8), 2 * levels - 1).astype(np.uint8)
+FORMATS = _formats()
+"""Name -> format; without k-quants, whose scales ggml searches for in its own way."""
 
 
 def _blocks(weights: Floats) -> Floats:
@@ -88,13 +96,3 @@ def _blocks(weights: Floats) -> Floats:
 def _inverse(scales: Floats) -> Floats:
     """1 / scale, 0 for a block of zeros."""
     return np.divide(np.float32(1), scales, out=np.zeros_like(scales), where=scales != 0)
-
-
-def _half(scales: Floats) -> Bytes:
-    """float16 as bytes, [block, 2]."""
-    return scales.astype(np.float16).view(np.uint8).reshape(-1, 2)
-
-
-def _halves(codes: Bytes) -> Bytes:
-    """[block, 32] of 0 to 15 -> [block, 16]."""
-    return codes[:, :16] | codes[:, 16:] << 4

@@ -15,7 +15,7 @@ from benchmarks.render.decisions import (
 )
 from benchmarks.render.demo import demo, users
 from benchmarks.render.onnx import onnx
-from benchmarks.render.peers import peers
+from benchmarks.render.peers import ggml_files, peers
 from benchmarks.render.recognisers import containers, recognisers
 from benchmarks.render.runners import runners
 from benchmarks.render.tables import table
@@ -237,6 +237,7 @@ SECTIONS: dict[str, tuple[str, Callable[[Figures], str]]] = {
     "peers_tiny_en": ("Whisper tiny.en beside whisper.cpp, CTranslate2 and ONNX Runtime", peers),
     "peers_base": ("Whisper base beside whisper.cpp, CTranslate2 and ONNX Runtime", peers),
     "onnx": ("Whisper tiny.en for ONNX Runtime, beside its own quantisers", onnx),
+    "ggml_tiny_en": ("Our files for whisper.cpp beside its own quantiser's", ggml_files),
     "recognisers_tiny_en": (
         "Plans for Whisper tiny.en: at equal bytes, and as expected",
         recognisers,

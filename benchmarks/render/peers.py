@@ -36,6 +36,33 @@ def peers(figures: Figures) -> str:
     return "\n\n".join(parts)
 
 
+def ggml_files(figures: Figures) -> str:
+    """Our files for whisper.cpp and its own quantiser's, by rising bytes."""
+    systems = sorted(figures["rows"], key=lambda row: row["size_bytes"] or 0)
+    theirs = {row["system"].split()[-1]: row for row in systems if row["system"][0] == "w"}
+    lines = []
+    for row in systems:
+        other = theirs.get(row["system"].split()[-1], row)
+        ratio = "" if other is row else f"{row['nats'][0] / other['nats'][0]:.2f}"
+        lines.append(
+            [
+                row["system"],
+                "" if row["size_bytes"] is None else f"{row['size_bytes']:,}",
+                "{:.4f} ({:.4f} to {:.4f})".format(*row["nats"]),
+                ratio,
+                f"{100 * row['other_tokens']:.1f} %",
+                f"{100 * row['word_errors'] / row['words']:.1f} % ({row['word_errors']}/{row['words']})",
+                f"{100 * row['same_text']:.0f} %",
+            ]
+        )
+    header = ["system", "bytes", "nats a token (95 %)", "of whisper.cpp's own", "other tokens"]
+    return (
+        f"Speakers {', '.join(figures['speakers'])}, {figures['clips']} clips of "
+        f"{figures['seconds']:.0f} s together, words after normalizer {figures['normalizer']}.\n\n"
+        + table([*header, "WER", "same text"], lines)
+    )
+
+
 def _row(row: Figures, against: list[str]) -> list[str]:
     more = [100 * bound for bound in row["more_than_float"]]
     return [

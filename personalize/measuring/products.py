@@ -232,7 +232,13 @@ class _RowProducts:
 
 def _kind(spec: QuantSpec) -> str:
     """What the kernel does with its input, in a word."""
-    return spec.label if spec.scheme == "float" else spec.activation
+    if spec.scheme == "float":
+        return spec.label
+    return (
+        f"{spec.activation} qk"
+        if spec.scheme == "qk" and spec.activation != "float"
+        else spec.activation
+    )
 
 
 def _output(module: nn.Module, x: Tensor, codes: LayerCodes) -> Tensor:

@@ -115,11 +115,14 @@ def uniform_plan(
 ) -> Plan:
     """The control everyone ships: every layer at `bits`, or at the next wider integers it can have.
 
-    Per channel, as converters do by default; layers without such a precision stay float.
+    Per channel, or in ggml's blocks, as converters do by default; layers without such a precision stay float,
+    in the widest there is.
     """
     chosen = []
     for choices in all_choices(profile, offer):
-        wide = [c for c in choices if c.spec.bits >= bits and c.spec.group_size is None]
+        usual = [c for c in choices if c.spec.as_converted]
+        widest = max(c.spec.bits for c in usual)
+        wide = [c for c in usual if c.spec.bits >= min(bits, widest)]
         chosen.append(min(wide, key=lambda c: (c.spec.bits, c.cost)))
     size_bytes = overhead_bytes + sum(choice.size_bytes for choice in chosen)
     return Problem(profile, target, offer, size_bytes, overhead_bytes).plan(

@@ -69,7 +69,7 @@ def sweep(problem: Problem, ranking: Sequence[str], method: str) -> Plan:
     names = [layer.shape.name for layer in problem.layers]
     ranking = [name for name in ranking if name in set(names)]
     choices = {
-        name: [choice for choice in row if choice.spec.group_size is None]
+        name: [choice for choice in row if choice.spec.as_converted]
         for name, row in zip(names, problem.choices(), strict=True)
     }
     bits = dict.fromkeys(ranking, FIRST_BITS)
@@ -89,9 +89,10 @@ def sweep(problem: Problem, ranking: Sequence[str], method: str) -> Plan:
 
 
 def container(choices: Sequence[Choice], bits: int) -> Choice:
-    """The narrowest choice that holds `bits`; of several, the one of least cost."""
+    """The narrowest choice that holds `bits`, else the widest; of several, the one of least cost."""
+    widest = max(choice.spec.bits for choice in choices)
     return min(
-        (choice for choice in choices if choice.spec.bits >= bits),
+        (choice for choice in choices if choice.spec.bits >= min(bits, widest)),
         key=lambda choice: (choice.spec.bits, choice.cost),
     )
 

@@ -13,24 +13,38 @@ from typing import Literal
 from myqasr.core.errors import BudgetError, UserError
 from myqasr.core.storage import converter, sha256_of_text
 
-Scheme = Literal["int", "lut", "float"]
-Activation = Literal["float", "int8-dynamic", "int8-static"]
+Scheme = Literal["int", "lut", "q0", "q1", "qk", "float"]
+Activation = Literal["float", "int8-dynamic", "int8-static", "int8-blocks"]
 LayerKind = Literal["linear", "conv1d", "conv2d", "embedding"]
 
-_ACTIVATION_SUFFIX = {"float": "", "int8-dynamic": "-a8d", "int8-static": "-a8s"}
-_LABEL = re.compile(r"(fp|int|lut)([0-9]{1,2})(?:-g([0-9]{1,9}))?(-a8d|-a8s)?")
+_ACTIVATION_SUFFIX: dict[Activation, str] = {
+    "float": "",
+    "int8-dynamic": "-a8d",
+    "int8-static": "-a8s",
+    "int8-blocks": "-a8b",
+}
+_ACTIVATIONS = {suffix: activation for activation, suffix in _ACTIVATION_SUFFIX.items()}
+_LABEL = re.compile(r"(?:(fp|int|lut)([0-9]{1,2})(?:-g([0-9]{1,9}))?|q([0-9])_([01K]))(-a8[dsb])?")
+BLOCK = 32
+"""Weights of a row, and values of an input, that share a scale in ggml's formats."""
+SUPERBLOCK = 256
+"""Weights that share the scales of their scales in its k-quants, and values of an input to them."""
+_BLOCKED: dict[str, Scheme] = {"0": "q0", "1": "q1", "K": "qk"}
 
 
 @dataclass(frozen=True, slots=True)
 class QuantSpec:
     """How one layer is stored and computed.
 
-    bits: bits per weight as stored (1 to 8 for `int` and `lut`; 16 or 32 for `float`).
-    scheme: `int` symmetric integers, `lut` palette, `float`.
+    bits: bits per weight as stored (1 to 8 for integers and `lut`; 16 or 32 for `float`).
+    scheme: `int` symmetric integers, `lut` palette, `float`; and ggml's blocks of 32: `q0` symmetric integers
+        whose scale may be negative, `q1` unsigned ones with a scale and the least value; `qk` its k-quants:
+        blocks of 256 within which scales, and least values at 4 and 5 bits, are integers themselves.
     group_size: weights along the input that share a scale; None is one scale per output channel. Of `lut`:
         output channels that share a palette; None is one palette for the whole layer.
     activation: what the kernel does with its input: float, int8 with a range found at run time per
-        token (`int8-dynamic`), or int8 with a stored range (`int8-static`).
+        token (`int8-dynamic`), int8 with a stored range (`int8-static`), or int8 in blocks of 32,
+        for `qk` of 256, with a scale each, found at run time (`int8-blocks`).
     """
 
     bits: int
@@ -46,10 +60,25 @@ class QuantSpec:
             raise UserError(
                 f"group size {self.group_size} makes no sense for {self.scheme} weights"
             )
+        blocks = SUPERBLOCK if self.scheme == "qk" else BLOCK
+        if self.in_blocks and self.group_size != blocks:
+            raise UserError(f"{self.scheme} weights share a scale by {blocks}")
+
+    @property
+    def in_blocks(self) -> bool:
+        """Whether in a format of ggml's."""
+        return self.scheme in _BLOCKED.values()
+
+    @property
+    def as_converted(self) -> bool:
+        """Whether converters make it when nobody asks for groups."""
+        return self.group_size is None or self.in_blocks
 
     @property
     def label(self) -> str:
-        """Short unique text, e.g. `int4-g32-a8d`, `int8-a8s`, `fp32`; the form used in JSON."""
+        """Short unique text, e.g. `int4-g32-a8d`, `int8-a8s`, `q4_0-a8b`, `fp32`; the form used in JSON."""
+        if self.in_blocks:
+            return f"q{self.bits}_{self.scheme[1].upper()}{_ACTIVATION_SUFFIX[self.activation]}"
         prefix = "fp" if self.scheme == "float" else self.scheme
         group = "" if self.group_size is None else f"-g{self.group_size}"
         return f"{prefix}{self.bits}{group}{_ACTIVATION_SUFFIX[self.activation]}"
@@ -67,11 +96,12 @@ class QuantSpec:
             raise UserError(
                 f"{label!r} is not a precision; write e.g. int4-g32-a8d, int8-a8s or fp32"
             )
-        prefix, bits, group, suffix = match.groups()
+        prefix, bits, group, blocked, kind, suffix = match.groups()
+        activation = _ACTIVATIONS[suffix or ""]
+        if blocked is not None:
+            group_size = SUPERBLOCK if kind == "K" else BLOCK
+            return cls(int(blocked), _BLOCKED[kind], group_size, activation)
         scheme: Scheme = "float" if prefix == "fp" else "int" if prefix == "int" else "lut"
-        activation: Activation = (
-            "int8-dynamic" if suffix == "-a8d" else "int8-static" if suffix == "-a8s" else "float"
-        )
         return cls(int(bits), scheme, int(group) if group else None, activation)
 
 

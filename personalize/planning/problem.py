@@ -23,20 +23,25 @@ class Offer:
     """Precisions to choose from for each layer, and what they weigh.
 
     one_copy: a layer that reads another's matrix has what is stored of that one; it decides nothing.
+    alike: layers for which this is true all have one precision: the first of them decides.
     """
 
     menu: Menu
     layer_bytes: LayerBytes
     one_copy: bool = False
+    alike: Callable[[LayerShape], bool] | None = None
 
-    def followers(self, profile: Profile) -> Mapping[str, LayerProfile]:
+    def followers(self, profile: Profile) -> Mapping[str, Sequence[LayerProfile]]:
         """The layers that decide nothing, by the name of the layer that decides for them."""
         names = {layer.shape.name for layer in profile.layers}
-        return {
-            layer.shape.matrix_of: layer
-            for layer in profile.layers
-            if self.one_copy and layer.shape.matrix_of in names
-        }
+        alike = [] if self.alike is None else [x for x in profile.layers if self.alike(x.shape)]
+        found = {alike[0].shape.name: alike[1:]} if alike else {}
+        same = {layer.shape.name for layer in alike}
+        for layer in profile.layers:
+            owner = layer.shape.matrix_of
+            if self.one_copy and owner in names and layer.shape.name not in same:
+                found.setdefault(owner, []).append(layer)
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +111,7 @@ class Problem:
 
 def deciding(profile: Profile, offer: Offer) -> list[LayerProfile]:
     """The layers that have a choice."""
-    following = {layer.shape.name for layer in offer.followers(profile).values()}
+    following = {each.shape.name for some in offer.followers(profile).values() for each in some}
     return [layer for layer in profile.layers if layer.shape.name not in following]
 
 
@@ -116,13 +121,17 @@ def all_choices(profile: Profile, offer: Offer) -> list[tuple[Choice, ...]]:
     found = []
     for layer in deciding(profile, offer):
         choices = layer_choices(layer, offer)
-        follower = followers.get(layer.shape.name)
-        if follower is not None:
+        for follower in followers.get(layer.shape.name, ()):
             theirs = {each.spec.stored: each for each in layer_choices(follower, offer)}
             choices = tuple(
                 Choice(own.spec, own.cost + other.cost, own.size_bytes + other.size_bytes)
                 for own in choices
                 if (other := theirs.get(own.spec.stored)) is not None
+            )
+        if not choices:
+            raise UserError(
+                f"no precision is left for layer {layer.shape.name} and those that have the same one; "
+                "allow more with --precisions or --keep"
             )
         found.append(choices)
     return found
@@ -134,8 +143,7 @@ def every_spec(profile: Profile, offer: Offer, chosen: Sequence[QuantSpec]) -> d
     found = {}
     for layer, spec in zip(deciding(profile, offer), chosen, strict=True):
         found[layer.shape.name] = spec
-        follower = followers.get(layer.shape.name)
-        if follower is not None:
+        for follower in followers.get(layer.shape.name, ()):
             menu = offer.menu(follower.shape)
             found[follower.shape.name] = next(s for s in menu if s.stored == spec.stored)
     return {layer.shape.name: found[layer.shape.name] for layer in profile.layers}

@@ -15,13 +15,16 @@ if TYPE_CHECKING:
 class PlanTarget:
     """A runtime's files as a plan sees them.
 
-    menu: precisions that its kernels really run for a layer, fp32 last. layer_bytes: bytes of the file that
+    menu: precisions that its kernels really run for a layer, widest last: fp32 wherever a file may hold
+    floats. layer_bytes: bytes of the file that
     a choice is answerable for: weights, scales, bias, bookkeeping. scale_dtype: how the file stores a
     precision's scales (`float32`, `bfloat16`, `float16`, or two joined by `+`: values both hold), so that
     codes are chosen for those. overhead_bytes: estimate of the bytes that no plan changes, replaced by the
     measured figure after an export. when_asked: its precisions are many, or its scales coarse: codes are made
     to suit it, and its precisions measured, only for who plans for it. one_copy: layers that read one matrix
     have one precision, and its file holds that matrix once; `layer_bytes` of the second are without it.
+    alike: of a file that has one precision for many layers, which they are; by `QuantSpec.stored`, so that
+    a table of tokens can be among them.
     """
 
     name: str
@@ -31,11 +34,12 @@ class PlanTarget:
     overhead_bytes: Callable[["SpeechModel"], int]
     when_asked: bool = False
     one_copy: bool = False
+    alike: Callable[[LayerShape], bool] | None = None
 
     @property
     def offer(self) -> Offer:
         """What a plan may choose from."""
-        return Offer(self.menu, self.layer_bytes, self.one_copy)
+        return Offer(self.menu, self.layer_bytes, self.one_copy, self.alike)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,25 @@ MIN_SCALE = 2.0**-24
 AGAIN = "run `myqasr personalize` again"
 
 
+def unsigned(spec: QuantSpec) -> bool:
+    """Whether codes are uint8."""
+    return spec.scheme in ("lut", "q1") or (spec.scheme == "qk" and spec.bits < 6)
+
+
+def grid(spec: QuantSpec, scales: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Scales and least values of integers, each [out, groups], of what `LayerCodes.scales` holds."""
+    if spec.scheme == "q1":
+        return scales[..., 0], scales[..., 1]
+    if spec.scheme != "qk":
+        return scales, None
+    if spec.bits == 6:
+        return (scales[..., :1] * scales[..., 1:]).flatten(1), None
+    return (
+        (scales[..., :1] * scales[..., 2:10]).flatten(1),
+        -(scales[..., 1:2] * scales[..., 10:]).flatten(1),
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class ActivationRange:
     """Asymmetric int8 grid of a tensor: real = (code - zero_point) * scale, code in -128..127."""
@@ -31,11 +50,14 @@ class ActivationRange:
 class LayerCodes:
     """One layer as stored.
 
-    codes: int8, shaped like the weight; None for float layers (the float weight is stored). Of a palette:
-        uint8 indices.
+    codes: int8, shaped like the weight; None for float layers (the float weight is stored). Of a palette, and
+        of integers with a least value: uint8.
     scales: float32 [out_channels, groups], groups = 1 when per channel; already rounded to what the
         target stores. real weight = codes * scales. Symmetric: no zero points. Of a palette: its entries,
-        rising, [palettes, 2^bits]; each palette serves as many neighbouring output channels.
+        rising, [palettes, 2^bits]; each palette serves as many neighbouring output channels. Of `q1`: with
+        the least value, [out_channels, groups, 2]; real weight = code * scale + least. Of `qk`:
+        [out_channels, groups, 18], a step of scales and one of least values, then these as integers, 8 each;
+        at 6 bits [out_channels, groups, 17], without least values. `grid` multiplies them out.
     input_range, output_range: only with `int8-static` activations.
     """
 
@@ -52,8 +74,10 @@ class LayerCodes:
         if self.spec.scheme == "lut":
             indices = self.codes.reshape(len(self.scales), -1).long()
             return self.scales.gather(1, indices).reshape(weight.shape)
-        out_channels, groups = self.scales.shape
-        grouped = self.codes.reshape(out_channels, groups, -1).float() * self.scales[:, :, None]
+        scales, least = grid(self.spec, self.scales)
+        grouped = self.codes.reshape(*scales.shape, -1).float() * scales[:, :, None]
+        if least is not None:
+            grouped = grouped + least[:, :, None]
         return grouped.reshape(weight.shape)
 
     def to(self, device: str) -> "LayerCodes":
@@ -138,7 +162,7 @@ def save_rounding(rounding: Rounding, key: str, path: Path) -> None:
             even = codes.numel() % 2 == 0
             spec = QuantSpec.from_label(label)
             narrow = spec.bits <= 4 and even
-            if narrow and spec.scheme == "lut":
+            if narrow and unsigned(spec):
                 codes = codes.to(torch.int8) - 8  # noqa: PLW2901
             tensors[f"{place}:nibbles" if narrow else f"{place}:codes"] = (
                 packed(codes) if narrow else codes.contiguous()
@@ -162,7 +186,7 @@ def load_rounding(path: Path, key: str) -> Rounding:
             name, label = place.rsplit(":", 1)
             if f"{place}:nibbles" in tensors:
                 codes = unpacked(tensors[f"{place}:nibbles"])
-                if QuantSpec.from_label(label).scheme == "lut":
+                if unsigned(QuantSpec.from_label(label)):
                     codes = (codes + 8).to(torch.uint8)
             else:
                 codes = tensors[f"{place}:codes"]

@@ -8,6 +8,7 @@ Optimal Brain Surgeon, Hassibi and Stork, 1993). Scales are fixed before.
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -24,16 +25,25 @@ doesn't carry over to the next clip.
 """
 
 
-Grid = tuple[Tensor, tuple[int, int]]
-"""Scales [out, groups], each for in / groups neighbouring columns; smallest and largest code."""
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """What codes may stand for: code * scale + least.
+
+    scales, least: [out, groups], each for in / groups neighbouring columns; no least value is zero.
+    limits: smallest and largest code.
+    """
+
+    scales: Tensor
+    limits: tuple[int, int]
+    least: Tensor | None = None
 
 
 def made_up_codes(rows: Tensor, scales: Tensor, limits: tuple[int, int], root: Tensor) -> Tensor:
     """Codes [out, in], int8, of weight rows [out, in].
 
-    scales, limits: a `Grid`. root: from `inverse_root`.
+    scales, limits: of a `Grid`. root: from `inverse_root`.
     """
-    return next(iter(codes_on_grids(rows, [(scales, limits)], root)))
+    return next(iter(codes_on_grids(rows, [Grid(scales, limits)], root)))
 
 
 def codes_on_grids(rows: Tensor, grids: Sequence[Grid], root: Tensor) -> list[Tensor]:
@@ -45,33 +55,53 @@ def codes_on_grids(rows: Tensor, grids: Sequence[Grid], root: Tensor) -> list[Te
     step = max(1, ROWS_AT_A_TIME // max(1, len(grids)))
     for start in range(0, len(rows), step):
         some = rows[start : start + step]
-        scales = [each[start : start + step] for each, _ in grids]
-        codes = _on_grids(some, scales, [limits for _, limits in grids], root)
+        codes = _on_grids(
+            some, [_rows_of(grid, slice(start, start + step)) for grid in grids], root
+        )
         for parts, part in zip(found, codes.split(len(some)), strict=True):
             parts.append(part)
     return [torch.cat(parts) for parts in found]
 
 
-def _on_grids(
-    rows: Tensor, scales: Sequence[Tensor], limits: Sequence[tuple[int, int]], root: Tensor
-) -> Tensor:
+def _rows_of(grid: Grid, some: slice) -> Grid:
+    least = None if grid.least is None else grid.least[some]
+    return Grid(grid.scales[some], grid.limits, least)
+
+
+def _on_grids(rows: Tensor, grids: Sequence[Grid], root: Tensor) -> Tensor:
     """Codes [grids * out, in]: those of the first grid first."""
     out, columns = rows.shape
-    by_column = torch.cat(
-        [each.T.repeat_interleave(columns // each.shape[1], dim=0) for each in scales], dim=1
-    )  # [in, grids * out]
-    low, high = (
-        torch.tensor([float(pair[end]) for pair in limits], device=rows.device).repeat_interleave(
-            out
+
+    def by_column(parts: list[Tensor]) -> Tensor:
+        """[in, grids * out] of [out, groups] each."""
+        return torch.cat(
+            [each.T.repeat_interleave(columns // each.shape[1], dim=0) for each in parts], dim=1
         )
+
+    scales = by_column([grid.scales for grid in grids])
+    low, high = (
+        torch.tensor(
+            [float(grid.limits[end]) for grid in grids], device=rows.device
+        ).repeat_interleave(out)
         for end in (0, 1)
     )
+    if all(grid.least is None for grid in grids):
 
-    def nearest(column: int, values: Tensor, codes: Tensor) -> Tensor:
-        torch.div(values, by_column[column], out=codes).round_().clamp_(low, high)
-        return codes * by_column[column]
+        def nearest(column: int, values: Tensor, codes: Tensor) -> Tensor:
+            torch.div(values, scales[column], out=codes).round_().clamp_(low, high)
+            return codes * scales[column]
 
-    return _made_up(rows.repeat(len(scales), 1), nearest, root, torch.int8)
+    else:
+        none = [torch.zeros_like(grid.scales) for grid in grids]
+        pairs = zip(grids, none, strict=True)
+        least = by_column([zero if grid.least is None else grid.least for grid, zero in pairs])
+
+        def nearest(column: int, values: Tensor, codes: Tensor) -> Tensor:
+            torch.div(values - least[column], scales[column], out=codes).round_()
+            codes.clamp_(low, high)
+            return codes * scales[column] + least[column]
+
+    return _made_up(rows.repeat(len(grids), 1), nearest, root, torch.int8)
 
 
 def made_up_indices(rows: Tensor, tables: Tensor, root: Tensor) -> Tensor:
@@ -108,6 +138,24 @@ def _made_up(
             block[at + 1 :].addr_(root[column, column + 1 : stop], errors[at], alpha=-1)
         rest[stop:].addmm_(root[start:stop, stop:].T, errors, alpha=-1)
     return codes.to(kind).T.contiguous()
+
+
+SHARED_DIRECTIONS = 8
+"""In which a head's inputs are largest, that count for a matrix whose rows are looked up, too."""
+
+
+def shared_root(moments: Tensor) -> Tensor:
+    """`inverse_root` for a head whose rows another layer looks up, from the moments of the head's inputs.
+
+    To who looks a row up every error counts alike, wherever the head's inputs point; so all do, and once more
+    those in the few directions in which these inputs are largest, which other clips' inputs share.
+    """
+    if not torch.isfinite(moments).all() or moments.diagonal().mean() == 0:
+        return inverse_root(moments)
+    values, vectors = torch.linalg.eigh(moments.to(torch.float64))
+    few, strength = vectors[:, -SHARED_DIRECTIONS:], values[-SHARED_DIRECTIONS:]
+    alike = torch.eye(len(moments), dtype=torch.float64, device=moments.device)
+    return inverse_root((few * strength) @ few.T + alike * values.mean())
 
 
 def inverse_root(moments: Tensor, rows: float = math.inf) -> Tensor:

@@ -3,7 +3,7 @@
 The same functions measure sensitivity and build the reference model, so the error that was measured is
 the error that ships. Dynamic int8 activations are quantised per row with an asymmetric grid that contains
 zero: a linear layer's rows are its tokens, a convolution's rows are the windows its output frames see.
-Static ones are quantised with the stored grid.
+Static ones are quantised with the stored grid, those of ggml's kernels in blocks of 32.
 """
 
 import torch
@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from myqasr.core.errors import UserError
 from myqasr.personalize.planning.plan import LayerKind
+from myqasr.personalize.rounding.blocks import quantize_blocks, quantize_superblocks
 from myqasr.personalize.rounding.codes import ActivationRange, LayerCodes
 from myqasr.speech.models.base import TokenEmbedding
 
@@ -105,6 +106,8 @@ def kernel_input(x: Tensor, codes: LayerCodes) -> Tensor:
         return x.half().to(x.dtype)
     if spec.activation == "int8-dynamic":
         return quantize_per_row(x)
+    if spec.activation == "int8-blocks":
+        return quantize_superblocks(x) if spec.scheme == "qk" else quantize_blocks(x)
     if spec.activation == "int8-static":
         if codes.input_range is None:
             raise UserError(f"{spec.label} needs stored activation ranges")

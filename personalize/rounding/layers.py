@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from myqasr.core.errors import UserError
 from myqasr.personalize.planning.plan import LayerProfile, LayerShape, QuantSpec
-from myqasr.personalize.rounding import gptq
-from myqasr.personalize.rounding.codes import MIN_SCALE, LayerCodes, Precisions, Rounding
+from myqasr.personalize.rounding import blocks, gptq, superblocks
+from myqasr.personalize.rounding.codes import MIN_SCALE, LayerCodes, Precisions, Rounding, grid
 from myqasr.personalize.rounding.observe import Moments, Observed
 from myqasr.personalize.rounding.palettes import Sorted, nearest_indices
 from myqasr.speech.models.base import SpeechModel
@@ -84,6 +84,8 @@ def code_limits(spec: QuantSpec) -> tuple[int, int]:
     8 bits keep to -127: int8 kernels rely on a negatable code. So do 4 bits with a scale for every channel:
     the built-in kernels of LiteRT (without its delegate) compute noise from -8.
     """
+    if spec.in_blocks:
+        return blocks.code_range(spec)
     largest = 2 ** (spec.bits - 1) - 1
     negatable = spec.bits == 8 or (spec.bits == 4 and spec.group_size is None)
     return (-largest if negatable else -largest - 1), largest
@@ -96,7 +98,7 @@ def round_weight(
     search: ScaleSearch = SCALES["mse"],
     importance: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Codes (int8, shaped like `weight`) and scales (float32 [out_channels, groups]).
+    """Codes and scales as `LayerCodes` has them.
 
     weight: float32 [out, in] or [out, in / groups, kernel]; every output channel is a row. Groups split
     the row as it lies in memory. importance: of every weight of a row [row], for a search by inputs.
@@ -116,8 +118,8 @@ def round_weight(
             counts = importance.expand_as(some).reshape(-1, group)
         parts.append(_round_groups(some.reshape(-1, group), spec, scale_dtype, search, counts))
     codes = torch.cat([part[0] for part in parts]).reshape(weight.shape)
-    scales = torch.cat([part[1] for part in parts]).reshape(weight.shape[0], -1)
-    return codes, scales
+    scales = torch.cat([part[1] for part in parts])
+    return codes, scales.reshape(weight.shape[0], -1, *scales.shape[1:])
 
 
 def _round_groups(
@@ -129,6 +131,12 @@ def _round_groups(
 ) -> tuple[Tensor, Tensor]:
     """Codes and scales of [n, group] weights that share one scale per row."""
     bits = spec.bits
+    if spec.in_blocks:
+        points = max(1, search.points // (4 if bits == 8 else 2))
+        of_scheme = superblocks.round_blocks if spec.scheme == "qk" else blocks.round_blocks
+        return of_scheme(
+            groups, spec, lambda rounded: search.error(groups, rounded, importance), points
+        )
     low, high = code_limits(spec)
     peak = groups.abs().amax(dim=1, keepdim=True)
     best_error = torch.full_like(peak, torch.inf)
@@ -202,7 +210,8 @@ def round_model(
 
     Layers whose input moments were observed get codes that make up for each other's errors; the others are
     rounded to nearest, and so is a matrix that another layer looks rows up in: there every error counts,
-    wherever the head's inputs point. layers: where they are put; what is there already isn't made again.
+    wherever the head's inputs point. In ggml's blocks it has codes that are better for both. layers: where
+    they are put; what is there already isn't made again.
     progress: called once per layer with how many are done, of how many. before: codes of the same weights for
     other inputs: integers' scales, which inputs have no say in, aren't looked for again.
     """
@@ -219,10 +228,15 @@ def round_model(
                 last_moments = layer.moments
                 root = gptq.inverse_root(layer.moments.total, layer.moments.rows)
             weight: Tensor = modules[name].weight  # type: ignore[assignment]
-            made_up = root if layer.moments is not None and name not in looked_up else None
+            made_up = root if layer.moments is not None else None
+            shared = name in looked_up
+            if shared and layer.moments is not None and any(spec.in_blocks for spec in wanted):
+                made_up = gptq.shared_root(layer.moments.total)
             importance = None if layer.moments is None else layer.moments.total.diagonal().float()
             known = before[name] if wanted and name in before else {}
-            layers[name] = _rounded(weight, wanted, scale_dtype, made_up, search, importance, known)
+            layers[name] = _rounded(
+                weight, wanted, scale_dtype, made_up, search, importance, known, shared
+            )
         progress(index + 1, len(observed))
     return Rounding(layers)
 
@@ -235,13 +249,15 @@ def _rounded(
     search: ScaleSearch,
     importance: Tensor | None,
     known: Precisions,
+    shared: bool,
 ) -> Precisions:
     """One layer's codes and scales at all precisions but floats.
 
-    known: codes and scales made for other inputs.
+    known: codes and scales made for other inputs. shared: only what is in ggml's blocks is made up for.
     """
-    integers = [spec for spec in specs if spec.scheme == "int"]
-    found = _integers(weight, integers, scale_dtype, root, search, importance, known)
+    integers = [spec for spec in specs if spec.scheme not in ("lut", "float")]
+    found = _integers(weight, integers, scale_dtype, root, search, importance, known, shared)
+    root = None if shared else root
     by_group: dict[int | None, list[QuantSpec]] = {}
     for spec in specs:
         if spec.scheme == "lut":
@@ -261,6 +277,7 @@ def _integers(
     search: ScaleSearch,
     importance: Tensor | None,
     known: Precisions,
+    shared: bool,
 ) -> Precisions:
     # Known codes are taken for their scales; they are the codes, too, where nothing is made up for.
     found = {
@@ -269,14 +286,18 @@ def _integers(
         else round_weight(weight, spec, scale_dtype(spec), search, importance)
         for spec in specs
     }
-    if root is None or not specs:
+    worked = [spec for spec in specs if spec.in_blocks or not shared]
+    if root is None or not worked:
         return found
-    grids = [(found[spec.label][1], code_limits(spec)) for spec in specs]
+    grids = []
+    for spec in worked:
+        scales, least = grid(spec, found[spec.label][1])
+        grids.append(gptq.Grid(scales, code_limits(spec), least))
     made_up = gptq.codes_on_grids(weight.flatten(1), grids, root)
-    return {
-        label: (codes.reshape(weight.shape), scales)
-        for (label, (_, scales)), codes in zip(found.items(), made_up, strict=True)
-    }
+    for spec, codes in zip(worked, made_up, strict=True):
+        nearest, scales = found[spec.label]
+        found[spec.label] = codes.to(nearest.dtype).reshape(weight.shape), scales
+    return found
 
 
 def _indices(weight: Tensor, tables: Tensor, root: Tensor | None) -> tuple[Tensor, Tensor]:

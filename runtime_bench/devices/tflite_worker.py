@@ -2,9 +2,10 @@
 
 Run as `python tflite_worker.py RUNTIME MODEL THREADS METHODS`, RUNTIME being tflite-runtime or
 ai-edge-litert. It obeys the commands `greedy`, `run` and `memory` of our C++ runner, see
-`runtime_bench/cpp/runner.cpp`. Runner `litert` takes `TokenWriter` from here.
+`runtime_bench/cpp/runner.cpp`. Runner `litert` takes `TokenWriter` from here, whisper.cpp's worker `serve`.
 """
 
+import functools
 import importlib
 import importlib.metadata
 import json
@@ -25,17 +26,28 @@ LEAST_REPEATS, LEAST_REPEATED = 4, 24
 def main(runtime: str, file: str, threads: int, methods: str) -> int:
     """Serve until the commands end; exit code 0 when all went well, else 1."""
     module = importlib.import_module(f"{runtime.replace('-', '_')}.interpreter")
+
+    def load() -> Model:
+        interpreter = module.Interpreter(file, num_threads=threads)
+        interpreter.allocate_tensors()
+        if methods == "forward":
+            return Model(functools.partial(infer, interpreter))
+        return Model(writer=TokenWriter(interpreter))
+
+    return serve(file, threads, importlib.metadata.version(runtime), load)
+
+
+def serve(file: str, threads: int, version: str, load: "Callable[[], Model]") -> int:
+    """Load a model and obey commands until they end; exit code 0 when all went well, else 1."""
     before = status_bytes("VmRSS")
     start = time.perf_counter()
     try:
-        interpreter = module.Interpreter(file, num_threads=threads)
-        interpreter.allocate_tensors()
-        model = Model(interpreter, methods)
+        model = load()
     except (RuntimeError, ValueError) as error:
         answer({"error": f"can't load {file}: {first_line(error)}"})
         return 1
     loaded = {"load_ms": 1e3 * (time.perf_counter() - start), "baseline_rss_bytes": before}
-    answer({**loaded, "threads": threads, "version": importlib.metadata.version(runtime)})
+    answer({**loaded, "threads": threads, "version": version})
     code = 0
     for line in sys.stdin:
         try:
@@ -72,17 +84,19 @@ def run(model: "Model", features: Any, file: str, repeats: int) -> dict[str, Any
 
 
 class Model:
-    """A file that is called with audio, or one that writes token by token, once it is told how."""
+    """A file that is called with audio, or one that writes token by token, once it is told how.
 
-    def __init__(self, interpreter: Any, methods: str) -> None:
-        self.interpreter = interpreter
-        self.writer = None if methods == "forward" else TokenWriter(interpreter)
+    once: features [samples] to logits. writer: with `listen` and `next_logits`, as `TokenWriter` has them.
+    """
+
+    def __init__(self, once: Callable[[Any], Any] | None = None, writer: Any = None) -> None:
+        self.once, self.writer = once, writer
         self.greedy: Greedy | None = None
 
     def infer(self, features: Any) -> Any:
         """Logits [frames, vocab], or [tokens written, vocab], of features [samples]."""
-        if self.writer is None:
-            return infer(self.interpreter, features)
+        if self.once is not None:
+            return self.once(features)
         if self.greedy is None:
             raise ValueError("not told how to write")
         self.writer.listen(features)

@@ -17,7 +17,7 @@ from myqasr.personalize.rounding.observe import layer_shape
 from myqasr.personalize.rounding.reference import build_reference
 from myqasr.runtime_bench.results.quality import signal_to_noise_db
 from myqasr.runtime_bench.runners.base import System, open_system
-from myqasr.speech.decoding import Tokens
+from myqasr.speech.decoding import Autoregression, Tokens, comparable
 from myqasr.speech.models.base import SpeechModel
 from myqasr.speech.models.wav2vec2 import from_module
 
@@ -28,7 +28,7 @@ MIN_SNR_DB = 30.0  # a wrong kernel or scale is far below, rounding differences 
 class Probe:
     """A written file, an input [samples] for it and the logits [frames, vocab] it should give.
 
-    precisions: labels of those its layers have.
+    precisions: labels of those its layers have. how: of models that write token by token.
     """
 
     target: str
@@ -36,6 +36,7 @@ class Probe:
     features: NDArray[np.float32]
     expected: NDArray[np.float32]
     precisions: tuple[str, ...]
+    how: Autoregression | None
 
 
 def probe_model() -> SpeechModel:
@@ -62,7 +63,7 @@ def probe_model() -> SpeechModel:
 def write_probe(name: str, folder: Path) -> Probe:
     """Write a target's file and read it back; raises UserError when it isn't what was asked for."""
     target = load_target(name)
-    model = probe_model()
+    model = probe_model() if target.probe is None else target.probe()
     codes = {}
     for layer, module in model.layers().items():
         shape = layer_shape(layer, module)
@@ -73,7 +74,7 @@ def write_probe(name: str, folder: Path) -> Probe:
         codes[layer] = round_layer(weight, record, spec, target.scale_dtype(spec))  # type: ignore[arg-type]
     reference = build_reference(model, codes)
     waveform = np.random.default_rng(0).standard_normal(16_000).astype(np.float32)
-    path = folder / f"probe{target.suffix}"
+    path = folder / target.file_name("probe")
     order = target.write(model, codes, path, ExportOptions(model.min_samples, 32_000))
     check_file(path, target, codes, order, model)
     return Probe(
@@ -82,6 +83,7 @@ def write_probe(name: str, folder: Path) -> Probe:
         model.features(waveform)[0].numpy(),
         reference.logits(waveform),
         tuple(sorted({layer.spec.label for layer in codes.values()})),
+        model.tokens.autoregression,
     )
 
 
@@ -90,8 +92,12 @@ def run_probe(probe: Probe, name: str) -> tuple[str, float]:
 
     Raises UserError when it computes something else.
     """
-    runner = open_system(System(probe.target, name, str(probe.path)), 1)
-    snr_db = signal_to_noise_db(probe.expected, runner.logits(probe.features))
+    how, expected = probe.how, probe.expected
+    runner = open_system(System(probe.target, name, str(probe.path), autoregression=how), 1)
+    found = runner.logits(probe.features)
+    if how is not None:
+        expected, found = comparable(expected, found, how)
+    snr_db = signal_to_noise_db(expected, found)
     if snr_db < MIN_SNR_DB:
         raise UserError(
             f"{probe.target} on {name} computes something else than the plan: {snr_db:.0f} dB"

@@ -77,6 +77,7 @@ _RECORDS = (
         needs=(lambda: environment_python("tflite-runtime"),),
     ),
     RunnerRecord("onnxruntime", f"{_HERE}.onnx_runtime", _package("onnxruntime")),
+    RunnerRecord("whisper-cpp", f"{_HERE}.whisper_cpp", _package("pywhispercpp")),
     RunnerRecord(
         "coreml",
         f"{_HERE}.coreml.reference",

@@ -75,7 +75,8 @@ def load_model(source: str, language: str | None = None) -> SpeechModel:
     source: `default` for the embedded model; `whisper-tiny.en` or `whisper-base` from the extras of those
     names; a local folder with config.json, or as faster-whisper downloads it; OpenAI's `.pt`; a hub id; or
     `torchaudio:` and the name of a pipeline. After it, for Whisper: `?language=de` says what is spoken, to a
-    multilingual one; `?window=10` has it take 10 s of audio at a time instead of 30; `&` joins the two.
+    multilingual one; `?window=10` has it take 10 s of audio at a time instead of 30; `?table=published`
+    leaves its table of tokens as it is, for runtimes that need it so; `&` joins them.
     `?language=deu` also chooses among the vocabularies of MMS; `language` does where `source` doesn't.
     Raises UserError when it is not a model, not a supported class, has weights that aren't finite, or
     isn't what its `sha256.json` says, if it has one.
@@ -87,6 +88,11 @@ def load_model(source: str, language: str | None = None) -> SpeechModel:
         model.check_weights()
         model.check_outputs()
     return model
+
+
+def as_loaded(model: SpeechModel | str | Path, language: str | None = None) -> SpeechModel:
+    """The model itself, or what `load_model` makes of its source."""
+    return model if isinstance(model, SpeechModel) else load_model(str(model), language)
 
 
 def _loaded(asked: Source, language: str | None) -> SpeechModel:
@@ -161,6 +167,8 @@ def _refuse_options(asked: Source) -> None:
             f"{asked.name} has no window: it takes audio of any length; --max-seconds of `myqasr export` "
             "says how long a file's may be"
         )
+    if asked.table is not None:
+        raise ModelError(f"{asked.name} has no table of tokens: table= is for Whispers")
 
 
 def check_hashes(folder: Path) -> None:

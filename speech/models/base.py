@@ -27,6 +27,8 @@ LEAST_HEARD_SECONDS = 10
 REST_SECONDS = 2
 """Of silence after a clip."""
 
+PUBLISHED = "published"
+
 
 class TokenEmbedding(nn.Embedding):
     """A table of token vectors: a layer, where other embeddings are small and stay as they are.
@@ -187,12 +189,14 @@ class Source:
     """Where a model lies, and how it is asked to be: `NAME?language=de&window=10`.
 
     language: that it is told to write, for multilingual models. window: seconds of audio that it takes at a
-    time, for models that take one length.
+    time, for models that take one length. table: `published` leaves a Whisper's table of tokens as it was
+    published, for runtimes that can't undo what evens it out; see `whisper.evening`.
     """
 
     name: str
     language: str | None = None
     window: float | None = None
+    table: str | None = None
 
     @classmethod
     def parse(cls, source: str) -> "Source":
@@ -200,20 +204,21 @@ class Source:
         name, _, options = source.partition("?")
         if "=" not in options:  # a question mark of the name's own
             return cls(source)
-        found = dict.fromkeys(("language", "window"), "")
+        found = dict.fromkeys(("language", "window", "table"), "")
         for option in options.split("&"):
             key, _, value = option.partition("=")
-            if key not in found or not value:
+            if key not in found or not value or (key == "table" and value != PUBLISHED):
                 raise ModelError(
-                    f"{source}: can't read {option!r} after the question mark; write language=de or "
-                    "window=10, joined by &"
+                    f"{source}: can't read {option!r} after the question mark; write language=de, "
+                    f"window=10 or table={PUBLISHED}, joined by &"
                 )
             found[key] = value
-        return cls(name, found["language"] or None, _seconds(found["window"], source))
+        window = _seconds(found["window"], source)
+        return cls(name, found["language"] or None, window, found["table"] or None)
 
     def __str__(self) -> str:
         window = None if self.window is None else f"{self.window:g}"
-        asked = (("language", self.language), ("window", window))
+        asked = (("language", self.language), ("window", window), ("table", self.table))
         options = "&".join(f"{key}={value}" for key, value in asked if value is not None)
         return f"{self.name}?{options}" if options else self.name
 

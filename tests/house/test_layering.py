@@ -15,7 +15,8 @@ ORDER = (
     *("speech.models.whisper", "personalize.planning", "personalize.rounding"),
     *("personalize.measuring", "personalize.adapting", "personalize"),
     *("exporters", "exporters.graph", "exporters.executorch", "exporters.tflite"),
-    *("exporters.onnx", "exporters.coreml", "runtime_bench.devices", "runtime_bench.results"),
+    *("exporters.onnx", "exporters.ggml", "exporters.coreml"),
+    *("runtime_bench.devices", "runtime_bench.results"),
     *("runtime_bench.runners", "runtime_bench.runners.coreml", "runtime_bench.measure"),
     *("runtime_bench.page", "runtime_bench.diagnose", "runtime_bench"),
     *("api", "cli.terminal", "cli.commands", "cli"),
@@ -50,6 +51,8 @@ TORCH_FREE = [
     "myqasr.exporters.tflite.tflite_runtime",
     "myqasr.exporters.onnx.onnxruntime",
     "myqasr.runtime_bench.devices.environments",
+    "myqasr.exporters.ggml.whisper_cpp",
+    "myqasr.runtime_bench.devices.whisper_worker",
 ]
 
 

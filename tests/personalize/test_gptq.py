@@ -11,13 +11,21 @@ from myqasr.exporters.target import measured_together
 from myqasr.personalize.measuring.sensitivity import ProfileOptions, measure
 from myqasr.personalize.planning.plan import LayerProfile, LayerShape, QuantSpec
 from myqasr.personalize.rounding.codes import (
+    LayerCodes,
     Rounding,
+    grid,
     load_rounding,
     packed,
     save_rounding,
     unpacked,
 )
-from myqasr.personalize.rounding.gptq import inverse_root, made_up_codes
+from myqasr.personalize.rounding.gptq import (
+    Grid,
+    codes_on_grids,
+    inverse_root,
+    made_up_codes,
+    shared_root,
+)
 from myqasr.personalize.rounding.layers import code_limits, round_weight
 from myqasr.personalize.rounding.reference import build_reference
 from myqasr.speech.audio import load_audio
@@ -58,12 +66,59 @@ def test_outputs_are_closer_to_the_float_layer_than_by_rounding_to_nearest(seed,
     assert output_error(codes) < output_error(nearest)
 
 
+@settings(max_examples=20, deadline=None)
+@given(
+    seed=st.integers(0, 2**31),
+    label=st.sampled_from(["q4_0", "q4_1", "q5_0", "q5_1", "q4_K", "q6_K"]),
+)
+def test_blocks_with_negative_scales_or_least_values_are_made_up_for_too(seed, label):
+    spec = QuantSpec.from_label(label)
+    columns = 256 if spec.scheme == "qk" else 96
+    inputs = heard(seed, columns)
+    weight = torch.randn(8, columns, generator=torch.Generator().manual_seed(seed + 1)) + 0.5
+    nearest, scales = round_weight(weight, spec, "float16")
+    root = inverse_root(inputs.T @ inputs)
+    held, least = grid(spec, scales)
+    plain = Grid(torch.full((8, 1), 0.1), (-8, 7))  # another grid beside it changes nothing
+    codes, beside = codes_on_grids(weight, [Grid(held, code_limits(spec), least), plain], root)
+    assert torch.equal(beside, codes_on_grids(weight, [plain], root)[0])
+
+    def output_error(chosen: torch.Tensor) -> float:
+        rounded = LayerCodes(spec, chosen, scales).dequantized(weight)
+        return float((inputs @ (rounded - weight).T).square().sum())
+
+    assert output_error(codes) < output_error(nearest)
+
+
 def test_with_inputs_that_have_nothing_in_common_it_is_rounding_to_nearest():
     weight = torch.randn(16, 200, generator=torch.Generator().manual_seed(0))
     nearest, scales = round_weight(weight, INT4, "float32")
     for moments in (torch.eye(200) * 3, torch.zeros(200, 200)):
         codes = made_up_codes(weight, scales, code_limits(QuantSpec(4)), inverse_root(moments))
         assert torch.equal(codes, nearest)
+
+
+def test_a_shared_matrix_is_better_for_the_head_and_no_worse_where_rows_are_looked_up():
+    """Inputs as a norm leaves them: one direction is large, most of the rest is each clip's own."""
+    generator = torch.Generator().manual_seed(0)
+    weight = torch.randn(64, 128, generator=generator)
+    common = 4 * torch.randn(128, generator=generator)
+
+    def inputs(seed: int) -> torch.Tensor:
+        return common + torch.randn(60, 128, generator=torch.Generator().manual_seed(seed))
+
+    spec = QuantSpec.from_label("q4_0")
+    nearest, scales = round_weight(weight, spec, "float16")
+    heard_of, unheard = inputs(1), inputs(2)
+    codes = made_up_codes(weight, scales, code_limits(spec), shared_root(heard_of.T @ heard_of))
+
+    def errors(chosen: torch.Tensor) -> tuple[float, float]:
+        off = LayerCodes(spec, chosen, scales).dequantized(weight) - weight
+        return float((unheard @ off.T).square().sum()), float(off.square().sum())
+
+    (head, table), (plain_head, plain_table) = errors(codes), errors(nearest)
+    assert head < 0.5 * plain_head and table < 1.05 * plain_table
+    assert torch.isfinite(shared_root(torch.zeros(4, 4))).all()
 
 
 def test_the_root_is_that_of_the_inverse_of_the_damped_moments():

@@ -11,6 +11,7 @@ from myqasr.personalize.rounding.codes import (
     ActivationRange,
     LayerCodes,
     activation_range,
+    grid,
     load_codes,
     save_codes,
 )
@@ -46,6 +47,73 @@ def test_codes_fit_their_bits_and_rounding_beats_no_search(
     plain = (groups.abs().amax(1, keepdim=True) / high).to(getattr(torch, scale_dtype)).float()
     naive = ((groups / plain).round().clamp(low, high) * plain - groups).square().sum()
     assert error <= naive * 1.0001
+
+
+BLOCKED = [QuantSpec.from_label(label) for label in ("q4_0", "q4_1", "q5_0", "q5_1", "q8_0")]
+K_QUANTS = [QuantSpec.from_label(label) for label in ("q4_K", "q5_K", "q6_K")]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 2**31),
+    spec=st.sampled_from(BLOCKED),
+    magnitude=st.floats(1e-4, 1e3),
+    shift=st.floats(-3, 3),
+)
+def test_ggmls_blocks_are_storable_and_lose_no_more_than_its_own_rounding(
+    seed, spec, magnitude, shift
+):
+    generator = torch.Generator().manual_seed(seed)
+    weight = (torch.randn(6, 64, generator=generator) + shift) * magnitude
+    weight[0, :32] = 0
+    codes, scales = round_weight(weight, spec, "float16")
+    low, high = code_limits(spec)
+    assert low <= int(codes.min()) and int(codes.max()) <= high
+    assert codes.dtype == (torch.uint8 if spec.scheme == "q1" else torch.int8)
+    assert scales.shape == ((6, 2, 2) if spec.scheme == "q1" else (6, 2))
+    assert torch.equal(scales.half().float(), scales)
+    plain = round_weight(weight, spec, "float16", SCALES["max"])
+
+    def error(pair):
+        rounded = LayerCodes(spec, *pair).dequantized(weight)
+        assert rounded[0, :32].abs().max() < 1e-6
+        return float((rounded - weight).square().sum())
+
+    assert error((codes, scales)) <= error(plain) * 1.0001
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 2**31),
+    spec=st.sampled_from(K_QUANTS),
+    magnitude=st.floats(0.03, 1e3),  # below, float16 has few steps for scales of scales
+    shift=st.floats(-3, 3),
+)
+def test_k_quants_are_storable_and_lose_about_what_their_bits_say(seed, spec, magnitude, shift):
+    generator = torch.Generator().manual_seed(seed)
+    weight = (torch.randn(4, 512, generator=generator) + shift) * magnitude
+    weight[0, :256] = 0
+    weight[1, 32:64] *= 1e-4  # a block that is small beside the others
+    codes, scales = round_weight(weight, spec, "float16")
+    low, high = code_limits(spec)
+    assert low <= int(codes.min()) and int(codes.max()) <= high
+    steps = 1 if spec.bits == 6 else 2
+    whole, most = scales[..., steps:], 127 if spec.bits == 6 else 63
+    assert torch.equal(scales[..., :steps].half().float(), scales[..., :steps])
+    assert torch.equal(whole, whole.round()) and whole.abs().max() <= most
+    assert (grid(spec, scales)[0] != 0).all()  # what codes are divided by
+    rounded = LayerCodes(spec, codes, scales).dequantized(weight)
+    span = weight.unflatten(1, (-1, 256)).abs().amax(2, keepdim=True)
+    error = (rounded - weight).unflatten(1, (-1, 256)).abs()
+    assert (error <= span * 2.0 ** (1 - spec.bits) + 1e-5).all()
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_the_furthest_weight_of_a_block_lies_on_its_lowest_code_with_either_sign(sign):
+    weight = torch.linspace(-0.4, 0.4, 32)[None].clone()
+    weight[0, 5] = sign
+    codes, scales = round_weight(weight, BLOCKED[0], "float16", SCALES["max"])
+    assert codes[0, 5] == -8 and scales[0, 0] == -sign / 8
 
 
 def test_more_bits_and_smaller_groups_lose_less():

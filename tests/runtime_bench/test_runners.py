@@ -147,7 +147,7 @@ def test_runners_of_files_are_the_targets_own_and_those_that_also_run_them():
 
 def test_what_emulates_or_is_elsewhere_does_not_run_here():
     assert [name for name in RUNNERS if record_of(name).source == "file" and runs_here(name)] == [
-        *("executorch", "executorch-cpp", "litert", "tflite-runtime", "onnxruntime"),
+        *("executorch", "executorch-cpp", "litert", "tflite-runtime", "onnxruntime", "whisper-cpp"),
         *(["coreml"] if sys.platform == "darwin" else []),
     ]
     assert timed_here("adb:1234") and not runs_here("adb:1234")

@@ -7,14 +7,18 @@ channel by channel, the layers that read it can take back: x / s times s * W (Sm
 gain and bias say how loud its channels are. How far activations count against weights is chosen for each norm
 by the errors to expect at 8 and at 4 bits.
 
-The head's matrix is the table of tokens, too: its rows are multiplied by 1 / s again after they are read.
+The head's matrix is the table of tokens, too: its rows are multiplied by 1 / s again after they are read. A
+runtime that has no place for that needs the table as it was published; all else can stay even.
 """
 
+import copy
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
+from myqasr.speech.models.base import PUBLISHED, Source, SpeechModel
 from myqasr.speech.models.whisper.network import Whisper
 
 STRENGTHS = (0.0, 0.25, 0.4, 0.5, 0.6, 0.75, 1.0)
@@ -28,9 +32,15 @@ FAINTEST = 2.0**-10
 
 
 @torch.no_grad()
-def even(module: Whisper) -> None:
-    """Divide the norms' channels, and multiply the weights of what reads them."""
+def even(module: Whisper, with_table: bool = True) -> None:
+    """Divide the norms' channels, and multiply the weights of what reads them.
+
+    with_table: False leaves out the head where it is the table of tokens, too.
+    """
+    shared = bool(module.decoder.embed_tokens.matrix_of)
     for norm, readers in _seams(module):
+        if shared and not with_table and module.proj_out in readers:
+            continue
         scales = scales_of(norm, [reader.weight for reader in readers])
         if bool((scales == 1).all()):
             continue
@@ -42,6 +52,26 @@ def even(module: Whisper) -> None:
         if module.proj_out in readers and table.matrix_of:
             _set(table.weight, table.weight * scales)
             module.token_factors = 1 / scales
+
+
+@torch.no_grad()
+def with_published_table(model: SpeechModel) -> SpeechModel:
+    """The same function with the table of tokens as it was published; the model itself is not changed.
+
+    What `NAME?table=published` loads, to the bit, and named so. Other models are returned as they are.
+    """
+    if not isinstance(model.module, Whisper) or model.module.token_factors is None:
+        return model
+    module = copy.deepcopy(model.module)
+    factors = model.module.token_factors
+    norm = module.decoder.layer_norm
+    for one in (norm.weight, norm.bias):
+        _set(one, one / factors)
+    for one in (module.proj_out.weight, module.decoder.embed_tokens.weight):
+        _set(one, one * factors)
+    module.token_factors = None
+    named = str(replace(Source.parse(model.model_id), table=PUBLISHED))
+    return replace(model, model_id=named, module=module)
 
 
 def _set(parameter: Tensor, values: Tensor) -> None:

@@ -104,7 +104,7 @@ def from_parts(
     if writing.ends_silently:
         symbols[how.end] = ""
     module = Whisper(model, extractor, len(how.prompt)).eval()
-    even(module)
+    even(module, with_table=origin.table is None)
     return SpeechModel(
         model_id=model_id,
         module=module,

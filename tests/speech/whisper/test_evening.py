@@ -9,12 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from myqasr.core.errors import ModelError
 from myqasr.personalize.planning.plan import QuantSpec
 from myqasr.personalize.rounding.codes import LayerCodes
 from myqasr.personalize.rounding.kernels import quantize_per_row
 from myqasr.personalize.rounding.layers import round_weight
 from myqasr.speech.models import load_model
-from myqasr.speech.models.whisper.evening import scales_of
+from myqasr.speech.models.whisper.evening import scales_of, with_published_table
 from tests.material.model_folders import save_model
 from tests.material.tiny_models import noise
 
@@ -53,6 +54,33 @@ def test_head_and_token_table_stay_one_matrix(folder):
     layers = load_model(str(folder)).layers()
     assert layers["decoder.embed_tokens"].matrix_of == "proj_out"
     assert torch.equal(layers["proj_out"].weight, layers["decoder.embed_tokens"].weight)
+
+
+def test_the_published_table_is_the_same_function_however_it_is_asked_for(folder):
+    evened, asked = load_model(str(folder)), load_model(f"{folder}?table=published")
+    taken_back = with_published_table(evened)
+    assert taken_back.model_id == asked.model_id == f"{folder}?table=published"
+    assert taken_back.weights_hash() == asked.weights_hash() != evened.weights_hash()
+    assert asked.module.token_factors is None and evened.module.token_factors is not None
+    assert with_published_table(asked) is asked
+    stored = transformers.WhisperForConditionalGeneration.from_pretrained(folder)
+    assert torch.equal(asked.layers()["proj_out"].weight, stored.proj_out.weight)
+    fc1 = "decoder.layers.0.fc1"  # all else stays even
+    assert torch.equal(asked.layers()[fc1].weight, evened.layers()[fc1].weight)
+    inputs = evened.inputs(0.1 * noise(20_000)[0].numpy())
+    with torch.inference_mode():
+        assert torch.equal(asked.module(*inputs), evened.module(*inputs))
+
+
+@pytest.mark.parametrize("wrong", ["table=even", "table=", "tables=published"])
+def test_another_table_is_refused(wrong, folder):
+    with pytest.raises(ModelError, match="window=10 or table=published"):
+        load_model(f"{folder}?{wrong}")
+
+
+def test_models_without_a_table_say_so():
+    with pytest.raises(ModelError, match="has no table of tokens"):
+        load_model("default?table=published")
 
 
 @settings(max_examples=20, deadline=None)

@@ -122,6 +122,12 @@ public class BundleStoreTest {
     }
 
     @Test
+    public void aFolderWithPrecisionsOfWhisperCppIsTaken() throws IOException {
+        String blocks = manifest().replace("\"int8-a8d\"", "\"q4_0-a8b\"");
+        assertEquals(1, store.add("blocks", Arrays.asList(manifestSource(blocks), source("demo-ada.pte", MODEL))).size());
+    }
+
+    @Test
     public void badBundlesAreRefusedInWordsAndLeaveNothing() throws IOException {
         String good = manifest();
         BundleStore.Source model = source("demo-ada.pte", MODEL);

@@ -38,9 +38,9 @@ public final class Manifest {
 
     /** Precision of one layer as read back from the file. */
     public static final class Layer {
-        private static final Pattern LABEL = Pattern.compile("(fp|int|lut)(\\d{1,2})(-.+)?");
+        private static final Pattern LABEL = Pattern.compile("(fp|int|lut|q)(\\d{1,2})([-_].+)?");
 
-        /** E.g. {@code int4-g32-a8d}, as the command line names precisions. */
+        /** E.g. {@code int4-g32-a8d} or {@code q4_0-a8b}, as the command line names precisions. */
         public final String label;
         /** Bits a weight as stored. */
         public final int bits;
