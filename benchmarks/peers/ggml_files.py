@@ -26,7 +26,6 @@ from benchmarks.results import BUILD, save_result
 from myqasr.api import Listener, export, personalize_model
 from myqasr.core.errors import UserError
 from myqasr.exporters.ggml.library import WhisperCpp
-from myqasr.exporters.ggml.types import BLOCK_TYPES
 from myqasr.personalize.measuring.method import divergence
 from myqasr.personalize.planning.plan import PlanRules
 from myqasr.runtime_bench.results.statistics import rate_difference
@@ -38,7 +37,7 @@ from myqasr.speech.scoring import utterance_word_errors
 
 TARGET, THREADS, NORMALIZER = "whisper-cpp", 1, "whisper-english"
 FLOAT, OWN = "float (torch)", "whisper.cpp"
-THEIRS = ("q4_0", "q5_0", "q5_1", "q8_0")
+THEIRS, OURS = ("q4_0", "q5_0", "q5_1", "q8_0"), ("q4_0", "q4_1", "q5_0", "q5_1", "q8_0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +149,7 @@ def main() -> None:
     parser.add_argument("--model", choices=("tiny.en", "base"), default="tiny.en")
     parser.add_argument("--speakers", default="libri-1272,libri-84")
     parser.add_argument("--clips", type=int, default=12)
-    parser.add_argument("--ours", default=",".join(each.name for each in BLOCK_TYPES))
+    parser.add_argument("--ours", default=",".join(OURS))
     parser.add_argument("--theirs", default=",".join(THEIRS))
     options = parser.parse_args()
     torch.set_num_threads(THREADS)
