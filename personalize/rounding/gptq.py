@@ -140,7 +140,7 @@ def _made_up(
     return codes.to(kind).T.contiguous()
 
 
-SHARED_DIRECTIONS = 8
+SHARED_DIRECTIONS = 16
 """In which a head's inputs are largest, that count for a matrix whose rows are looked up, too."""
 
 
