@@ -140,24 +140,6 @@ def _made_up(
     return codes.to(kind).T.contiguous()
 
 
-SHARED_DIRECTIONS = 8
-"""In which a head's inputs are largest, that count for a matrix whose rows are looked up, too."""
-
-
-def shared_root(moments: Tensor) -> Tensor:
-    """`inverse_root` for a head whose rows another layer looks up, from the moments of the head's inputs.
-
-    To who looks a row up every error counts alike, wherever the head's inputs point; so all do, and once more
-    those in the few directions in which these inputs are largest, which other clips' inputs share.
-    """
-    if not torch.isfinite(moments).all() or moments.diagonal().mean() == 0:
-        return inverse_root(moments)
-    values, vectors = torch.linalg.eigh(moments.to(torch.float64))
-    few, strength = vectors[:, -SHARED_DIRECTIONS:], values[-SHARED_DIRECTIONS:]
-    alike = torch.eye(len(moments), dtype=torch.float64, device=moments.device)
-    return inverse_root((few * strength) @ few.T + alike * values.mean())
-
-
 def inverse_root(moments: Tensor, rows: float = math.inf) -> Tensor:
     """Upper triangular root of the inverse of a layer's damped input moments, both [in, in], float32 out.
 

@@ -210,8 +210,7 @@ def round_model(
 
     Layers whose input moments were observed get codes that make up for each other's errors; the others are
     rounded to nearest, and so is a matrix that another layer looks rows up in: there every error counts,
-    wherever the head's inputs point. In ggml's blocks it has codes that are better for both. layers: where
-    they are put; what is there already isn't made again.
+    wherever the head's inputs point. layers: where they are put; what is there already isn't made again.
     progress: called once per layer with how many are done, of how many. before: codes of the same weights for
     other inputs: integers' scales, which inputs have no say in, aren't looked for again.
     """
@@ -228,15 +227,10 @@ def round_model(
                 last_moments = layer.moments
                 root = gptq.inverse_root(layer.moments.total, layer.moments.rows)
             weight: Tensor = modules[name].weight  # type: ignore[assignment]
-            made_up = root if layer.moments is not None else None
-            shared = name in looked_up
-            if shared and layer.moments is not None and any(spec.in_blocks for spec in wanted):
-                made_up = gptq.shared_root(layer.moments.total)
+            made_up = root if layer.moments is not None and name not in looked_up else None
             importance = None if layer.moments is None else layer.moments.total.diagonal().float()
             known = before[name] if wanted and name in before else {}
-            layers[name] = _rounded(
-                weight, wanted, scale_dtype, made_up, search, importance, known, shared
-            )
+            layers[name] = _rounded(weight, wanted, scale_dtype, made_up, search, importance, known)
         progress(index + 1, len(observed))
     return Rounding(layers)
 
@@ -249,15 +243,13 @@ def _rounded(
     search: ScaleSearch,
     importance: Tensor | None,
     known: Precisions,
-    shared: bool,
 ) -> Precisions:
     """One layer's codes and scales at all precisions but floats.
 
-    known: codes and scales made for other inputs. shared: only what is in ggml's blocks is made up for.
+    known: codes and scales made for other inputs.
     """
     integers = [spec for spec in specs if spec.scheme not in ("lut", "float")]
-    found = _integers(weight, integers, scale_dtype, root, search, importance, known, shared)
-    root = None if shared else root
+    found = _integers(weight, integers, scale_dtype, root, search, importance, known)
     by_group: dict[int | None, list[QuantSpec]] = {}
     for spec in specs:
         if spec.scheme == "lut":
@@ -277,7 +269,6 @@ def _integers(
     search: ScaleSearch,
     importance: Tensor | None,
     known: Precisions,
-    shared: bool,
 ) -> Precisions:
     # Known codes are taken for their scales; they are the codes, too, where nothing is made up for.
     found = {
@@ -286,18 +277,17 @@ def _integers(
         else round_weight(weight, spec, scale_dtype(spec), search, importance)
         for spec in specs
     }
-    worked = [spec for spec in specs if spec.in_blocks or not shared]
-    if root is None or not worked:
+    if root is None or not specs:
         return found
     grids = []
-    for spec in worked:
+    for spec in specs:
         scales, least = grid(spec, found[spec.label][1])
         grids.append(gptq.Grid(scales, code_limits(spec), least))
     made_up = gptq.codes_on_grids(weight.flatten(1), grids, root)
-    for spec, codes in zip(worked, made_up, strict=True):
-        nearest, scales = found[spec.label]
-        found[spec.label] = codes.to(nearest.dtype).reshape(weight.shape), scales
-    return found
+    return {
+        label: (codes.to(nearest.dtype).reshape(weight.shape), scales)
+        for (label, (nearest, scales)), codes in zip(found.items(), made_up, strict=True)
+    }
 
 
 def _indices(weight: Tensor, tables: Tensor, root: Tensor | None) -> tuple[Tensor, Tensor]:

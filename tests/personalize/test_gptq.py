@@ -24,7 +24,6 @@ from myqasr.personalize.rounding.gptq import (
     codes_on_grids,
     inverse_root,
     made_up_codes,
-    shared_root,
 )
 from myqasr.personalize.rounding.layers import code_limits, round_weight
 from myqasr.personalize.rounding.reference import build_reference
@@ -96,29 +95,6 @@ def test_with_inputs_that_have_nothing_in_common_it_is_rounding_to_nearest():
     for moments in (torch.eye(200) * 3, torch.zeros(200, 200)):
         codes = made_up_codes(weight, scales, code_limits(QuantSpec(4)), inverse_root(moments))
         assert torch.equal(codes, nearest)
-
-
-def test_a_shared_matrix_is_better_for_the_head_and_no_worse_where_rows_are_looked_up():
-    """Inputs as a norm leaves them: one direction is large, most of the rest is each clip's own."""
-    generator = torch.Generator().manual_seed(0)
-    weight = torch.randn(64, 128, generator=generator)
-    common = 4 * torch.randn(128, generator=generator)
-
-    def inputs(seed: int) -> torch.Tensor:
-        return common + torch.randn(60, 128, generator=torch.Generator().manual_seed(seed))
-
-    spec = QuantSpec.from_label("q4_0")
-    nearest, scales = round_weight(weight, spec, "float16")
-    heard_of, unheard = inputs(1), inputs(2)
-    codes = made_up_codes(weight, scales, code_limits(spec), shared_root(heard_of.T @ heard_of))
-
-    def errors(chosen: torch.Tensor) -> tuple[float, float]:
-        off = LayerCodes(spec, chosen, scales).dequantized(weight) - weight
-        return float((unheard @ off.T).square().sum()), float(off.square().sum())
-
-    (head, table), (plain_head, plain_table) = errors(codes), errors(nearest)
-    assert head < 0.5 * plain_head and table < 1.05 * plain_table
-    assert torch.isfinite(shared_root(torch.zeros(4, 4))).all()
 
 
 def test_the_root_is_that_of_the_inverse_of_the_damped_moments():
