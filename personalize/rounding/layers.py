@@ -209,8 +209,8 @@ def round_model(
     """Codes of every layer at every precision of its menu but floats.
 
     Layers whose input moments were observed get codes that make up for each other's errors, the others are
-    rounded to nearest. A matrix that another layer looks rows up in serves both (`gptq.shared_root`).
-    layers: where they are put; what is there already isn't made again.
+    rounded to nearest. A matrix that another layer looks rows up in serves both (`gptq.shared_root`), but in
+    ggml's blocks, where that gained nothing in whole files (docs/results.md). layers: where they are put; what is there already isn't made again.
     progress: called once per layer with how many are done, of how many. before: codes of the same weights for
     other inputs: integers' scales, which inputs have no say in, aren't looked for again.
     """
@@ -229,7 +229,8 @@ def round_model(
             weight: Tensor = modules[name].weight  # type: ignore[assignment]
             made_up = root if layer.moments is not None else None
             if layer.moments is not None and wanted and name in looked_up:
-                made_up = gptq.shared_root(layer.moments.total)
+                blocks = any(spec.in_blocks for spec in wanted)
+                made_up = None if blocks else gptq.shared_root(layer.moments.total)
             importance = None if layer.moments is None else layer.moments.total.diagonal().float()
             known = before[name] if wanted and name in before else {}
             layers[name] = _rounded(weight, wanted, scale_dtype, made_up, search, importance, known)
