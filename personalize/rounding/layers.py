@@ -210,9 +210,10 @@ def round_model(
 
     Layers whose input moments were observed get codes that make up for each other's errors, the others are
     rounded to nearest. A matrix that another layer looks rows up in serves both (`gptq.shared_root`), but in
-    ggml's blocks, where that gained nothing in whole files (docs/results.md). layers: where they are put; what is there already isn't made again.
-    progress: called once per layer with how many are done, of how many. before: codes of the same weights for
-    other inputs: integers' scales, which inputs have no say in, aren't looked for again.
+    ggml's blocks, where that gained nothing in whole files (docs/results.md).
+    layers: where they are put; what is there already isn't made again. progress: called once per layer with
+    how many are done, of how many. before: codes of the same weights for other inputs: integers' scales,
+    which inputs have no say in, aren't looked for again.
     """
     modules = model.layers()
     last_moments: Moments | None = None
