@@ -15,6 +15,7 @@ def recognisers(figures: Figures) -> str:
         rows.append(
             [
                 row["method"],
+                f"{row['budget_bytes'] / 1e6:.1f} MB",
                 f"{row['size_bytes']:,}",
                 f"{row['true']:.4f}",
                 "" if row["ours_over_this"] is None else interval(row["ours_over_this"]),
@@ -23,7 +24,7 @@ def recognisers(figures: Figures) -> str:
             ]
         )
     header = [
-        *("plan", "bytes", "true nats a token", "exact, GPTQ over this (95 %)"),
+        *("plan", "budget", "bytes", "true nats a token", "exact, GPTQ over this (95 %)"),
         *("expected over true, by speaker", "true within the bounds given"),
     ]
     return (
