@@ -25,10 +25,10 @@ from benchmarks.peers.systems import rival_systems, spoken_model
 from benchmarks.results import BUILD, save_result
 from myqasr.api import Listener, export, personalize_model
 from myqasr.core.errors import UserError
+from myqasr.core.statistics import rate_difference
 from myqasr.exporters.ggml.library import WhisperCpp
 from myqasr.personalize.measuring.method import divergence
 from myqasr.personalize.planning.plan import PlanRules
-from myqasr.runtime_bench.results.statistics import rate_difference
 from myqasr.speech.decoding import best_tokens, greedy_logits, greedy_text
 from myqasr.speech.models import load_model
 from myqasr.speech.models.base import SpeechModel

@@ -116,6 +116,22 @@ def test_no_module_imports_itself_by_a_detour():
         visit(module, ())
 
 
+def test_benchmarks_and_tools_import_modules_that_are_there():
+    """No test runs most of them: one that a renamed module breaks would be found by whoever needs it."""
+    gone = {
+        str(file.relative_to(ROOT)): sorted(names)
+        for file in python_files("tools", "benchmarks")
+        if (
+            names := {
+                name
+                for name in imported_modules(file)
+                if name.partition(".")[0] == "myqasr" and name not in MODULES
+            }
+        )
+    }
+    assert not gone
+
+
 def test_nothing_is_imported_by_its_bare_name_or_from_outside_the_wheel():
     bare = {*PACKAGES, "tools", "tests", "benchmarks"}
     found = {
