@@ -28,6 +28,7 @@ from benchmarks.peers.workers.onnx_runtime import Steps, listener
 from benchmarks.results import BUILD, save_result
 from myqasr.api import export, personalize_model
 from myqasr.core.storage import size_of
+from myqasr.personalize.measuring.method import divergence
 from myqasr.runtime_bench.runners.base import System, open_system
 from myqasr.runtime_bench.runners.onnx_runtime import OnnxWriter, session
 from myqasr.speech.decoding import Autoregression, best_tokens, greedy_logits, greedy_text
@@ -111,9 +112,10 @@ def _forced(steps: Steps, ids: list[int], how: Autoregression) -> Iterator[NDArr
 
 
 def _divergence(expected: NDArray[np.float32], found: NDArray[np.float32]) -> float:
-    """KL of the second's probabilities from the first's, nats."""
-    one, other = (torch.from_numpy(row).double().log_softmax(-1) for row in (expected, found))
-    return float((one.exp() * (one - other)).sum())
+    """KL of the second's probabilities from the first's, nats; logits [vocab] of both."""
+    return divergence(
+        *(torch.from_numpy(row).double().log_softmax(-1) for row in (expected, found))
+    )
 
 
 def row_of(

@@ -19,6 +19,7 @@ The layer whose output is the logits needs neither draws nor the second order (`
 Whisper tiny's weights: what draws left uncertain of it decided more than all other layers together.
 """
 
+from collections import Counter
 from collections.abc import Callable
 
 import numpy as np
@@ -34,7 +35,8 @@ def clip_costs(setting: Setting, waveform: NDArray[np.float32], seed: int) -> Cl
     """One clip's costs, summed over its frames. `seed` alone decides which labels are drawn."""
     draws = setting.draws
     sums: dict[str, NDArray[np.float64]] = {}
-    calls: dict[str, list[_Call]] = {}
+    ran: Counter[str] = Counter()
+    last: list[tuple[str, _Call, nn.Module, Tensor, Tensor]] = []
     last_input = LastInput()
 
     def watch(name: str, module: nn.Module, x: Tensor, y: Tensor) -> Takes | None:
@@ -47,16 +49,14 @@ def clip_costs(setting: Setting, waveform: NDArray[np.float32], seed: int) -> Cl
             sums[name] = found + sums.get(name, 0.0)
 
         call = _Call(products, draws, finish)
-        calls.setdefault(name, []).append(call)
-        last[:] = [(name, module, x, y)]
+        ran[name] += 1
+        last[:] = [(name, call, module, x, y)]
         return Takes(call.at_output, call.at_input if products.wants_input else None)
 
-    last: list[tuple[str, nn.Module, Tensor, Tensor]] = []
-
     def at_logits(logits: Tensor, log_p: Tensor) -> None:
-        for name, module, x, y in last:
-            if len(calls[name]) == 1 and _same(y, logits):
-                calls[name][0].forget()
+        for name, call, module, x, y in last:
+            if ran[name] == 1 and _same(y, logits):
+                call.forget()
                 sums[name] = np.array(head_costs(module, x, y, log_p, setting.rounded[name]))
         last.clear()
 

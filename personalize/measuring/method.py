@@ -126,7 +126,7 @@ def backward(
     waveform: NDArray[np.float32],
     seed: int,
     watch: Callable[[str, nn.Module, Tensor, Tensor], Takes | None],
-    at_logits: Callable[[Tensor, Tensor], None] = lambda logits, log_p: None,
+    at_logits: Callable[[Tensor, Tensor], None] | None = None,
 ) -> int:
     """One forward pass, and a backward pass for each draw of labels from the posteriors; gives the frames.
 
@@ -154,8 +154,9 @@ def backward(
         # In float32: with fifty thousand tokens this is much of all memory.
         logits = setting.model.module(features.requires_grad_(), *written)[0]
         raw, logits = logits, _allowed(logits, setting.model)
-        with torch.no_grad():
-            at_logits(raw, logits.log_softmax(dim=-1))
+        if at_logits is not None:
+            with torch.no_grad():
+                at_logits(raw, logits.log_softmax(dim=-1))
         del raw
         drawn = torch.multinomial(
             logits.detach().softmax(dim=-1).cpu(),

@@ -234,11 +234,9 @@ def _kind(spec: QuantSpec) -> str:
     """What the kernel does with its input, in a word."""
     if spec.scheme == "float":
         return spec.label
-    return (
-        f"{spec.activation} qk"
-        if spec.scheme == "qk" and spec.activation != "float"
-        else spec.activation
-    )
+    if spec.activation == "int8-blocks":
+        return f"{spec.activation} {spec.group_size}"
+    return spec.activation
 
 
 def _output(module: nn.Module, x: Tensor, codes: LayerCodes) -> Tensor:

@@ -224,14 +224,16 @@ def round_model(
     for index, (name, layer) in enumerate(observed.items()):
         if name not in layers:
             wanted = list(dict.fromkeys(spec.stored for spec in menu(layer.shape)))
-            if layer.moments is not None and layer.moments is not last_moments and wanted:
-                last_moments = layer.moments
-                root = gptq.inverse_root(layer.moments.total, layer.moments.rows)
-            weight: Tensor = modules[name].weight  # type: ignore[assignment]
-            made_up = root if layer.moments is not None else None
+            made_up: Tensor | None = None
             if layer.moments is not None and wanted and name in looked_up:
-                blocks = any(spec.in_blocks for spec in wanted)
-                made_up = None if blocks else gptq.shared_root(layer.moments.total)
+                if not any(spec.in_blocks for spec in wanted):
+                    made_up = gptq.shared_root(layer.moments.total)
+            elif layer.moments is not None and wanted:
+                if layer.moments is not last_moments:
+                    last_moments = layer.moments
+                    root = gptq.inverse_root(layer.moments.total, layer.moments.rows)
+                made_up = root
+            weight: Tensor = modules[name].weight  # type: ignore[assignment]
             importance = None if layer.moments is None else layer.moments.total.diagonal().float()
             known = before[name] if wanted and name in before else {}
             layers[name] = _rounded(weight, wanted, scale_dtype, made_up, search, importance, known)
