@@ -5,10 +5,24 @@ from typing import Annotated
 
 import typer
 
+from myqasr.cli.terminal.options import (
+    MOST_SEED,
+    Allocation,
+    Json,
+    Keep,
+    LearningThreads,
+    MaxSeconds,
+    MostPrecisions,
+    Precisions,
+    Run,
+    Start,
+    Target,
+    Threads,
+    Tied,
+)
 from myqasr.cli.terminal.output import reports_user_errors
 from myqasr.cli.terminal.rules import rules_of
 from myqasr.cli.terminal.selection import Gender, Language, Speakers, Split, selection_of
-from myqasr.exporters.target import TARGETS
 
 app = typer.Typer(
     name="myqasr",
@@ -17,40 +31,6 @@ app = typer.Typer(
     help="Fit a speech recogniser to one person's phone: mixed precision under a byte budget, "
     "without labels.",
 )
-
-Target = Annotated[
-    str,
-    typer.Option(
-        help=f"Runtime to write for: {', '.join(list(TARGETS)[:-1])} or {list(TARGETS)[-1]}."
-    ),
-]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
-MOST_THREADS = 1024
-MOST_SEED = 2**40
-Threads = Annotated[int, typer.Option(help="CPU threads of every runner.", min=1, max=MOST_THREADS)]
-MaxSeconds = Annotated[
-    float, typer.Option(help="Longest input the file takes; longer audio is cut at pauses.")
-]
-Precisions = Annotated[
-    str, typer.Option(help="Only these and fp32, e.g. int4-a8d,int8-a8d,int8-a8s; default: all.")
-]
-Keep = Annotated[
-    list[str] | None,
-    typer.Option(help="PATTERN=BITS: layers that get at least so many bits, e.g. 'lm_head=8'."),
-]
-Allocation = Annotated[
-    str,
-    typer.Option(help="exact, greedy, min-max or sweep; default: the best that the costs allow."),
-]
-MostPrecisions = Annotated[
-    int | None,
-    typer.Option("--max-precisions", help="So many different ones at most besides fp32.", min=1),
-]
-Tied = Annotated[
-    bool,
-    typer.Option("--tie-inputs", help="One precision for layers that share their input (q, k, v)."),
-]
-Run = Annotated[Path, typer.Argument(help="Run folder made by `myqasr personalize`.")]
 
 
 @app.command()
@@ -69,12 +49,7 @@ def personalize(
     target: Target = "xnnpack",
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     clips: Annotated[int, typer.Option(help="Recordings to measure on.", min=1)] = 32,
-    threads: Annotated[
-        int | None,
-        typer.Option(
-            help="CPU threads to measure with; default: torch's.", min=1, max=MOST_THREADS
-        ),
-    ] = None,
+    threads: LearningThreads = None,
     seed: Annotated[
         int, typer.Option(help="Decides which labels are drawn.", min=0, max=MOST_SEED)
     ] = 0,
@@ -88,6 +63,7 @@ def personalize(
             help="Recogniser whose text the model learns this person's speech from, or `self`."
         ),
     ] = None,
+    start: Start = None,
     rounding: Annotated[
         str,
         typer.Option(
@@ -127,8 +103,37 @@ def personalize(
     run(
         model, audio, selection, budget, out, target, clips,
         Measuring(device, seed, rounding, sensitivity, scales, ranges, threads),
-        prior, rules_of(precisions, keep, allocation, max_precisions, tie_inputs), teacher, as_json,
+        prior, rules_of(precisions, keep, allocation, max_precisions, tie_inputs), teacher, start,
+        as_json,
     )  # fmt: skip
+
+
+@app.command()
+@reports_user_errors
+def adapt(
+    model: Annotated[str, typer.Argument(help="As for `myqasr personalize`.")],
+    audio: Annotated[
+        list[Path], typer.Argument(help="Unlabelled recordings of one person, or of many.")
+    ],
+    teacher: Annotated[
+        str, typer.Option(help="Recogniser whose text the model learns from, or `self`.")
+    ],
+    out: Annotated[Path, typer.Option(help="Run folder, for --start.")],
+    clips: Annotated[int, typer.Option(help="Recordings to learn from, at most.", min=1)] = 256,
+    threads: LearningThreads = None,
+    seed: Annotated[int, typer.Option(min=0, max=MOST_SEED)] = 0,
+    start: Start = None,
+    speakers: Speakers = None,
+    gender: Gender = None,
+    language: Language = None,
+    split: Split = None,
+    as_json: Json = False,
+) -> None:
+    """Learn from a bigger recogniser's text of many people's recordings, for `personalize --start`."""
+    from myqasr.cli.commands.adapt import run
+
+    selection = selection_of(speakers, gender, language, split)
+    run(model, audio, selection, teacher, out, clips, threads, seed, start, as_json)
 
 
 @app.command()

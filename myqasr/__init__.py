@@ -22,12 +22,14 @@ if TYPE_CHECKING:
         transcribe,
     )
     from myqasr.core.errors import UserError
+    from myqasr.teaching import adapt_model
 
 __all__ = [
     "FoundLayer",
     "Personalized",
     "Transcript",
     "UserError",
+    "adapt_model",
     "bench",
     "export",
     "inspect",
@@ -35,13 +37,14 @@ __all__ = [
     "personalize_model",
     "transcribe",
 ]
+_ELSEWHERE = {"UserError": "myqasr.core.errors", "adapt_model": "myqasr.teaching"}
 
 
 def __getattr__(name: str) -> object:
     """A name of the interface, from the module that has it."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    home = "myqasr.core.errors" if name == "UserError" else "myqasr.api"
+    home = _ELSEWHERE.get(name, "myqasr.api")
     value: object = getattr(importlib.import_module(home), name)
     globals()[name] = value
     return value

@@ -6,7 +6,7 @@ most of it as one of its children in `myqasr.core.errors`. Nothing is printed; a
 on.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,11 +22,12 @@ from myqasr.personalize import profiling
 from myqasr.personalize.adapting.adapt import Adaptation
 from myqasr.personalize.hearing import (
     EVERY_CLIP,
+    NOBODY,
+    Listener,
     PathLike,
-    Skipped,
     found_in,
     recordings_for,
-    remarks,
+    tell,
 )
 from myqasr.personalize.measuring.sensitivity import Measurement, ProfileOptions, pick_device
 from myqasr.personalize.planning.plan import NO_RULES, Plan, PlanRules, Profile
@@ -50,19 +51,6 @@ from myqasr.speech.recordings import cut_at_pauses
 WHERE_FASTEST = ProfileOptions(device="auto")
 
 
-@dataclass(frozen=True, slots=True)
-class Listener:
-    """Who is told what goes on, while it does; deaf when nothing is given.
-
-    say: a line of text. skipped: recordings that can't be used. progress: stage, steps done, steps in all.
-    """
-
-    say: Callable[[str], None] = lambda text: None
-    skipped: Callable[[Skipped], None] = lambda clips: None
-    progress: Callable[[str, int, int], None] = lambda stage, done, total: None
-
-
-NOBODY = Listener()
 WRITES_NOTHING = (
     "the float model writes nothing at all for these recordings: is it for another language, or is its "
     "generation_config.json another model's?"
@@ -129,6 +117,7 @@ def personalize_model(
     prior: PathLike | None = None,
     rules: PlanRules = NO_RULES,
     teacher: PathLike | SpeechModel | None = None,
+    start: PathLike | None = None,
     listener: Listener = NOBODY,
 ) -> Personalized:
     """Measure what each precision costs this speaker, spend the budget best, and keep both in `out`.
@@ -139,7 +128,8 @@ def personalize_model(
     isn't measured again, but for what another target lacks. options: how costs are measured; device `auto`
     takes CUDA where there is one. prior: a run on many speakers, for less than a minute of speech. rules:
     what else the plan must keep to. teacher: a recogniser as for `model`, or `self`: first the model learns
-    this person's speech from the text that the teacher writes for the recordings (docs/adapting.md).
+    this person's speech from the text that the teacher writes for the recordings (docs/adapting.md). start: a
+    run, as of `myqasr.adapt_model`, with whose weights to begin.
 
     Raises BudgetError naming both sizes when the budget is out of range; ModelError, AudioError when the
     model or every recording is unusable; UserError for a target, device or rule that doesn't exist.
@@ -150,11 +140,12 @@ def personalize_model(
     options = replace(options, device=pick_device(options.device))
     loaded = runtime.suited(models.as_loaded(model, selection.language))
     instructor = adapting.teacher_of(teacher, loaded) if teacher is not None else None
+    begun = None if start is None else adapting.start_of(Path(start), loaded)
     recordings, skipped = recordings_for(
         audio, languages.asked_of_data(selection, audio, loaded), clips, loaded
     )
     profiling.check_budget(folder, loaded, runtime, str(budget), rules)
-    _tell(listener, recordings, skipped)
+    tell(listener, recordings, skipped)
     loaded = languages.told(loaded, selection.language, recordings, listener.say)
     known = load_prior(None if prior is None else Path(prior), loaded)
     adaptation = None
@@ -162,10 +153,12 @@ def personalize_model(
         if teacher is not None:
             loaded, adaptation = adapting.taught_in(
                 folder, loaded, recordings, instructor, selection.language, options.seed,
-                listener.say, listener.progress,
+                listener.say, listener.progress, start=begun,
             )  # fmt: skip
             instructor = None  # measuring needs the memory
-            known = None if known is None else known.on(loaded)
+        elif begun is not None:
+            loaded = adapting.started_in(folder, loaded, begun)
+        known = None if known is None else known.on(loaded)
         measured = measure_speaker(folder, loaded, recordings, options, known, target, listener)
         found = plan_speaker(
             folder, loaded, measured, budget=budget, target=target, prior=known, rules=rules,
@@ -287,7 +280,7 @@ def bench(
         selection = languages.asked_of_told(selection, data)
     found, aside = found_in(data, selection)
     heard = held_out_recordings(settings, found, limit)
-    _tell(listener, heard.recordings, [*aside, *heard.skipped])
+    tell(listener, heard.recordings, [*aside, *heard.skipped])
     if heard.tuned:
         listener.say(f"left out {heard.tuned} clips that the run was fitted on")
     report, _ = bench_run(folder, heard, target, options, listener.progress, runners, listener.say)
@@ -318,7 +311,7 @@ def transcribe(
     with held([exported.system]) as (system,):
         runner = open_system(system, threads)
         for recording in each_clip(found, listener.skipped):
-            _tell(listener, [recording], [])
+            tell(listener, [recording], [])
             inputs = transcription.each_input(recording.waveform, exported.audio)
             text = transcription.transcribe(runner, inputs, exported.tokens)
             heard, seconds = str(recording.clip.path), round(recording.seconds, 3)
@@ -338,9 +331,3 @@ def inspect(file: PathLike, *, listener: Listener = NOBODY) -> list[FoundLayer]:
 
 def _run_folder(run: PathLike | Personalized) -> RunFolder:
     return RunFolder(run.path if isinstance(run, Personalized) else Path(run))
-
-
-def _tell(listener: Listener, recordings: Sequence[Recording], skipped: Skipped) -> None:
-    listener.skipped(skipped)
-    for remark in remarks(recordings):
-        listener.say(remark)

@@ -13,12 +13,18 @@ from myqasr.personalize.adapting.adapt import (
     AdaptOptions,
     Keeping,
     Progress,
+    Start,
     adapt,
 )
 from myqasr.personalize.adapting.keeping import LabelsFile, LearningFile
 from myqasr.personalize.adapting.labelling import check_teacher
 from myqasr.personalize.adapting.losses import check_student
-from myqasr.personalize.adapting.weights import adapted, load_adapted, save_differences
+from myqasr.personalize.adapting.weights import (
+    adapted,
+    load_adapted,
+    load_differences,
+    save_differences,
+)
 from myqasr.personalize.run_folder import RunFolder
 from myqasr.speech.datasets import Recording, audio_hash
 from myqasr.speech.models import languages, load_model
@@ -60,11 +66,12 @@ def adapted_in(
     options: AdaptOptions,
     say: Callable[[str], None] = lambda text: None,
     progress: Progress = lambda stage, done, total: None,
+    start: Start | None = None,
 ) -> tuple[SpeechModel, Adaptation]:
     """The model as it learned from these recordings, taken from the run or learned now.
 
-    teacher: the model itself, or another. The model is the float one where the held-back clips say so.
-    Raises as `adapt` does.
+    teacher: the model itself, or another. start: as of `adapt`. The model is the float one where the
+    held-back clips say so. Raises as `adapt` does.
     """
     check_student(model)
     check_teacher(teacher)
@@ -72,7 +79,8 @@ def adapted_in(
     models = _Models(
         model.weights_hash(), repr(model.tokens), teacher.weights_hash(), repr(teacher.tokens)
     )
-    key = record_hash([record_hash(models), heard, repr(options)])
+    began = [] if start is None else [start.adapted_hash]
+    key = record_hash([record_hash(models), heard, repr(options), *began])
     found = _kept(run)
     if found is not None and found.key == key:
         _discard(run)  # a kill may have come between the last file and this
@@ -85,7 +93,7 @@ def adapted_in(
     elif labels.labels:
         say(f"{len(labels.labels)} clips are labelled already")
     keeping = Keeping(labels, trial, whole)
-    found, added = adapt(model, recordings, teacher, options, key, heard, keeping, progress)
+    found, added = adapt(model, recordings, teacher, options, key, heard, keeping, progress, start)
     with together():
         if found.adapted_hash is not None:
             save_differences(added, found.float_hash, run.adapted)
@@ -94,6 +102,41 @@ def adapted_in(
     if found.adapted_hash is None:
         return model, found
     return adapted(model, added, found.float_hash), found
+
+
+def started_in(run: RunFolder, model: SpeechModel, start: Start) -> SpeechModel:
+    """The model with the weights of an earlier run, which the run keeps as its own; nothing is learned."""
+    with together():
+        save_differences(start.added, model.weights_hash(), run.adapted)
+        run.adaptation.unlink(missing_ok=True)
+    return load_adapted(model, run.adapted)
+
+
+def start_of(source: Path, model: SpeechModel) -> Start:
+    """What another run's model learned, for this one to begin with.
+
+    Raises UserError when the run learned nothing or from another model, BrokenFileError when what it learned
+    is gone or damaged.
+    """
+    run = RunFolder(source)
+    if not run.adaptation.is_file():
+        raise UserError(
+            f"{source} has no {run.adaptation.name}: to begin with what a run learned, make it with "
+            "`myqasr adapt` or `myqasr personalize --teacher`"
+        )
+    found = load_record(run.adaptation, Adaptation)
+    if found.adapted_hash is None:
+        raise UserError(
+            f"{source} learned nothing, its float weights stayed: leave --start out, or give that run more "
+            "recordings"
+        )
+    added, of = load_differences(run.adapted)
+    if model.weights_hash() != of:
+        raise UserError(
+            f"{source} learned from weights {of}, {model.model_id} has {model.weights_hash()}: name the same "
+            "model as there (with the same ?window), or run `myqasr adapt` on this one"
+        )
+    return Start(run.name, added, found.adapted_hash)
 
 
 def teacher_of(teacher: str | Path | SpeechModel, model: SpeechModel) -> SpeechModel | None:
@@ -121,17 +164,18 @@ def taught_in(
     say: Callable[[str], None],
     progress: Progress,
     options: AdaptOptions = MEASURED_BEST,
+    start: Start | None = None,
 ) -> tuple[SpeechModel, Adaptation]:
     """`adapted_in` with the choices that were measured (docs/adapting.md).
 
-    teacher: as of `teacher_of`. language: that the recordings are in; a teacher that must be told one hears
-    it itself where that isn't known.
+    teacher: as of `teacher_of`. start: as of `adapt`. language: that the recordings are in; a
+    teacher that must be told one hears it itself where that isn't known.
     """
     instructor = model
     if teacher is not None:
         instructor = languages.told(teacher, language or model.language, recordings, say)
     asked = replace(options, seed=seed)
-    return adapted_in(run, model, recordings, instructor, asked, say, progress)
+    return adapted_in(run, model, recordings, instructor, asked, say, progress, start)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """Which recordings a model is fitted on, and in which pieces it hears them."""
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from myqasr.speech.aside import left_aside
@@ -21,6 +21,21 @@ PathLike = str | Path
 EVERY_CLIP = Selection()
 Skipped = list[tuple[Path, str]]
 """Recordings that can't be used, each with the reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """Who is told what goes on, while it does; deaf when nothing is given.
+
+    say: a line of text. skipped: recordings that can't be used. progress: stage, steps done, steps in all.
+    """
+
+    say: Callable[[str], None] = lambda text: None
+    skipped: Callable[[Skipped], None] = lambda clips: None
+    progress: Callable[[str, int, int], None] = lambda stage, done, total: None
+
+
+NOBODY = Listener()
 
 
 def recordings_for(
@@ -66,3 +81,10 @@ def remarks(recordings: Sequence[Recording]) -> list[str]:
     """What was done to recordings beside decoding, a line for each file."""
     said = {recording.clip.path: recording.remark for recording in recordings if recording.remark}
     return [f"{path}: {remark}" for path, remark in said.items()]
+
+
+def tell(listener: Listener, recordings: Sequence[Recording], skipped: Skipped) -> None:
+    """What can't be used, and what was done to what can."""
+    listener.skipped(skipped)
+    for remark in remarks(recordings):
+        listener.say(remark)

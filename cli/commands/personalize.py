@@ -42,6 +42,7 @@ def run(
     prior_source: Path | None,
     rules: PlanRules,
     teacher: str | None,
+    start: Path | None,
     as_json: bool,
 ) -> None:
     """Measure, allocate, round, and say in words what was found."""
@@ -64,7 +65,7 @@ def run(
         found = personalize_model(
             model_source, audio, budget=budget, out=out, target=target_name, clips=clips,
             selection=selection, options=options, prior=prior_source, rules=rules, teacher=teacher,
-            listener=listener,
+            start=start, listener=listener,
         )  # fmt: skip
     if as_json:
         print_json(found.plan)

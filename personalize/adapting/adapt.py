@@ -23,7 +23,7 @@ from myqasr.personalize.adapting.labelling import (
     label,
     second_hearing,
 )
-from myqasr.personalize.adapting.learning import Learning, Schedule, Weights, learn
+from myqasr.personalize.adapting.learning import Schedule, Weights, learn
 from myqasr.personalize.adapting.losses import Lesson, check_student, fits
 from myqasr.personalize.adapting.spelling import spelled_by
 from myqasr.personalize.adapting.weights import Differences, adapted, differences
@@ -58,7 +58,7 @@ class Adaptation:
     float_hash, adapted_hash: of the weights before and after; None where the float weights stay. clips,
     seconds: of speech that the teacher heard. left_out: reason -> clips. history: held-back nats a token
     before and after each epoch. words_before, words_after: of the held-back clips against the teacher's text.
-    took_seconds: of the last command that worked at it.
+    took_seconds: of the last command that worked at it. start: name of the run whose weights it began with.
     """
 
     key: str
@@ -77,11 +77,24 @@ class Adaptation:
     words_after: ErrorCounts
     retrained: bool
     took_seconds: float
+    start: str | None = None
 
     @property
     def labelled(self) -> int:
         """Clips that are learned from or held back."""
         return self.clips - sum(self.left_out.values())
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Start:
+    """Weights to begin with that aren't the float ones: what an earlier run learned.
+
+    name: of that run. added: to the float weights. adapted_hash: of the weights with it.
+    """
+
+    name: str
+    added: Differences
+    adapted_hash: str
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -102,13 +115,15 @@ def adapt(
     heard: str = "",
     keeping: Keeping | None = None,
     progress: Progress = lambda stage, done, total: None,
+    start: Start | None = None,
 ) -> tuple[Adaptation, Differences]:
     """Learn from what the teacher hears in a person's recordings; no transcript of theirs is looked at.
 
     teacher: may be the model itself. key, heard: hashes of all that decides the result, and of the
-    recordings, for the record. Returns what was done, and what it adds to the weights: nothing where the
-    held-back clips don't get better. Raises ModelError for models that write no text, UserError when too few
-    clips can be learned from.
+    recordings, for the record. start: where learning begins, if not at the float weights; it stays where
+    nothing more is learned and it is better than those. Returns what was done, and what it adds to the
+    weights: nothing where the held-back clips don't get better. Raises ModelError for models that write no
+    text, UserError when too few clips can be learned from.
     """
     check_student(model)
     check_teacher(teacher)
@@ -118,18 +133,22 @@ def adapt(
     _refuse_few(len(recordings), left_out, teacher)
     learned_from, held_back = split(pairs, options.held_back, options.seed)
     unseen = [_second(lesson, teacher is model, model) for _, lesson in held_back]
+    begun_with = None if start is None else adapted(model, start.added, float_hash)
     trial = learn(
-        model, [lesson for _, lesson in learned_from], unseen, options.schedule, options.seed,
+        begun_with or model, [lesson for _, lesson in learned_from], unseen, options.schedule, options.seed,
         keeping.trial.load(), keeping.trial.keep, lambda done, total: progress("learning", done, total),
     )  # fmt: skip
-    choice = choose(model, trial.best, unseen, options.strengths)
-    added = differences(trial.best, model, choice.strength)
+    choice = choose(model, trial.best, unseen, options.strengths, begun_with)
+    added = differences(trial.best, model, choice.strength, begun_with)
     before, after = _words(adapted(model, added, float_hash), [one for one, _ in held_back], unseen)
-    better = trial.best_epoch > 0 and choice.is_better and words_stay(before, after)
-    if better and options.retrain:
-        added = _retrained(
-            model, [each for _, each in pairs], trial, choice, options, keeping.whole, progress
-        )
+    learned = trial.best_epoch > 0 and choice.strength > 0
+    better = (learned or start is not None) and choice.is_better and words_stay(before, after)
+    if better and learned and options.retrain:
+        weights = _retrained(
+            begun_with or model, [each for _, each in pairs], trial.best_epoch, options, keeping.whole,
+            progress,
+        )  # fmt: skip
+        added = differences(weights, model, choice.strength, begun_with)
     elif not better:
         added = {}
     found = Adaptation(
@@ -142,13 +161,14 @@ def adapt(
         seconds=round(sum(recording.seconds for recording in recordings), 3),
         left_out=dict(left_out),
         held_back=len(held_back),
-        epochs=trial.best_epoch,
+        epochs=trial.best_epoch if learned else 0,
         history=trial.history,
         choice=choice if better else replace(choice, strength=0.0),
         words_before=sum(before, NO_ERRORS),
         words_after=sum(after, NO_ERRORS),
-        retrained=better and options.retrain,
+        retrained=better and learned and options.retrain,
         took_seconds=round(time.monotonic() - begun, 1),
+        start=None if start is None else start.name,
     )
     return found, added
 
@@ -231,16 +251,13 @@ def _words(
 def _retrained(
     model: SpeechModel,
     lessons: Sequence[Lesson],
-    trial: Learning,
-    choice: Choice,
+    epochs: int,
     options: AdaptOptions,
     kept: KeptLearning,
     progress: Progress,
-) -> Differences:
-    """Learned from all clips, for as long and as much as suited the held-back ones."""
-    whole = learn(
+) -> Weights:
+    """Learned from all clips, for as long as suited the held-back ones."""
+    return learn(
         model, lessons, (), options.schedule, options.seed, kept.load(), kept.keep,
-        lambda done, total: progress("learning from all clips", done, total), trial.best_epoch,
-    )  # fmt: skip
-    weights: Weights = whole.weights
-    return differences(weights, model, choice.strength)
+        lambda done, total: progress("learning from all clips", done, total), epochs,
+    ).weights  # fmt: skip

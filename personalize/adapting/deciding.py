@@ -18,7 +18,8 @@ STRENGTHS = (0.25, 0.5, 0.75, 1.0)
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """strength: share of the way to the learned weights with the smallest held-back loss.
+    """strength: share of the way to the learned weights with the smallest held-back loss; 0: to the
+    weights begun with.
 
     before, after: held-back nats a token of the float weights and of the chosen ones. change: between them,
     and its bounds over resampled clips.
@@ -40,13 +41,19 @@ def choose(
     learned: Mapping[str, Tensor],
     held_back: Sequence[Lesson],
     strengths: Sequence[float] = STRENGTHS,
+    begun: SpeechModel | None = None,
 ) -> Choice:
-    """The strength that suits the held-back clips best."""
+    """The strength that suits the held-back clips best.
+
+    begun: what learning began with, where that isn't the float model; then it may stay as it is.
+    """
     lessons, float_hash = list(held_back), model.weights_hash()
     before = losses(model, lessons)
     tried = {
-        strength: losses(adapted(model, differences(learned, model, strength), float_hash), lessons)
-        for strength in strengths
+        strength: losses(
+            adapted(model, differences(learned, model, strength, begun), float_hash), lessons
+        )
+        for strength in (strengths if begun is None else (0.0, *strengths))
     }
     best = min(tried, key=lambda strength: rate(tried[strength]))
     return Choice(best, rate(before), rate(tried[best]), change(before, tried[best]))

@@ -11,6 +11,8 @@ def in_words(found: Adaptation) -> list[str]:
         f"{found.teacher} labelled {found.labelled} of {found.clips} clips{left_out}. "
         f"{found.held_back} of them were held back from learning."
     ]
+    if found.start is not None:
+        sentences.append(f"Learning began with the weights of {found.start}.")
     choice, before, after = found.choice, found.words_before, found.words_after
     held_back = (
         f"held-back loss {choice.before:.3f} -> {choice.after:.3f} nats a token "
@@ -21,6 +23,9 @@ def in_words(found: Adaptation) -> list[str]:
     if found.adapted_hash is None:
         why = "the float weights stay: what was learned isn't better on the held-back clips"
         return [*sentences, f"Not adapted, {why} ({held_back}). {took}"]
+    if not found.epochs:
+        stay = f"The weights of {found.start} stay as they are, and are better than the float ones"
+        return [*sentences, f"{stay}: {held_back}. {took}"]
     epochs = "1 epoch" if found.epochs == 1 else f"{found.epochs} epochs"
     again = ", then once more on all of them" if found.retrained else ""
     return [

@@ -25,13 +25,24 @@ AGAIN = "run `myqasr personalize` with --teacher again"
 _OF = "float_hash"
 
 
-def differences(learned: Mapping[str, Tensor], model: SpeechModel, strength: float) -> Differences:
-    """What `strength` of the way from the float weights to those learned adds."""
-    there = dict(model.module.named_parameters())
-    return {
-        name: (strength * (weight.detach() - there[name].detach())).to(torch.float16).numpy()
-        for name, weight in learned.items()
-    }
+def differences(
+    learned: Mapping[str, Tensor],
+    model: SpeechModel,
+    strength: float,
+    begun: SpeechModel | None = None,
+) -> Differences:
+    """What `strength` of the way to the learned weights adds to the float ones.
+
+    begun: the model that learning began with, where the way begins; none: the float one.
+    """
+    there, start = (
+        dict(each.module.named_parameters()) for each in (model, model if begun is None else begun)
+    )
+    with torch.no_grad():
+        return {
+            name: (start[name] - there[name] + strength * (weight - start[name])).half().numpy()
+            for name, weight in learned.items()
+        }
 
 
 def adapted(model: SpeechModel, added: Differences, float_hash: str) -> SpeechModel:
@@ -69,13 +80,21 @@ def load_adapted(model: SpeechModel, path: Path) -> SpeechModel:
     Raises BrokenFileError when the file is missing or damaged, ModelError when the model isn't the one that
     was adapted.
     """
+    added, of = load_differences(path)
+    found = model.weights_hash()
+    if of != found:
+        raise ModelError(
+            f"{model.model_id} has changed since it was adapted: weights {found}, {path} is of {of}; {AGAIN}"
+        )
+    return adapted(model, added, found)
+
+
+def load_differences(path: Path) -> tuple[Differences, str]:
+    """What was learned, and the hash of the float weights that it is added to.
+
+    Raises BrokenFileError when the file is missing or damaged.
+    """
     if not path.is_file():
         raise BrokenFileError(f"{path} is gone, which holds what the model has learned; {AGAIN}")
     added, about = load_tensors(path, AGAIN)
-    found = model.weights_hash()
-    if about.get(_OF) != found:
-        raise ModelError(
-            f"{model.model_id} has changed since it was adapted: weights {found}, {path} is of "
-            f"{about.get(_OF)}; {AGAIN}"
-        )
-    return adapted(model, added, found)
+    return added, str(about.get(_OF))

@@ -19,7 +19,7 @@ ORDER = (
     *("runtime_bench.devices", "runtime_bench.results"),
     *("runtime_bench.runners", "runtime_bench.runners.coreml", "runtime_bench.measure"),
     *("runtime_bench.page", "runtime_bench.diagnose", "runtime_bench"),
-    *("api", "cli.terminal", "cli.commands", "cli"),
+    *("api", "teaching", "cli.terminal", "cli.commands", "cli"),
 )
 """Rooms (and modules that stand for themselves), each importing only from itself and what is before it."""
 
