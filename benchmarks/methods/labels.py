@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.adaptation import load_speaker
+from benchmarks.adaptation.people import load_speaker
 from benchmarks.results import BUILD, save_result
 from myqasr.personalize.adapting.augmenting import at_speed
 from myqasr.personalize.adapting.labelling import OTHER_SPEED, heard_by

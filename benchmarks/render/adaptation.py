@@ -7,6 +7,8 @@ from benchmarks.render.tables import table
 Figures = Any
 NAMES = {
     "float": "float",
+    "whole": "float, whole window",
+    "many": "what many people taught it",
     "adapted": "adapted float",
     "teacher": "the teacher",
     "other": "another speaker's adapted float",

@@ -2,7 +2,8 @@
 
 import pytest
 
-from benchmarks.adaptation import over_speakers, parsed
+from benchmarks.adaptation.__main__ import parsed
+from benchmarks.adaptation.figures import over_speakers
 from benchmarks.methods.labels import figures
 from benchmarks.render.adaptation import adaptation
 

@@ -1,11 +1,11 @@
 """Does a model that learned one person's speech from a teacher's text hear that person better?
 
 python -m benchmarks.adaptation [--model whisper-tiny.en?window=10] [--teacher whisper-base]
-    [--speakers libri-1272,...] [--rows float,adapted,teacher,other,everyone,file,plain]
-    [--tune 30] [--test 30]
+    [--speakers libri-1272,...] [--rows float,whole,many,adapted,...] [--tune 30] [--test 30]
 
 Needs the extras of both models and $MYQASR_SPEECH or ../shared/speech. The first clips of a speaker are
-learned from, unlabelled; the following ones are tested on. Rows are done one after the other for all
+learned from, unlabelled; the following ones are tested on. Learning begins with what the model learned from
+many other people, once (`--alone`: with the published weights). Rows are done one after the other for all
 speakers, so that the first are complete early; what is done is kept, clip by clip, and the same command goes
 on where it was stopped. Texts of files are those of the exported file on its own runtime.
 """
@@ -15,77 +15,39 @@ import json
 import shlex
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
+from functools import cached_property
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from benchmarks.peers.clips import manifest_rows
+from benchmarks.adaptation.figures import figures
+from benchmarks.adaptation.people import SPEAKERS, Speaker, Waveform, load_speaker, many
 from benchmarks.results import BUILD, save_result
-from benchmarks.speakers import ratio
 from myqasr.api import export, load_model, personalize_model
 from myqasr.cli.terminal.output import listening
 from myqasr.core.errors import UserError
 from myqasr.core.placing import write_bytes
-from myqasr.core.statistics import rate_difference
 from myqasr.core.storage import record_hash
-from myqasr.personalize.adapted import adapted_in
-from myqasr.personalize.adapting.adapt import Adaptation, AdaptOptions
-from myqasr.personalize.adapting.weights import copied
+from myqasr.personalize.adapted import adapted_in, start_of
+from myqasr.personalize.adapting.adapt import Adaptation, AdaptOptions, Start
+from myqasr.personalize.adapting.weights import adapted, copied
 from myqasr.personalize.run_folder import RunFolder
 from myqasr.runtime_bench.measure import transcription
 from myqasr.runtime_bench.runners.base import open_system
 from myqasr.runtime_bench.runners.exported import exported_file
-from myqasr.speech.datasets import Clip, Recording
-from myqasr.speech.models.base import SpeechModel
+from myqasr.speech.datasets import Recording
+from myqasr.speech.models.base import Source, SpeechModel
 from myqasr.speech.normalizers import NORMALIZERS, normalizer
 from myqasr.speech.recordings import cut_at_pauses
-from myqasr.speech.scoring import utterance_word_errors
-from tools.training.training_data import load_16khz, speech_folder
 
-SPEAKERS = (
-    *("1272", "cv-372293e65cda", "1462", "cv-b87dd0680063", "84", "cv-3f8c120d55b1"),
-    *("174", "cv-d00446e08c60", "652", "2086", "1673", "2412"),
-)
-"""All reserved speakers with three minutes or more: eight of LibriSpeech, four of Common Voice."""
-ROWS = ("float", "adapted", "teacher", "other", "everyone", "file", "plain")
-"""Float; adapted float; the teacher; the next speaker's adapted float; the mean of all other speakers'
-adapted weights; the adapted and the unadapted file."""
-SECONDS = (1.0, 29.5)
+ROWS = ("float", "whole", "teacher", "many", "adapted", "other", "everyone", "file", "plain")
+"""Float; float with its whole window; the teacher; what many people taught; adapted float; the next speaker's
+adapted float; the mean of all other speakers' adapted weights; the adapted and the unadapted file."""
+MEASURED = 16
+"""Clips that costs and codes of files are from, at most."""
 TARGET = "xnnpack"
 
-Waveform = NDArray[np.float32]
 Hear = Callable[[Waveform], str]
-
-
-@dataclass(frozen=True, slots=True)
-class Speaker:
-    """tune: unlabelled recordings. test: (name, samples, text) of others."""
-
-    name: str
-    tune: tuple[Recording, ...]
-    test: tuple[tuple[str, Waveform, str], ...]
-
-
-def load_speaker(name: str, tune: int, test: int) -> Speaker:
-    """A speaker of the shared speech; raises UserError when there are too few clips."""
-    speech = speech_folder()
-    rows = manifest_rows(speech, name)
-    rows = [row for row in rows if SECONDS[0] <= float(row["seconds"]) <= SECONDS[1]]
-    if len(rows) <= tune:
-        raise UserError(f"{len(rows)} clips of {name!r} in {speech}: no test clips after {tune}")
-    return Speaker(
-        name,
-        tuple(
-            Recording(Clip(speech / row["path"], name), load_16khz(speech / row["path"]))
-            for row in rows[:tune]
-        ),
-        tuple(
-            (row["path"], load_16khz(speech / row["path"]), row["text"])
-            for row in rows[tune : tune + test]
-        ),
-    )
 
 
 class Bench:
@@ -98,6 +60,7 @@ class Bench:
             name if "-" in name else f"libri-{name}" for name in options.speakers.split(",")
         ]
         self.folder = BUILD / "adaptation" / options.model.replace("/", "_")
+        self.learned = self.folder / ("learned alone" if options.alone else "learned")
         self._models: dict[str, SpeechModel] = {}
         self._told: dict[str, Adaptation] = {}
 
@@ -111,16 +74,31 @@ class Bench:
         """With as many clips as were asked for."""
         return load_speaker(name, self.options.tune, self.options.test)
 
+    @cached_property
+    def start(self) -> Start | None:
+        """What many other people taught the model, learned once."""
+        if self.options.alone:
+            return None
+        run = RunFolder(self.folder / "many")
+        self.learn(run, many())
+        return start_of(run.path, self.model(self.options.model))
+
+    def learn(
+        self, run: RunFolder, recordings: Sequence[Recording], start: Start | None = None
+    ) -> tuple[SpeechModel, Adaptation]:
+        """The model as it learned from recordings, and what that did."""
+        model = self.model(self.options.model)
+        pieces = cut_at_pauses(recordings, model.piece_samples, model.min_samples)
+        with listening(run.name) as listener:
+            return adapted_in(
+                run, model, pieces, self.model(self.options.teacher), self.asked, listener.say,
+                listener.progress, start,
+            )  # fmt: skip
+
     def adapted(self, name: str) -> tuple[SpeechModel, Adaptation]:
         """The model as it learned a speaker, and what that did."""
-        model, speaker = self.model(self.options.model), self.speaker(name)
-        pieces = cut_at_pauses(speaker.tune, model.piece_samples, model.min_samples)
-        run = RunFolder(self.folder / "learned" / name)
-        with listening(name) as listener:
-            learned, self._told[name] = adapted_in(
-                run, model, pieces, self.model(self.options.teacher), self.asked, listener.say,
-                listener.progress,
-            )  # fmt: skip
+        run = RunFolder(self.learned / name)
+        learned, self._told[name] = self.learn(run, self.speaker(name).tune, self.start)
         return learned, self._told[name]
 
     def told(self, name: str) -> Adaptation:
@@ -129,16 +107,24 @@ class Bench:
 
     def hear(self, row: str, name: str) -> Hear:
         """What writes the texts of a row for one speaker."""
-        if row == "float":
-            return self.model(self.options.model).transcribe
-        if row == "teacher":
-            return self.model(self.options.teacher).transcribe
+        if row in ("file", "plain"):
+            return self.file(name, adapted=row == "file")
+        return self.speaking(row, name).transcribe
+
+    def speaking(self, row: str, name: str) -> SpeechModel:
+        """The model of a row that isn't a file."""
         if row in ("adapted", "other"):
             whose = self.names[(self.names.index(name) + (row == "other")) % len(self.names)]
-            return self.adapted(whose)[0].transcribe
+            return self.adapted(whose)[0]
         if row == "everyone":
-            return self.mean([other for other in self.names if other != name]).transcribe
-        return self.file(name, adapted=row == "file")
+            return self.mean([other for other in self.names if other != name])
+        model = self.model(self.options.model)
+        if row == "many" and self.start is not None:
+            return adapted(model, self.start.added, model.weights_hash())
+        whole = str(replace(Source.parse(self.options.model), window=None))
+        return {"teacher": self.model(self.options.teacher), "whole": self.model(whole)}.get(
+            row, model
+        )
 
     def mean(self, names: Sequence[str]) -> SpeechModel:
         """The model with the mean of what these speakers taught it."""
@@ -154,14 +140,14 @@ class Bench:
         return replace(float_model, module=module)
 
     def file(self, name: str, adapted: bool) -> Hear:
-        """An exported file on its runtime, personalised with or without the teacher."""
+        """An exported file on its runtime, of the speaker's adapted weights or of the published ones."""
         out = self.folder / ("files" if adapted else "plain files") / name
-        speaker = self.speaker(name)
+        told = self.told(name)
+        start = self.learned / name if adapted and told.adapted_hash is not None else None
         with listening(name) as listener:
             run = personalize_model(
-                self.model(self.options.model), list(speaker.tune), budget=self.options.budget,
-                out=out, target=TARGET, listener=listener,
-                teacher=self.model(self.options.teacher) if adapted else None,
+                self.model(self.options.model), list(self.speaker(name).tune[:MEASURED]),
+                budget=self.options.budget, out=out, target=TARGET, listener=listener, start=start,
             )  # fmt: skip
             (written,) = export(run, target=TARGET, listener=listener)
         exported = exported_file(written.path)
@@ -177,10 +163,13 @@ class Bench:
 def texts_of(bench: Bench, row: str, name: str) -> list[str]:
     """Texts of a speaker's test clips; those that were written down aren't made again."""
     speaker, options = bench.speaker(name), bench.options
-    learned = [options.model, options.teacher, options.tune, repr(bench.asked)]
+    before = [options.model, options.teacher, repr(bench.asked)]
+    learned = [*before, options.tune, options.alone]
     key = record_hash(
         {
             "float": [options.model],
+            "whole": [options.model],
+            "many": before,
             "teacher": [options.teacher],
             "adapted": learned,
             "other": [*learned, *bench.names],
@@ -200,80 +189,6 @@ def texts_of(bench: Bench, row: str, name: str) -> list[str]:
     return [known[clip] for clip, _, _ in speaker.test]
 
 
-def figures(bench: Bench, heard: dict[str, dict[str, list[str]]]) -> dict[str, object]:
-    """Word errors by speaker and row, and what each row has more than float.
-
-    heard: speaker -> row -> texts.
-    """
-    normalize = normalizer(bench.options.normalizer)
-    speakers, rates = {}, {}
-    for name, by_row in heard.items():
-        texts = [text for _, _, text in bench.speaker(name).test]
-        counted = {
-            row: utterance_word_errors(texts, said, normalize) for row, said in by_row.items()
-        }
-        lengths = [each.reference_length for each in counted["float"]]
-        errors = {row: [each.errors for each in counts] for row, counts in counted.items()}
-        rates[name] = {row: sum(each) / sum(lengths) for row, each in errors.items()}
-        speakers[name] = {
-            "words": sum(lengths),
-            "errors": {row: sum(each) for row, each in errors.items()},
-            "more_than_float": {
-                row: asdict(rate_difference(each, errors["float"], lengths))
-                for row, each in errors.items()
-                if row != "float"
-            },
-            "adapting": _told(bench.told(name)) if "adapted" in by_row else None,
-        }
-    return {
-        "model": bench.options.model,
-        "teacher": bench.options.teacher,
-        "normalizer": bench.options.normalizer,
-        "tune_clips": bench.options.tune,
-        "test_clips": bench.options.test,
-        "budget": bench.options.budget,
-        "rows": {
-            row: over_speakers(rates, row) for row in ROWS if all(row in r for r in rates.values())
-        },
-        "own_over_other": against_others(rates),
-        "speakers": speakers,
-    }
-
-
-def against_others(rates: dict[str, dict[str, float]]) -> list[float] | None:
-    """WER of speakers' own adapted weights over that of another speaker's, with bounds."""
-    if not all({"adapted", "other"} <= set(each) for each in rates.values()):
-        return None
-    own, others = (np.array([each[row] for each in rates.values()]) for row in ("adapted", "other"))
-    return list(ratio(own, others))
-
-
-def over_speakers(rates: dict[str, dict[str, float]], row: str) -> dict[str, object]:
-    """Mean WER of the speakers, and how much of float's it is less, with bounds of resampled speakers."""
-    ours = np.array([each[row] for each in rates.values()])
-    floats = np.array([each["float"] for each in rates.values()])
-    relative = [bound - 1 for bound in ratio(ours, floats)]
-    return {
-        "mean_wer": float(ours.mean()),
-        "relative": relative,
-        "worst_points": float(100 * (ours - floats).max()),
-    }
-
-
-def _told(found: Adaptation) -> dict[str, object]:
-    return {
-        "labelled": found.labelled,
-        "clips": found.clips,
-        "seconds": found.seconds,
-        "left_out": found.left_out,
-        "epochs": found.epochs,
-        "strength": found.choice.strength,
-        "loss": [found.choice.before, found.choice.after],
-        "words": [found.words_before.rate, found.words_after.rate],
-        "took_seconds": found.took_seconds,
-    }
-
-
 def parsed(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -285,6 +200,7 @@ def parsed(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--tune", type=int, default=30, help="clips to learn from")
     parser.add_argument("--test", type=int, default=30, help="clips to test on, at most")
     parser.add_argument("--budget", default="0.25x", help="of the files")
+    parser.add_argument("--alone", action="store_true", help="without the many others")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--normalizer", choices=NORMALIZERS, default="whisper-english")
     parser.add_argument("--result", default="adaptation", help="name of the file in docs/results")
@@ -293,21 +209,31 @@ def parsed(arguments: Sequence[str]) -> argparse.Namespace:
 
 def main() -> None:
     options = parsed(sys.argv[1:])
-    normalizer(options.normalizer)
+    normalize = normalizer(options.normalizer)
     rows = options.rows.split(",")
     if rows[0] != "float" or set(rows) - set(ROWS):
         raise UserError(f"--rows {options.rows}: float first, then some of {', '.join(ROWS[1:])}")
     bench = Bench(options)
+    if options.alone and "many" in rows:
+        raise UserError(
+            "--alone: learning begins with the published weights, there is no row `many`"
+        )
     heard: dict[str, dict[str, list[str]]] = {name: {} for name in bench.names}
+    texts = {name: [text for _, _, text in bench.speaker(name).test] for name in bench.names}
     for row in rows:
         for name in bench.names:
             heard[name][row] = texts_of(bench, row, name)
             done = {each: said for each, said in heard.items() if row in said}
-            found = figures(bench, done)
+            found = figures(done, texts, ROWS, bench.told, normalize)
             print(row, name, json.dumps(found["speakers"][name]["errors"]), flush=True)  # type: ignore[index]
     command = shlex.join(["python", "-m", "benchmarks.adaptation", *sys.argv[1:]])
     print(json.dumps(found["rows"], indent=1))
-    print(save_result(options.result, command, found))
+    asked = {
+        "model": options.model, "teacher": options.teacher, "normalizer": options.normalizer,
+        "tune_clips": options.tune, "test_clips": options.test, "budget": options.budget,
+        "alone": options.alone,
+    }  # fmt: skip
+    print(save_result(options.result, command, asked | found))
 
 
 if __name__ == "__main__":
