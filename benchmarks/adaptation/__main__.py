@@ -122,9 +122,8 @@ class Bench:
         if row == "many" and self.start is not None:
             return adapted(model, self.start.added, model.weights_hash())
         whole = str(replace(Source.parse(self.options.model), window=None))
-        return {"teacher": self.model(self.options.teacher), "whole": self.model(whole)}.get(
-            row, model
-        )
+        named = {"teacher": self.options.teacher, "whole": whole}
+        return self.model(named.get(row, self.options.model))
 
     def mean(self, names: Sequence[str]) -> SpeechModel:
         """The model with the mean of what these speakers taught it."""
