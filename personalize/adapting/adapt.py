@@ -33,6 +33,8 @@ from myqasr.speech.scoring import NO_ERRORS, ErrorCounts, utterance_word_errors
 
 LEAST_LESSONS = 5
 LEAST_HELD_BACK = 2
+MOST_LEARNED_AGAIN = 100
+"""Clips that are learned from once more, the held-back ones among them; of more, a fifth isn't missed."""
 SELF = "self"
 """Name of the teacher that is the student."""
 
@@ -41,7 +43,9 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class AdaptOptions:
-    """held_back: share of the labelled clips that training doesn't see. retrain: on all of them, at last."""
+    """held_back: share of the labelled clips that training doesn't see. retrain: on all of them, at last,
+    where they are few.
+    """
 
     doubts: Doubts = field(default_factory=Doubts)
     schedule: Schedule = field(default_factory=Schedule)
@@ -143,7 +147,8 @@ def adapt(
     before, after = _words(adapted(model, added, float_hash), [one for one, _ in held_back], unseen)
     learned = trial.best_epoch > 0 and choice.strength > 0
     better = (learned or start is not None) and choice.is_better and words_stay(before, after)
-    if better and learned and options.retrain:
+    retrained = better and learned and options.retrain and len(pairs) <= MOST_LEARNED_AGAIN
+    if retrained:
         weights = _retrained(
             begun_with or model, [each for _, each in pairs], trial.best_epoch, options, keeping.whole,
             progress,
@@ -166,7 +171,7 @@ def adapt(
         choice=choice if better else replace(choice, strength=0.0),
         words_before=sum(before, NO_ERRORS),
         words_after=sum(after, NO_ERRORS),
-        retrained=better and learned and options.retrain,
+        retrained=retrained,
         took_seconds=round(time.monotonic() - begun, 1),
         start=None if start is None else start.name,
     )
