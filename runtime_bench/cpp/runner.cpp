@@ -28,6 +28,7 @@
 #include <executorch/extension/module/module.h>
 #include <executorch/extension/tensor/tensor.h>
 
+#include "floats.h"
 #include "machine.h"
 #include "writing.h"
 
@@ -50,21 +51,16 @@ using executorch::runtime::Error;
 using executorch::runtime::EValue;
 using executorch::runtime::Program;
 using myqasr::cpu_json;
+using myqasr::Failure;
 using myqasr::Greedy;
+using myqasr::Logits;
 using myqasr::quoted;
+using myqasr::read_floats;
 using myqasr::repeats;
 using myqasr::status_bytes;
+using myqasr::write_bytes;
 
 namespace {
-
-struct Failure : std::runtime_error {
-  using std::runtime_error::runtime_error;
-};
-
-struct Logits {
-  std::vector<float> values;  // [rows, columns]
-  size_t columns = 0;
-};
 
 double milliseconds() {
   using namespace std::chrono;
@@ -82,28 +78,6 @@ void check(Error error, const std::string& what) {
 }
 
 // ---- the model ---------------------------------------------------------------------------------------
-
-std::vector<float> read_floats(const std::string& path) {
-  std::ifstream file(path, std::ios::binary | std::ios::ate);
-  if (!file) throw Failure("can't read " + path + ": " + std::strerror(errno));
-  const auto bytes = static_cast<size_t>(file.tellg());
-  if (bytes == 0 || bytes % sizeof(float) != 0) {
-    throw Failure(path + " has " + std::to_string(bytes) + " bytes, not a number of float32");
-  }
-  std::vector<float> values(bytes / sizeof(float));
-  file.seekg(0);
-  file.read(reinterpret_cast<char*>(values.data()), static_cast<std::streamsize>(bytes));
-  if (!file) throw Failure("can't read " + path);
-  return values;
-}
-
-void write_bytes(const std::string& path, const void* data, size_t bytes) {
-  errno = 0;
-  std::ofstream file(path, std::ios::binary);
-  file.write(static_cast<const char*>(data), static_cast<std::streamsize>(bytes));
-  file.close();
-  if (!file) throw Failure("can't write " + path + ": " + std::strerror(errno));
-}
 
 // Keys and values of the tokens so far: one tensor [heads, places, size] for each that `encode` gave.
 struct Cache {
@@ -154,17 +128,16 @@ class Model {
 
   void set_greedy(const Greedy& greedy) { greedy_ = greedy; }
 
-  Logits run(std::vector<float>& features) {
+  void run(std::vector<float>& features, Logits& logits) {
     auto input = from_blob(features.data(), {1, static_cast<int>(features.size())}, ScalarType::Float);
-    if (!writes_tokens_) {
-      const auto outputs = execute("forward", {EValue(input)}, features.size());
-      const Tensor logits = outputs.at(0).toTensor();  // [1, frames, vocab]
-      Logits found;
-      found.columns = logits.size(logits.dim() - 1);
-      append(logits, logits.numel(), found.values);
-      return found;
+    if (writes_tokens_) {
+      write_tokens(execute("encode", {EValue(input)}, features.size()), logits);
+      return;
     }
-    return write_tokens(execute("encode", {EValue(input)}, features.size()));
+    const auto outputs = execute("forward", {EValue(input)}, features.size());
+    const Tensor all = outputs.at(0).toTensor();  // [1, frames, vocab]
+    const size_t columns = all.size(all.dim() - 1);
+    logits.add(floats(all), all.numel() / columns, columns);
   }
 
   void write_etdump(const std::string& path) {
@@ -185,31 +158,28 @@ class Model {
     return *outputs;
   }
 
-  // The last `count` numbers of a float tensor.
-  static void append(const Tensor& tensor, size_t count, std::vector<float>& values) {
+  static const float* floats(const Tensor& tensor) {
     if (tensor.scalar_type() != ScalarType::Float) throw Failure("the model's output isn't float32");
-    const float* end = tensor.const_data_ptr<float>() + tensor.numel();
-    values.insert(values.end(), end - count, end);
+    return tensor.const_data_ptr<float>();
   }
 
   // The same greedy loop as myqasr.speech.decoding.greedy_logits.
-  Logits write_tokens(const std::vector<EValue>& heard) {
+  void write_tokens(const std::vector<EValue>& heard, Logits& logits) {
     if (greedy_.prompt.empty()) throw Failure("\"greedy\" must come before \"run\" for this model");
     Cache cache(heard, greedy_.max_tokens);
     std::vector<int64_t> ids = greedy_.prompt;
-    Logits found;
     size_t position = 0;
     for (; position + 1 < greedy_.prompt.size(); ++position) step(ids[position], position, cache, heard);
     for (; position + 1 < greedy_.max_tokens; ++position) {
       const auto outputs = step(ids.back(), position, cache, heard);
-      const Tensor logits = outputs.at(0).toTensor();  // [1, vocab]
-      found.columns = logits.size(logits.dim() - 1);
-      const bool first = found.values.empty();
-      append(logits, found.columns, found.values);
-      ids.push_back(best_of(&found.values[found.values.size() - found.columns], found.columns, first));
+      const Tensor given = outputs.at(0).toTensor();  // [1, vocab]; the last row counts
+      const size_t columns = given.size(given.dim() - 1);
+      const float* row = floats(given) + given.numel() - columns;
+      const bool first = logits.rows == 0;
+      logits.add(row, 1, columns);
+      ids.push_back(best_of(row, columns, first));
       if (ends(ids.back()) || repeats(ids.data() + greedy_.prompt.size(), ids.data() + ids.size())) break;
     }
-    return found;
   }
 
   // What myqasr.speech.caching.token_steps does.
@@ -266,18 +236,18 @@ std::string run_command(Model& model, std::istream& words) {
   std::vector<float> features = read_floats(features_file);
   std::ostringstream times;
   times.precision(12);
-  Logits logits;
+  size_t rows = 0, columns = 0;
   for (int i = 0; i < repeats; ++i) {
+    Logits logits(i + 1 < repeats ? "-" : logits_file);
     const double start = milliseconds();
-    logits = model.run(features);
+    model.run(features, logits);
     times << (i ? ", " : "") << milliseconds() - start;
+    logits.close();
+    rows = logits.rows;
+    columns = logits.columns;
   }
-  if (logits_file != "-") {
-    write_bytes(logits_file, logits.values.data(), logits.values.size() * sizeof(float));
-  }
-  const size_t rows = logits.columns ? logits.values.size() / logits.columns : 0;
   return "{\"ms\": [" + times.str() + "], \"rows\": " + std::to_string(rows) +
-         ", \"columns\": " + std::to_string(logits.columns) + "}";
+         ", \"columns\": " + std::to_string(columns) + "}";
 }
 
 std::string obey(Model& model, const std::string& line) {
