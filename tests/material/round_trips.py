@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from myqasr.exporters.audit import compare
+from myqasr.exporters.executorch.operators import operators_of
 from myqasr.exporters.target import ExportOptions, load_target
 from myqasr.personalize.rounding.reference import build_reference
 from myqasr.runtime_bench.results.quality import signal_to_noise_db
@@ -21,6 +22,14 @@ MIXED_PLAN_DB = 30
 SHORTEST, LONGEST = 1_300, 32_000
 
 
+PHONE_OPERATORS = {
+    line
+    for line in (Path(__file__).with_name("phone_operators.txt").read_text().splitlines())
+    if not line.startswith("#")
+}
+"""What ExecuTorch's library for Android has: a file that asks for more doesn't load on a phone."""
+
+
 def assert_its_file_computes_the_plan(
     model: SpeechModel, target_name: str, folder: Path, lengths: Sequence[int], seed: int = 1
 ) -> None:
@@ -34,6 +43,7 @@ def assert_its_file_computes_the_plan(
     options = ExportOptions(SHORTEST, LONGEST)
     order = target.write(model, codes, path, options)
     assert compare(target.read(path), codes, order, model) == []
+    assert set(operators_of(path)) <= PHONE_OPERATORS
     how = model.tokens.autoregression
     runner = open_system(
         System("file", TARGET_RUNNERS[target_name], str(path), autoregression=how), threads=1

@@ -3,8 +3,9 @@
     make android-test                  # python -m tools.android.test
     make android-test BUILD_ONLY=1     # compile core and its tests only, for tools.golden
 
-Uses Debian's JDK, JUnit and aapt2, installed by apt-get when this runs as root, and the android.jar of
-Debian 11's package libandroid-23-java, fetched by hash. What is missing and can't be had is named; then
+Uses Debian's JDK, JUnit and aapt2, installed by apt-get when this runs as root, the android.jar of Debian
+11's package libandroid-23-java, and ExecuTorch's own classes (tools.android.library), both fetched by hash;
+without npm our signatures of those classes stand in for them. What is missing and can't be had is named; then
 nothing is checked.
 """
 
@@ -19,7 +20,9 @@ import urllib.request
 import zipfile
 from pathlib import Path
 
+from tools.android import library
 from tools.android.lint import lint
+from tools.android.missing import MissingToolError
 from tools.golden.golden_clips import write_clips
 from tools.golden.golden_vectors import GOLDEN_PATH, load_golden
 
@@ -38,10 +41,6 @@ PACKAGE = "org.myqasr.demo"
 LINT = ["-Xlint:all,-options", "-Werror"]
 
 
-class MissingToolError(Exception):
-    """Something that this machine lacks."""
-
-
 def main() -> None:
     start = time.monotonic()
     try:
@@ -54,9 +53,18 @@ def main() -> None:
         print(f"android-test skipped: {missing}")
         return
     run_core_tests()
-    compile_app(android_jar)
+    try:
+        phone = library.fetch(BUILD / "executorch")
+    except MissingToolError as missing:
+        print(f"the app is compiled against our signatures of ExecuTorch alone: {missing}")
+        phone = None
+    compile_app(android_jar, phone)
     link_resources()
     problems = lint(DEMO)
+    if phone is not None and library.registered(phone.library) != library.listed():
+        problems.append(
+            f"{library.LISTED} isn't what the library registers: python -m tools.android.library"
+        )
     for problem in problems:
         print(problem)
     print(f"android-test: {'failed' if problems else 'passed'} in {time.monotonic() - start:.0f} s")
@@ -129,8 +137,11 @@ def run_core_tests() -> None:
     )
 
 
-def compile_app(android_jar: Path) -> None:
-    """core and the app against all that Android 6 has, the engines' signatures and the resources' ids."""
+def compile_app(android_jar: Path, phone: library.PhoneLibrary | None) -> None:
+    """core and the app against all that Android 6 has, the engines' signatures and the resources' ids.
+
+    phone: ExecuTorch's real classes, which come before our signatures of them.
+    """
     boot = f"{lambda_classes()}:{android_jar}"
     options = [
         "-source",
@@ -144,7 +155,12 @@ def compile_app(android_jar: Path) -> None:
     javac(DEMO / "api-stubs/src", STUBS, [*options, "-Werror"], [])
     core = DEMO / "core/src/main/java"
     sources = [core, resource_classes()]
-    javac(DEMO / "app/src/main/java", APP, [*options, "-Werror"], [STUBS], sources)
+    if phone is not None:
+        shutil.rmtree(
+            STUBS / "org/pytorch"
+        )  # so that nothing of ours stands in for what is missing
+    engines = [STUBS] if phone is None else [phone.classes, STUBS]
+    javac(DEMO / "app/src/main/java", APP, [*options, "-Werror"], engines, sources)
 
 
 def lambda_classes() -> Path:
