@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from myqasr.cli.people import add_people_commands
 from myqasr.cli.terminal.options import (
     MOST_SEED,
     Allocation,
@@ -337,6 +338,8 @@ def doctor(
 
     run(install, as_json)
 
+
+add_people_commands(app)
 
 if __name__ == "__main__":
     app()

@@ -90,7 +90,9 @@ def export_run(
         _, artifact = load_artifact(path)
         return _with_companions(Written(path, plan, artifact, 0), target, model, speaker, say)
     with together():
-        written = export_within_budget(model, speaker, plan, target, path, options, say, progress)
+        written = export_within_budget(
+            model, speaker, plan, target, path, options, say, progress, run.fetched.is_file()
+        )
         # The plan comes last: as long as it is the old one, all of this is done again after a kill.
         save_artifact(run.exports, manifest(model, speaker.profile.weights_hash, written.artifact))
         measured = MeasuredOverhead(
@@ -152,10 +154,12 @@ def export_within_budget(
     options: ExportOptions,
     say: Callable[[str], None],
     progress: Progress | None = None,
+    final: bool = False,
 ) -> Written:
     """Write, measure, plan again until the file is within the budget and nothing better would be.
 
     progress: knows what files weighed that a killed run wrote; only the one that stays is written again.
+    final: the plan stays as it is while it fits, for there are no codes of another.
     Raises UserError when the file doesn't hold its plan, or no plan fits with the measured overhead.
     """
     overhead_bytes = last_bytes = 0
@@ -171,8 +175,12 @@ def export_within_budget(
             measured_bytes = size_bytes - (plan.predicted_bytes - plan.overhead_bytes)
             # It differs by some bytes from plan to plan; taking the largest seen makes this end.
             overhead_bytes = max(overhead_bytes, measured_bytes)
-            best = plan_for(speaker.profile, target, plan.budget_bytes, overhead_bytes, plan.rules)
             fits = size_bytes <= plan.budget_bytes
+            best = plan
+            if not (final and fits):
+                best = plan_for(
+                    speaker.profile, target, plan.budget_bytes, overhead_bytes, plan.rules
+                )
             if fits and (attempt == MAX_ATTEMPTS or not _worth_it(plan, best, size_bytes)):
                 if order is None:
                     order, _ = _write_checked(model, speaker, plan, target, draft, options)

@@ -68,6 +68,11 @@ def profile_speaker(
     targets: all that the codes are to serve, and whose precisions are measured.
     prior: many speakers, with whose costs and clips those of less than a minute of speech are mixed.
     """
+    if run.fetched.is_file():
+        raise UserError(
+            f"{run.path} was fetched from a store and has the codes of its plans only; name another folder "
+            "to measure in"
+        )
     for notice in notices(model.tokens):
         say(notice)
     seconds = sum(recording.seconds for recording in recordings)

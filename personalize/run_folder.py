@@ -92,6 +92,15 @@ class KeptPrior:
 
 
 @dataclass(frozen=True, slots=True)
+class Fetched:
+    """From which store a run comes: it has the codes of its plans, and none to make another plan with."""
+
+    store: str
+    person: str
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
 class RunFolder:
     """Paths of a run.
 
@@ -187,6 +196,11 @@ class RunFolder:
     def partial_bench(self) -> Path:
         """What a bench has got that wasn't finished; gone once it is."""
         return self.path / "bench.partial.json"
+
+    @property
+    def fetched(self) -> Path:
+        """`Fetched`; absent when the run was measured here."""
+        return self.path / "fetched.json"
 
     @property
     def exports(self) -> Path:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("core", "speech", "personalize", "exporters", "runtime_bench", "cli")
+PACKAGES = ("core", "speech", "personalize", "exporters", "runtime_bench", "fleet", "cli")
 ORDER = (
     *("core", "speech", "speech.layouts", "speech.datasets", "speech.models"),
     *("speech.models.whisper", "personalize.planning", "personalize.rounding"),
@@ -19,7 +19,7 @@ ORDER = (
     *("runtime_bench.devices", "runtime_bench.results"),
     *("runtime_bench.runners", "runtime_bench.runners.coreml", "runtime_bench.measure"),
     *("runtime_bench.page", "runtime_bench.diagnose", "runtime_bench"),
-    *("api", "teaching", "cli.terminal", "cli.commands", "cli"),
+    *("api", "teaching", "fleet", "cli.terminal", "cli.commands", "cli"),
 )
 """Rooms (and modules that stand for themselves), each importing only from itself and what is before it."""
 
@@ -154,7 +154,8 @@ def test_deciding_and_parsing_start_without_torch(module):
 def test_every_command_shows_its_help_fast_and_without_torch():
     program = (
         "import sys\nfrom typer.testing import CliRunner\nfrom myqasr.cli.main import app\n"
-        "names = 'personalize export curve bench compare report inspect transcribe profile demo doctor'\n"
+        "names = 'personalize export curve bench compare report inspect transcribe profile demo '\n"
+        "names += 'doctor store'\n"
         "for name in names.split():\n"
         "    result = CliRunner().invoke(app, [name, '--help'])\n"
         "    assert result.exit_code == 0, (name, result.output)\n"
