@@ -28,7 +28,10 @@ def wheel(tmp_path_factory) -> Path:
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT, check=True, capture_output=True, text=True,
     ).stdout.split("\0")  # fmt: skip
-    kept = ("myqasr", "core", "speech", "personalize", "exporters", "runtime_bench", "cli")
+    packages = {
+        folder.readlink().name for folder in (ROOT / "myqasr").iterdir() if folder.is_symlink()
+    }
+    kept = {"myqasr"} | packages
     for name in filter(None, tracked):
         file = ROOT / name
         if "/" in name and not name.startswith(tuple(f"{each}/" for each in kept)):
